@@ -1,0 +1,105 @@
+"""Object masks: from a folder of the user's, from alpha, or from a dark or bright background by threshold."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy import ndimage
+from skimage.filters import threshold_otsu
+
+from ..scene.image import load_image
+from .data import View
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
+
+
+def add_masks(views: list[View], folder: str | os.PathLike | None = None) -> str:
+    """Give every view its ``alpha``; returns where the masks came from ("files", "alpha" or "threshold").
+
+    ``folder`` holds one picture per view with the photograph's name (any of ``SUFFIXES``), bright on the object (or
+    with the mask in its alpha). Raises ``ValueError`` that names the file where no mask can be had.
+    """
+    if folder is not None:
+        for view in views:
+            view.alpha = _read_mask(Path(folder), view)
+        source = "files"
+    elif all(v.alpha is not None for v in views):
+        source = "alpha"
+    else:
+        for view in views:
+            if view.alpha is None:
+                view.alpha = threshold_mask(view)
+        source = "threshold"
+    for view in views:
+        assert view.alpha is not None
+        if not bool((view.alpha > 0.5).any()):
+            raise ValueError(f"the mask of {view.path} is empty: the object is nowhere in it")
+    return source
+
+
+def _read_mask(folder: Path, view: View) -> torch.Tensor:
+    if not folder.is_dir():
+        raise ValueError(f"mask folder {folder} is not a folder")
+    for suffix in SUFFIXES:
+        path = folder / (view.path.stem + suffix)
+        if path.is_file():
+            break
+    else:
+        raise ValueError(f"mask folder {folder} has no mask for {view.path.name}")
+    image = load_image(path, linear=False)
+    has_alpha = image.shape[-1] == 4 and bool((image[..., 3] < 1).any())
+    mask = image[..., 3] if has_alpha else image[..., :3].mean(dim=-1)
+    if mask.shape != view.rgb.shape[:2]:
+        raise ValueError(
+            f"mask {path} is {mask.shape[1]}x{mask.shape[0]} but its photograph is "
+            f"{view.camera.width}x{view.camera.height}"
+        )
+    return mask.contiguous()
+
+
+def threshold_mask(view: View, smallest: float = 2e-3) -> torch.Tensor:
+    """A mask ``[H, W]`` of an object before a much darker (or brighter) background.
+
+    Otsu's threshold finds what is surely object; a lower one, at which the histogram between background and object is
+    emptiest, adds its shaded parts where they touch. Then a closing, the largest component, and the filling of holes
+    below the share ``smallest`` of the object (dark spots in it; real openings are larger and stay).
+    """
+    fault = f"{view.path} has no alpha and its object does not stand out from its background; give masks with --masks"
+    level = ndimage.gaussian_filter(view.rgb.numpy().max(axis=-1).astype(np.float64), 0.7)
+    border = np.concatenate([level[0], level[-1], level[:, 0], level[:, -1]])
+    if np.median(border) > 0.5:
+        level = 1 - ndimage.gaussian_filter(view.rgb.numpy().min(axis=-1).astype(np.float64), 0.7)
+        border = np.concatenate([level[0], level[-1], level[:, 0], level[:, -1]])
+    if level.max() - level.min() < 0.1:
+        raise ValueError(fault)
+    high = threshold_otsu(level)
+    low = _valley(level, max(float(np.median(border)), 0.02), high)
+    labels, _ = ndimage.label(level > low, structure=np.ones((3, 3)))
+    sure = np.unique(labels[level > high])
+    mask = np.isin(labels, sure[sure > 0])
+    mask = ndimage.binary_closing(np.pad(mask, 3, mode="edge"), iterations=2)[3:-3, 3:-3] | mask
+    mask = ndimage.binary_opening(np.pad(mask, 3, mode="edge"), iterations=1)[3:-3, 3:-3]
+    labels, count = ndimage.label(mask)
+    if count == 0:
+        raise ValueError(fault)
+    mask = labels == 1 + np.argmax(ndimage.sum_labels(mask, labels, np.arange(1, count + 1)))
+    holes, count = ndimage.label(~mask)
+    if count:
+        sizes = ndimage.sum_labels(~mask, holes, np.arange(count + 1))
+        mask |= (sizes < smallest * mask.sum())[holes] & ~mask
+    on_border = np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]]).mean()
+    if not 0.002 < mask.mean() < 0.9 or on_border > 0.5:
+        raise ValueError(fault)
+    return torch.from_numpy(mask.astype(np.float32))
+
+
+def _valley(level: np.ndarray, background: float, otsu: float) -> float:
+    """The emptiest brightness between the background's and Otsu's threshold."""
+    counts, edges = np.histogram(level, bins=128, range=(0.0, 1.0))
+    smooth = ndimage.gaussian_filter1d(counts.astype(np.float64), 2)
+    centers = 0.5 * (edges[1:] + edges[:-1])
+    between = (centers > background + 0.5 * (otsu - background)) & (centers <= otsu)
+    return float(centers[between][np.argmin(smooth[between])]) if between.any() else otsu

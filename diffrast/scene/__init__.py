@@ -1,0 +1,17 @@
+"""Scenes on top of the operations: pictures, cameras, meshes and their optimization."""
+
+from .camera import Camera, look_at
+from .image import linear_to_srgb, load_image, save_image, srgb_to_linear
+from .mesh import Mesh, load_mesh, save_mesh
+
+__all__ = [
+    "Camera",
+    "Mesh",
+    "linear_to_srgb",
+    "load_image",
+    "load_mesh",
+    "look_at",
+    "save_image",
+    "save_mesh",
+    "srgb_to_linear",
+]

@@ -1,0 +1,228 @@
+"""Isotropic remeshing (Botsch and Kobbelt 2004, "A Remeshing Approach to Multiresolution Modeling", section 4).
+
+Split long edges, collapse short ones, flip towards valence six, relax along the surface; in NumPy, each pass over a
+set of edges so far apart that their changes do not touch. Vertices are float64 ``[V, 3 + C]``: the position and
+C values (colours) that travel along. Meshes are closed two-manifolds; boundary edges are split but otherwise left.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.sparse as sp
+
+from .largesteps import laplacian
+
+
+class _Edges:
+    """Unique edges of faces ``[F, 3]``: ends ``[E, 2]``, the number of adjacent faces, and for the first two of them
+    the face ``[E, 2]`` and the opposite vertex ``[E, 2]`` (-1 where there is none)."""
+
+    def __init__(self, faces: np.ndarray):
+        half = np.concatenate([faces[:, [1, 2]], faces[:, [2, 0]], faces[:, [0, 1]]])
+        half.sort(axis=1)
+        key = half[:, 0].astype(np.int64) * (int(faces.max()) + 1) + half[:, 1]
+        order = np.argsort(key, kind="stable")
+        first = np.flatnonzero(np.diff(key[order], prepend=-1))
+        self.count = np.diff(first, append=len(order))
+        self.ends = half[order[first]]
+        second = order[np.minimum(first + 1, len(order) - 1)]
+        face = np.tile(np.arange(len(faces)), 3)
+        opposite = faces.T.ravel()
+        alone = self.count == 1
+        self.face = np.stack([face[order[first]], np.where(alone, -1, face[second])], axis=1)
+        self.opposite = np.stack([opposite[order[first]], np.where(alone, -1, opposite[second])], axis=1)
+        self.of_face = np.empty(len(order), dtype=np.int64)  # edge opposite each corner
+        self.of_face[order] = np.repeat(np.arange(len(first)), self.count)
+        self.of_face = self.of_face.reshape(3, -1).T
+
+    def lengths(self, v: np.ndarray) -> np.ndarray:
+        return np.linalg.norm(v[self.ends[:, 0], :3] - v[self.ends[:, 1], :3], axis=1)
+
+
+def split_long(v: np.ndarray, f: np.ndarray, limit: float) -> tuple[np.ndarray, np.ndarray]:
+    """Halve edges longer than ``limit``, longest first, until none is left. Returns new ``(v, f)``."""
+    while True:
+        edges = _Edges(f)
+        length = edges.lengths(v)
+        longest = np.take_along_axis(edges.of_face, length[edges.of_face].argmax(axis=1)[:, None], axis=1)[:, 0]
+        # An edge that is the longest of all its faces shares no face with another such edge.
+        votes = np.bincount(longest, minlength=len(length))
+        chosen = np.flatnonzero((length > limit) & (votes == edges.count))
+        if len(chosen) == 0:
+            return v, f
+        middle = np.full(len(length), -1)
+        middle[chosen] = len(v) + np.arange(len(chosen))
+        v = np.concatenate([v, v[edges.ends[chosen]].mean(axis=1)])
+        corner = middle[edges.of_face].argmax(axis=1)
+        m = middle[edges.of_face].max(axis=1)
+        cut = m >= 0
+        g, k, m = f[cut], corner[cut][:, None], m[cut]
+        apex, a, b = (np.take_along_axis(g, (k + s) % 3, axis=1)[:, 0] for s in range(3))
+        f = np.concatenate([f[~cut], np.stack([apex, a, m], 1), np.stack([apex, m, b], 1)])
+
+
+def _face_normals(v: np.ndarray, f: np.ndarray) -> np.ndarray:
+    a, b, c = v[f[..., 0], :3], v[f[..., 1], :3], v[f[..., 2], :3]
+    return np.cross(b - a, c - a)
+
+
+def _independent(rank: np.ndarray, touched: np.ndarray, num_vertices: int) -> np.ndarray:
+    """Of candidates with distinct ``rank`` that touch vertices ``[N, K]``, those that win at every vertex."""
+    best = np.full(num_vertices, np.iinfo(np.int64).max)
+    np.minimum.at(best, touched, np.broadcast_to(rank[:, None], touched.shape))
+    return (best[touched] == rank[:, None]).all(axis=1)
+
+
+def collapse_short(v: np.ndarray, f: np.ndarray, limit: float, longest: float, passes: int = 30):
+    """Collapse edges shorter than ``limit`` to their midpoints, shortest first, unless that would change the topology
+    (link condition), turn a face over, or make an edge longer than ``longest``. Returns new ``(v, f)``."""
+    for _ in range(passes):
+        n = len(v)
+        edges = _Edges(f)
+        length = edges.lengths(v)
+        ends = edges.ends
+        adjacency = sp.coo_matrix((np.ones(2 * len(ends)), (np.r_[ends[:, 0], ends[:, 1]],
+                                                          np.r_[ends[:, 1], ends[:, 0]])), shape=(n, n)).tocsr()
+        valence = np.diff(adjacency.indptr)
+        boundary = np.zeros(n, dtype=bool)
+        boundary[ends[edges.count != 2].ravel()] = True
+        ok = (length < limit) & (edges.count == 2) & ~boundary[ends].any(axis=1)
+        ok &= (valence[edges.opposite] >= 4).all(axis=1)
+        pick = np.flatnonzero(ok)
+        if len(pick) == 0:
+            break
+        i, j = ends[pick].T
+        common = np.asarray(adjacency[i].multiply(adjacency[j]).sum(axis=1)).ravel()
+        pick = pick[common == 2]
+        pick = pick[_collapse_keeps_shape(v, f, edges, pick, longest)]
+        if len(pick) == 0:
+            break
+        rank = np.full(n, np.iinfo(np.int64).max)
+        order = np.empty(len(pick), dtype=np.int64)
+        order[np.argsort(length[pick], kind="stable")] = np.arange(len(pick))
+        np.minimum.at(rank, ends[pick], np.broadcast_to(order[:, None], (len(pick), 2)))
+        near = rank.copy()  # the best rank within one edge of each vertex
+        np.minimum.at(near, ends[:, 0], rank[ends[:, 1]])
+        np.minimum.at(near, ends[:, 1], rank[ends[:, 0]])
+        chosen = pick[(near[ends[pick]] == order[:, None]).all(axis=1)]
+        keep, drop = ends[chosen].T
+        v = v.copy()
+        v[keep] = 0.5 * (v[keep] + v[drop])
+        target = np.arange(n)
+        target[drop] = keep
+        f = target[f]
+        f = f[(f[:, 0] != f[:, 1]) & (f[:, 1] != f[:, 2]) & (f[:, 2] != f[:, 0])]
+        v, f = drop_unused(v, f)
+    return v, f
+
+
+def _collapse_keeps_shape(v, f, edges: _Edges, pick: np.ndarray, longest: float) -> np.ndarray:
+    """For each candidate edge: would its faces keep their sides and lengths if it shrank to its midpoint?"""
+    order = np.argsort(f.ravel(), kind="stable")
+    faces_of = order // 3
+    start = np.searchsorted(f.ravel()[order], np.arange(len(v) + 1))
+    good = np.ones(len(pick), dtype=bool)
+    middle = v[edges.ends[pick], :3].mean(axis=1)
+    for side in range(2):
+        moved = edges.ends[pick, side]
+        other = edges.ends[pick, 1 - side]
+        degree = start[moved + 1] - start[moved]
+        owner = np.repeat(np.arange(len(pick)), degree)
+        offset = np.arange(len(owner)) - np.repeat(np.cumsum(degree) - degree, degree)
+        g = f[faces_of[start[moved[owner]] + offset]]
+        keep = ~(g == other[owner, None]).any(axis=1)  # the two faces at the edge itself vanish
+        owner, g = owner[keep], g[keep]
+        before = _face_normals(v, g)
+        corners = v[g][..., :3].copy()
+        here = g == moved[owner, None]
+        corners[here] = middle[owner]
+        after = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+        dot = (before * after).sum(axis=1)
+        turned = dot < 0.3 * np.linalg.norm(before, axis=1) * np.linalg.norm(after, axis=1)
+        reach = np.linalg.norm(corners - middle[owner][:, None], axis=2).max(axis=1)
+        np.logical_and.at(good, owner, ~(turned | (reach > longest)))
+    return good
+
+
+def flip_edges(v: np.ndarray, f: np.ndarray, passes: int = 4) -> np.ndarray:
+    """Flip edges where that brings valences closer to six and does not fold the surface. Returns new faces."""
+    n = len(v)
+    for _ in range(passes):
+        edges = _Edges(f)
+        valence = np.bincount(edges.ends.ravel(), minlength=n)
+        a, b = edges.ends.T
+        c, d = edges.opposite.T
+        gain = sum(np.abs(valence[x] - 6) - np.abs(valence[x] + s - 6) for x, s in ((a, -1), (b, -1), (c, 1), (d, 1)))
+        key = np.sort(edges.ends, axis=1) @ np.array([n, 1])
+        new = np.minimum(c, d) * n + np.maximum(c, d)
+        ok = (edges.count == 2) & (gain > 0) & (c != d) & ~np.isin(new, key)
+        ok &= (valence[a] > 3) & (valence[b] > 3)
+        pick = np.flatnonzero(ok)
+        if len(pick) == 0:
+            break
+        # Orient so that face 0 runs a -> b with c opposite; the new faces are (c, a, d) and (d, b, c).
+        g = f[edges.face[pick, 0]]
+        at = (g == c[pick, None]).argmax(axis=1)[:, None]
+        a, b = (np.take_along_axis(g, (at + s) % 3, axis=1)[:, 0] for s in (1, 2))
+        c, d = c[pick], d[pick]
+        one, two = np.stack([c, a, d], 1), np.stack([d, b, c], 1)
+        old = _face_normals(v, g) + _face_normals(v, f[edges.face[pick, 1]])
+        old /= np.linalg.norm(old, axis=1, keepdims=True) + 1e-300
+        flat = np.ones(len(pick), dtype=bool)
+        for new_face in (one, two):
+            normal = _face_normals(v, new_face)
+            flat &= (normal * old).sum(axis=1) > 0.5 * np.linalg.norm(normal, axis=1)
+        pick, one, two = pick[flat], one[flat], two[flat]
+        touched = np.stack([one[:, 0], one[:, 1], one[:, 2], two[:, 1]], axis=1)
+        rank = np.empty(len(pick), dtype=np.int64)
+        rank[np.argsort(-gain[pick], kind="stable")] = np.arange(len(pick))
+        chosen = _independent(rank, touched, n)
+        f = f.copy()
+        f[edges.face[pick[chosen], 0]] = one[chosen]
+        f[edges.face[pick[chosen], 1]] = two[chosen]
+    return f
+
+
+def relax(v: np.ndarray, f: np.ndarray, amount: float = 0.5) -> np.ndarray:
+    """Move vertices towards the mean of their neighbours, along the surface only."""
+    lap = laplacian(f, len(v))
+    step = -(lap @ v[:, :3]) / np.maximum(lap.diagonal(), 1)[:, None]
+    normal = np.zeros((len(v), 3))
+    np.add.at(normal, f, _face_normals(v, f)[:, None])
+    normal /= np.linalg.norm(normal, axis=1, keepdims=True) + 1e-300
+    out = v.copy()
+    out[:, :3] += amount * (step - (step * normal).sum(axis=1, keepdims=True) * normal)
+    return out
+
+
+def smooth(v: np.ndarray, f: np.ndarray, iterations: int = 10) -> np.ndarray:
+    """Taubin's lambda-mu smoothing (1995): removes the steps of a voxel surface without shrinking it."""
+    lap = laplacian(f, len(v))
+    scale = 1 / np.maximum(lap.diagonal(), 1)[:, None]
+    for weight in (0.5, -0.53) * iterations:
+        v = v - weight * scale * (lap @ v)
+    return v
+
+
+def drop_unused(v: np.ndarray, f: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Remove vertices that no face uses."""
+    used = np.zeros(len(v), dtype=bool)
+    used[f] = True
+    return v[used], (np.cumsum(used) - 1)[f]
+
+
+def isotropic(v: np.ndarray, f: np.ndarray, edge: float, iterations: int = 4) -> tuple[np.ndarray, np.ndarray]:
+    """Remesh towards edges of length ``edge``: vertices ``[V, 3 + C]`` and faces ``[F, 3]`` in, new ones out."""
+    v, f = np.asarray(v, dtype=np.float64), np.asarray(f, dtype=np.int64)
+    for _ in range(iterations):
+        v, f = split_long(v, f, 4 / 3 * edge)
+        v, f = collapse_short(v, f, 4 / 5 * edge, 4 / 3 * edge)
+        f = flip_edges(v, f)
+        v = relax(v, f)
+    return v, f
+
+
+def edge_for_faces(v: np.ndarray, f: np.ndarray, faces: int) -> float:
+    """The edge length at which equilateral triangles cover this surface with ``faces`` faces."""
+    area = 0.5 * np.linalg.norm(_face_normals(np.asarray(v, dtype=np.float64), f), axis=1).sum()
+    return float(np.sqrt(4 * area / (np.sqrt(3) * faces)))
