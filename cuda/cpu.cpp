@@ -1,0 +1,4 @@
+// The CPU library: the kernels of this folder compiled by the C++ compiler, once per instruction set (see setup.py).
+#include "resolve.cu"
+#include "interpolate.cu"
+#include "visibility_cpu.cpp"

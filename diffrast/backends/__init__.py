@@ -1,0 +1,63 @@
+"""Backends run kernels where the tensors are. The registry below is the only global state of diffrast.
+
+A backend has a `name`, the `device_type` of the tensors it takes, and
+
+- `launch(kernel, dtype, count, args, workers=None)`: run `cuda/<file>.cu`'s element function for `count` elements;
+- `visibility(...)`: the search for visible triangles, the only thing that a rasterizer decides;
+- `workers(numel)`: how many private copies a gradient of `numel` elements is accumulated in;
+- `empty(shape, dtype, device)`: an output tensor whose memory is cheap to touch for the first time.
+
+A new backend is one file here and one entry in `LOADERS`.
+"""
+
+from collections.abc import Callable
+from functools import lru_cache
+from importlib import import_module
+from typing import Any, Protocol
+
+import torch
+
+
+class Backend(Protocol):
+    name: str
+    device_type: str
+
+    def launch(self, kernel: str, dtype: torch.dtype, count: int, args: Any, workers: int | None = None) -> None: ...
+
+    def visibility(self, dtype: torch.dtype, args: Any) -> None: ...
+
+    def workers(self, numel: int) -> int: ...
+
+    def empty(self, shape: Any, dtype: torch.dtype, device: torch.device) -> torch.Tensor: ...
+
+
+def _load(module: str) -> Callable[[], Backend]:
+    return lambda: import_module(f"diffrast.backends.{module}").create()
+
+
+LOADERS: dict[str, Callable[[], Backend]] = {"cpu": _load("cpu")}
+
+# Which backend runs the kernels for tensors of a device type.
+KERNELS_FOR_DEVICE = {"cpu": "cpu"}
+
+
+@lru_cache(maxsize=None)
+def get(name: str) -> Backend:
+    """The backend of this name, loaded on first use.
+
+    Raises ValueError when there is none of this name, RuntimeError (with the mending command) when it cannot start.
+    """
+    if name not in LOADERS:
+        raise ValueError(f"backend must be one of {', '.join(sorted(LOADERS))}; got {name!r}")
+    return LOADERS[name]()
+
+
+def kernels_for(tensor: torch.Tensor) -> Backend:
+    """The backend that runs kernels on this tensor's device."""
+    name = KERNELS_FOR_DEVICE.get(tensor.device.type)
+    if name is None:
+        raise ValueError(
+            f"tensors on {tensor.device} are not supported: this version of diffrast computes on "
+            f"{', '.join(sorted(KERNELS_FOR_DEVICE))}; move them with .cpu()"
+        )
+    return get(name)

@@ -1,0 +1,95 @@
+"""The CPU backend: the kernels of `cuda/`, compiled by the C++ compiler and reached through ctypes."""
+
+import ctypes
+import struct
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from . import memory
+
+Argument = torch.Tensor | int | float | None
+
+SUFFIX = {torch.float32: "f32", torch.float64: "f64"}
+
+# Torch's name for what the processor can do (it follows ATEN_CPU_CAPABILITY), and the libraries that may run there, best first.
+VARIANTS = {"AVX512": ("avx512", "avx2", "default"), "AVX2": ("avx2", "default")}
+
+# More private copies of a gradient than this cost more memory and adding up than their threads save.
+MAX_SLABS = 8
+
+
+def library_path() -> Path:
+    """The compiled library for this processor. Raises RuntimeError when diffrast was not built."""
+    folder = Path(__file__).resolve().parents[1] / "_native"
+    capability = torch.backends.cpu.get_cpu_capability()
+    for variant in VARIANTS.get(capability, ("default",)):
+        path = folder / f"libdiffrast_{variant}.so"
+        if path.exists():
+            return path
+    raise RuntimeError(
+        f"the CPU backend cannot start: no compiled library in {folder}. Build it with `pip install .`, "
+        "or `python setup.py build_ext --inplace` in a checkout."
+    )
+
+
+class CpuBackend:
+    """Runs kernels on CPU tensors with `torch.get_num_threads()` threads."""
+
+    name = "cpu"
+    device_type = "cpu"
+
+    def __init__(self, path: Path) -> None:
+        self.library = ctypes.CDLL(str(path))
+        self._kernels: dict[tuple[str, torch.dtype], tuple] = {}
+
+    def _kernel(self, name: str, dtype: torch.dtype) -> tuple:
+        key = (name, dtype)
+        if key not in self._kernels:
+            function = getattr(self.library, f"{name}_{SUFFIX[dtype]}")
+            function.argtypes, function.restype = (ctypes.c_char_p, ctypes.c_longlong, ctypes.c_int), None
+            words = ctypes.c_longlong.in_dll(self.library, f"{name}_words").value
+            self._kernels[key] = (function, words)
+        return self._kernels[key]
+
+    def launch(
+        self, kernel: str, dtype: torch.dtype, count: int, args: Sequence[Argument], workers: int | None = None
+    ) -> None:
+        """Runs element function `kernel` for elements 0..count-1.
+
+        `args` are the fields of the kernel's Args struct in order; every field is 8 bytes: a tensor gives its address, None a null
+        pointer. Tensors must be contiguous and outlive the call (it returns when the work is done).
+        """
+        function, words = self._kernel(kernel, dtype)
+        if len(args) != words:
+            raise RuntimeError(f"kernel {kernel} takes {words} arguments but got {len(args)}")
+        function(pack(args), count, workers or torch.get_num_threads())
+
+    def visibility(self, dtype: torch.dtype, args: Sequence[Argument]) -> None:
+        """Finds the visible triangles; `args` as VisibilityArgs in cuda/visibility_cpu.cpp."""
+        self.launch("visibility", dtype, 0, args)
+
+    def workers(self, numel: int) -> int:
+        """How many threads a scatter kernel runs on, each with a private copy of a gradient of `numel` elements."""
+        return max(1, min(torch.get_num_threads(), MAX_SLABS))
+
+    def empty(self, shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+        return memory.empty(shape, dtype)
+
+
+def pack(args: Sequence[Argument]) -> bytes:
+    """The Args struct as bytes: pointers and integers as int64, floats as double."""
+    values: list[int | float] = []
+    layout = []
+    for arg in args:
+        if isinstance(arg, torch.Tensor):
+            values.append(arg.data_ptr())
+        else:
+            values.append(0 if arg is None else arg)
+        layout.append("d" if isinstance(arg, float) else "q")
+    return struct.pack("=" + "".join(layout), *values)
+
+
+def create() -> CpuBackend:
+    return CpuBackend(library_path())

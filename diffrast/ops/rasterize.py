@@ -1,0 +1,261 @@
+"""Rasterization: the visible triangle of each pixel, then barycentrics from the shared resolve kernel.
+
+Laine et al. 2020, section 3.2; coverage after Olano and Greer 1997; the rules are those of docs/MATH.md, sections 1 and 2.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from .. import backends
+from . import validate
+from .context import RasterizeContext, say_once
+
+CULL = ("none", "back", "front")
+
+
+def rasterize(
+    ctx: RasterizeContext,
+    pos: torch.Tensor,
+    tri: torch.Tensor,
+    resolution: Sequence[int],
+    ranges: torch.Tensor | None = None,
+    grad_db: bool = True,
+    *,
+    cull: str = "none",
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rasterizes triangles at pixel centres.
+
+    Args:
+        ctx: a rasterizer context.
+        pos: float32 or float64 clip-space positions `[B, V, 4]` (instanced mode: B views of one mesh) or `[V, 4]` (range mode).
+        tri: int32 or int64 vertex indices `[F, 3]`.
+        resolution: (height, width) in pixels; any size of at least 1x1.
+        ranges: range mode: int32 `[B, 2]` on the CPU, first triangle and number of triangles of each image.
+        grad_db: whether gradients of `rast_db` flow into `pos`.
+        cull: "none" draws both faces; "back" drops clockwise triangles, "front" counter-clockwise ones. An extension: pass the
+            same to `antialias`.
+
+    Returns:
+        rast `[B, H, W, 4]` = (u, v, z/w, triangle id + 1), zeros where nothing is hit; row 0 is the bottom row; (u, v) = (1, 0) at
+        the first vertex, (0, 1) at the second.
+        rast_db `[B, H, W, 4]` = (du/dX, du/dY, dv/dX, dv/dY), X and Y in pixels (`[B, H, W, 0]` if the context has output_db=False).
+
+    Differentiable: u, v and rast_db with respect to x, y and w of `pos`. z/w and the id carry no gradient, and coverage changes
+    only through `antialias`. Triangles that are degenerate or not finite cover nothing and get no gradient.
+
+    Raises:
+        ValueError, TypeError: arguments that break the rules above, or indices outside [0, V).
+        MemoryError: an output does not fit in memory.
+    """
+    pos, tri, height, width = _validate(ctx, pos, tri, resolution, ranges, cull)
+    backend = ctx.choose(pos)
+    ids, _ = torch.ops.diffrast.visibility(pos.detach(), tri, ranges, height, width, cull, backend, None, None)
+    return _resolve(pos, tri, ids, ctx.output_db, grad_db)
+
+
+class DepthPeeler:
+    """Peels depth layers, nearest first; use as a context manager.
+
+    Args: as for `rasterize`.
+
+    Each call of `rasterize_next_layer()` returns `(rast, rast_db)` of the next layer, differentiable like the first. Surfaces at equal depth
+    come in the order of their index. Layers behind the last surface are empty.
+    """
+
+    def __init__(
+        self,
+        ctx: RasterizeContext,
+        pos: torch.Tensor,
+        tri: torch.Tensor,
+        resolution: Sequence[int],
+        ranges: torch.Tensor | None = None,
+        grad_db: bool = True,
+        *,
+        cull: str = "none",
+    ) -> None:
+        self.pos, self.tri, self.height, self.width = _validate(ctx, pos, tri, resolution, ranges, cull)
+        self.ctx, self.ranges, self.grad_db, self.cull = ctx, ranges, grad_db, cull
+        self.backend = ctx.choose(self.pos)
+        self.before: tuple[torch.Tensor, torch.Tensor] | None = None
+
+    def __enter__(self) -> "DepthPeeler":
+        if self.ctx.active_depth_peeler is not None:
+            raise RuntimeError("DepthPeeler: this context is already peeling; leave the other `with` block first")
+        self.ctx.active_depth_peeler = self
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.ctx.active_depth_peeler = None
+        self.before = None
+
+    def rasterize_next_layer(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """The next layer as `(rast, rast_db)`. Raises RuntimeError outside the `with` block."""
+        if self.ctx.active_depth_peeler is not self:
+            raise RuntimeError("DepthPeeler: rasterize_next_layer() must be called inside `with DepthPeeler(...) as peeler:`")
+        ids, depth = self.before or (None, None)
+        ids, depth = torch.ops.diffrast.visibility(
+            self.pos.detach(), self.tri, self.ranges, self.height, self.width, self.cull, self.backend, ids, depth
+        )
+        self.before = (ids, depth)
+        return _resolve(self.pos, self.tri, ids, self.ctx.output_db, self.grad_db)
+
+
+def triangle_id(rast: torch.Tensor) -> torch.Tensor:
+    """Triangle indices of a `rast` image as int64 `[B, H, W]`, -1 for background; exact at any number of triangles.
+
+    Above 2^24 a float32 no longer counts exactly, so `rast[..., 3]` stores 2^24 + k as the k-th float32 after 2^24.
+    """
+    value = rast[..., 3].detach()
+    if value.dtype != torch.float32:
+        return value.long() - 1
+    code = value.contiguous().view(torch.int32).long() - 0x4B800000 + (1 << 24)
+    return torch.where(value > (1 << 24), code, value.long()) - 1
+
+
+def _validate(
+    ctx: Any, pos: torch.Tensor, tri: torch.Tensor, resolution: Any, ranges: torch.Tensor | None, cull: str
+) -> tuple[torch.Tensor, torch.Tensor, int, int]:
+    op = "rasterize"
+    if not isinstance(ctx, RasterizeContext):
+        raise TypeError(f"{op}(): ctx must be a RasterizeContext; got {validate.describe(ctx)}")
+    shape = "[B, V, 4], or [V, 4] together with ranges"
+    fits = validate.shape_is(pos, None, None, 4) if ranges is None else validate.shape_is(pos, None, 4)
+    if ranges is not None:
+        shape = "[V, 4] when ranges are given"
+    validate.tensor(op, "pos", pos, shape, fits)
+    tri = validate.triangles(op, tri, ("pos", pos))
+    if isinstance(resolution, torch.Tensor):
+        resolution = resolution.tolist()
+    if not isinstance(resolution, Sequence) or len(resolution) != 2:
+        raise ValueError(f"{op}(): resolution must be (height, width); got {validate.describe(resolution)}")
+    height = validate.integer(op, "resolution[0] (height)", resolution[0], 1, 1 << 20)
+    width = validate.integer(op, "resolution[1] (width)", resolution[1], 1, 1 << 20)
+    validate.choice(op, "cull", cull, CULL)
+    if ranges is not None:
+        rule = "[B, 2] = (first triangle, count)"
+        fits = validate.shape_is(ranges, None, 2)
+        validate.tensor(op, "ranges", ranges, rule, fits, rank=2, dtype=(torch.int32, torch.int64))
+        if ranges.device.type != "cpu":
+            raise ValueError(f"{op}(): ranges must be on the CPU; got {validate.describe(ranges)}")
+    return pos.contiguous(), tri, height, width
+
+
+def _resolve(
+    pos: torch.Tensor, tri: torch.Tensor, ids: torch.Tensor, with_db: bool, grad_db: bool
+) -> tuple[torch.Tensor, torch.Tensor]:
+    rast, rast_db = torch.ops.diffrast.resolve(pos, tri, ids, with_db)
+    return rast, rast_db if grad_db else rast_db.detach()
+
+
+# --- The operators ---------------------------------------------------------------------------------------------------------
+
+
+@torch.library.custom_op("diffrast::visibility", mutates_args=())
+def _visibility(
+    pos: torch.Tensor,
+    tri: torch.Tensor,
+    ranges: torch.Tensor | None,
+    height: int,
+    width: int,
+    cull: str,
+    backend: str,
+    before_id: torch.Tensor | None,
+    before_depth: torch.Tensor | None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    vertices = pos.shape[-2]
+    validate.index_range("rasterize", tri, vertices, "pos")
+    if tri.shape[0] >= 2**31 - 1:
+        raise ValueError(f"rasterize(): tri must have fewer than 2^31 - 1 triangles; got {tri.shape[0]}")
+    if ranges is not None:
+        ranges = _checked_ranges(ranges, tri.shape[0])
+    batch = pos.shape[0] if ranges is None else ranges.shape[0]
+    run = backends.get(backend)
+    ids = run.empty((batch, height, width), torch.int32, pos.device)
+    depth = run.empty((batch, height, width), pos.dtype, pos.device)
+    pos_stride = vertices * 4 if ranges is None else 0
+    if not bool(torch.isfinite(pos).all()):
+        bad = int((~torch.isfinite(pos)).any(-1).sum())
+        say_once(f"rasterize(): {bad} of {pos[..., 0].numel()} positions are not finite; their triangles are not drawn")
+    run.visibility(
+        pos.dtype,
+        (pos, tri, ranges, before_depth, before_id, ids, depth,
+         batch, vertices, tri.shape[0], height, width, pos_stride, CULL.index(cull)),
+    )  # fmt: skip
+    return ids, depth
+
+
+def _checked_ranges(ranges: torch.Tensor, triangles: int) -> torch.Tensor:
+    first, count = ranges.long().unbind(1)
+    if bool(((first < 0) | (count < 0) | (first + count > triangles)).any()):
+        raise ValueError(f"rasterize(): ranges must lie within the {triangles} triangles of tri; got {ranges.tolist()}")
+    return ranges.to(torch.int32).contiguous()
+
+
+@_visibility.register_fake
+def _(pos, tri, ranges, height, width, cull, backend, before_id, before_depth):
+    batch = pos.shape[0] if ranges is None else ranges.shape[0]
+    shape = (batch, height, width)
+    return pos.new_empty(shape, dtype=torch.int32), pos.new_empty(shape)
+
+
+@torch.library.custom_op("diffrast::resolve", mutates_args=())
+def _resolve_op(
+    pos: torch.Tensor, tri: torch.Tensor, ids: torch.Tensor, with_db: bool
+) -> tuple[torch.Tensor, torch.Tensor]:
+    run = backends.kernels_for(pos)
+    shape = tuple(ids.shape)
+    rast = run.empty((*shape, 4), pos.dtype, pos.device)
+    rast_db = run.empty((*shape, 4 if with_db else 0), pos.dtype, pos.device)
+    args = (pos, tri, ids, rast, rast_db if with_db else None, None, None, None, *shape[1:], _pos_stride(pos), 0)
+    run.launch("resolve_fwd", pos.dtype, ids.numel(), args)
+    return rast, rast_db
+
+
+@_resolve_op.register_fake
+def _(pos, tri, ids, with_db):
+    return pos.new_empty((*ids.shape, 4)), pos.new_empty((*ids.shape, 4 if with_db else 0))
+
+
+@torch.library.custom_op("diffrast::resolve_backward", mutates_args=())
+def _resolve_backward(
+    grad_rast: torch.Tensor, grad_rast_db: torch.Tensor | None, pos: torch.Tensor, tri: torch.Tensor, ids: torch.Tensor
+) -> torch.Tensor:
+    run = backends.kernels_for(pos)
+    workers = run.workers(pos.numel())
+    grad_pos = pos.new_zeros((workers, *pos.shape))
+    grad_db = None if grad_rast_db is None else grad_rast_db.contiguous()
+    args = (pos, tri, ids, None, None, grad_rast.contiguous(), grad_db, grad_pos, *ids.shape[1:], _pos_stride(pos), pos.numel())
+    run.launch("resolve_bwd", pos.dtype, ids.numel(), args, workers)
+    return grad_pos.sum(0) if workers > 1 else grad_pos[0]
+
+
+@_resolve_backward.register_fake
+def _(grad_rast, grad_rast_db, pos, tri, ids):
+    return torch.empty_like(pos)
+
+
+def _pos_stride(pos: torch.Tensor) -> int:
+    return pos.shape[1] * 4 if pos.dim() == 3 else 0
+
+
+def _setup_context(ctx, inputs, output):
+    pos, tri, ids, with_db = inputs
+    ctx.save_for_backward(pos, tri, ids)
+    ctx.with_db = with_db
+    ctx.set_materialize_grads(False)
+
+
+def _backward(ctx, grad_rast, grad_rast_db):
+    pos, tri, ids = ctx.saved_tensors
+    if not ctx.with_db:
+        grad_rast_db = None
+    if grad_rast is None and grad_rast_db is None:
+        return None, None, None, None
+    if grad_rast is None:
+        grad_rast = pos.new_zeros((*ids.shape, 4))
+    return torch.ops.diffrast.resolve_backward(grad_rast, grad_rast_db, pos, tri, ids), None, None, None
+
+
+_resolve_op.register_autograd(_backward, setup_context=_setup_context)

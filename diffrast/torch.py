@@ -1,0 +1,27 @@
+"""The primitives: `import diffrast.torch as dr`.
+
+Names, argument order, defaults and output layout are those of the interface that the field's code already uses, so that a project
+switches by changing one import line. What diffrast adds is keyword-only.
+"""
+
+from .ops.context import (
+    RasterizeContext,
+    RasterizeCudaContext,
+    RasterizeGLContext,
+    get_log_level,
+    set_log_level,
+)
+from .ops.interpolate import interpolate
+from .ops.rasterize import DepthPeeler, rasterize, triangle_id
+
+__all__ = [
+    "DepthPeeler",
+    "RasterizeContext",
+    "RasterizeCudaContext",
+    "RasterizeGLContext",
+    "get_log_level",
+    "interpolate",
+    "rasterize",
+    "set_log_level",
+    "triangle_id",
+]
