@@ -41,4 +41,4 @@ def assert_agree(got, want, what="", tolerance=None):
 def gradients(outputs, cotangents, inputs):
     """Vector-Jacobian products: one gradient per input, zeros where an input is not used."""
     total = sum((o * c).sum() for o, c in zip(outputs, cotangents, strict=True))
-    return torch.autograd.grad(total, inputs, allow_unused=True, materialize_grads=True)
+    return torch.autograd.grad(total, inputs, retain_graph=True, allow_unused=True, materialize_grads=True)
