@@ -83,8 +83,8 @@ def _same_size(views: list[View], path: Path) -> list[View]:
         if v.rgb.shape != views[0].rgb.shape:
             a, b = views[0], v
             raise ValueError(
-                f"image sizes disagree: {a.path} is {a.camera.width}x{a.camera.height} and {b.path} is "
-                f"{b.camera.width}x{b.camera.height} (both listed in {path})"
+                f"image sizes disagree: {a.path} is {a.rgb.shape[1]}x{a.rgb.shape[0]} and {b.path} is "
+                f"{b.rgb.shape[1]}x{b.rgb.shape[0]} (both listed in {path})"
             )
     return views
 
@@ -169,6 +169,8 @@ def read_middlebury(path: Path) -> list[View]:
         rgb, alpha = _split(load_image(picture, linear=False))
         height, width = rgb.shape[:2]
         K = K / K[2, 2]
+        if _is_turned(K, width, height):
+            width, height = height, width
         # y up from the bottom edge instead of down from the top pixel's centre: y' = height - (y + 1/2).
         ours = torch.tensor(
             [[K[0, 0], -K[0, 1], K[0, 2] + 0.5], [0, K[1, 1], height - 0.5 - K[1, 2]], [0, 0, 1]], dtype=torch.float64
@@ -178,6 +180,13 @@ def read_middlebury(path: Path) -> list[View]:
         view[:3, :3], view[:3, 3] = flip[:, None] * R, flip * t
         views.append(View(picture.stem, picture, rgb, alpha, Camera(ours, view, width, height)))
     return _same_size(views, path)
+
+
+def _is_turned(K: torch.Tensor, width: int, height: int) -> bool:
+    """Does the principal point say that the photograph was turned by a quarter since it was calibrated? Picture
+    viewers do that to stored photographs to show them upright; which way, ``orient.py`` finds out."""
+    x, y = 2 * float(K[0, 2]) + 1, 2 * float(K[1, 2]) + 1
+    return abs(x - height) + abs(y - width) < abs(x - width) + abs(y - height)
 
 
 LAYOUTS: dict[str, Callable[[Path], list[View]]] = {

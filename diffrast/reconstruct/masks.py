@@ -64,8 +64,8 @@ def threshold_mask(view: View, smallest: float = 2e-3) -> torch.Tensor:
     """A mask ``[H, W]`` of an object before a much darker (or brighter) background.
 
     Otsu's threshold finds what is surely object; a lower one, at which the histogram between background and object is
-    emptiest, adds its shaded parts where they touch. Then a closing, the largest component, and the filling of holes
-    below the share ``smallest`` of the object (dark spots in it; real openings are larger and stay).
+    emptiest, adds its shaded parts where they touch. Then a small closing, the largest component, dark clefts whose
+    colour is not the background's, and holes below the share ``smallest`` of the object (real openings are larger).
     """
     fault = f"{view.path} has no alpha and its object does not stand out from its background; give masks with --masks"
     level = ndimage.gaussian_filter(view.rgb.numpy().max(axis=-1).astype(np.float64), 0.7)
@@ -86,6 +86,7 @@ def threshold_mask(view: View, smallest: float = 2e-3) -> torch.Tensor:
     if count == 0:
         raise ValueError(fault)
     mask = labels == 1 + np.argmax(ndimage.sum_labels(mask, labels, np.arange(1, count + 1)))
+    mask |= _shaded_clefts(view.rgb.numpy(), mask)
     holes, count = ndimage.label(~mask)
     if count:
         sizes = ndimage.sum_labels(~mask, holes, np.arange(count + 1))
@@ -94,6 +95,27 @@ def threshold_mask(view: View, smallest: float = 2e-3) -> torch.Tensor:
     if not 0.002 < mask.mean() < 0.9 or on_border > 0.5:
         raise ValueError(fault)
     return torch.from_numpy(mask.astype(np.float32))
+
+
+def _shaded_clefts(rgb: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Pixels between parts of the mask that are as dark as the background but not of its colour.
+
+    The background's colour is a Gaussian (of square roots, where noise is even), which is long along brightness and
+    thin across: a shadow on the object keeps its tint and lies outside.
+    """
+    reach = max(2, round(0.012 * max(mask.shape)))
+    disk = np.hypot(*np.mgrid[-reach : reach + 1, -reach : reach + 1]) <= reach
+    pad = reach + 1
+    closed = ndimage.binary_closing(np.pad(mask, pad), disk)[pad:-pad, pad:-pad]
+    far = ~ndimage.binary_dilation(closed, iterations=2 * reach)
+    root = np.sqrt(ndimage.gaussian_filter(rgb.astype(np.float64), (0.7, 0.7, 0)))
+    if far.sum() < 100:
+        return np.zeros_like(mask)
+    samples = root[far]
+    spread = np.cov(samples.T) + 1e-4 * np.eye(3)
+    difference = root - samples.mean(axis=0)
+    distance = np.einsum("hwi,ij,hwj->hw", difference, np.linalg.inv(spread), difference)
+    return closed & ~mask & (distance > 5**2)
 
 
 def _valley(level: np.ndarray, background: float, otsu: float) -> float:

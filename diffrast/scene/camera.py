@@ -13,7 +13,8 @@ class Camera:
 
     ``K`` is float64 ``[3, 3]``, ``[[fx, skew, cx], [0, fy, cy], [0, 0, 1]]``, in pixels with the origin at the
     *bottom left corner* of the image, y up, pixel centres at +0.5: a point ``(X, Y, Z)`` in camera space lands at
-    ``K @ (X, Y, -Z) / -Z``. ``world_to_camera`` is float64 ``[4, 4]``.
+    ``K @ (X, Y, -Z) / -Z``. (The skew of a turned camera sits in the other corner.) ``world_to_camera`` is float64
+    ``[4, 4]``.
     """
 
     K: torch.Tensor
@@ -49,6 +50,7 @@ class Camera:
         p[0, 0] = 2 * self.K[0, 0] / w
         p[0, 1] = 2 * self.K[0, 1] / w
         p[0, 2] = 1 - 2 * self.K[0, 2] / w
+        p[1, 0] = 2 * self.K[1, 0] / h
         p[1, 1] = 2 * self.K[1, 1] / h
         p[1, 2] = 1 - 2 * self.K[1, 2] / h
         p[2, 2] = -(far + near) / (far - near)
@@ -66,6 +68,17 @@ class Camera:
         K[0, 2] -= x
         K[1, 2] -= y
         return replace(self, K=K, width=width, height=height)
+
+    def turned(self, ccw: bool) -> Camera:
+        """The camera of the image turned by a quarter, counter-clockwise or clockwise."""
+        s = 1.0 if ccw else -1.0
+        turn = torch.tensor([[0, -s, 0], [s, 0, 0], [0, 0, 1]], dtype=torch.float64)
+        shift = torch.zeros(3, 3, dtype=torch.float64)
+        shift[:2, 2] = torch.tensor([self.height, 0.0] if ccw else [0.0, self.width], dtype=torch.float64)
+        view = self.world_to_camera.clone()
+        view[:3] = turn @ view[:3]
+        # pixels' = turn * pixels + shift, and turn * K * X = (turn K turn^-1) * (turn X)
+        return Camera((turn @ self.K + shift) @ turn.T, view, self.height, self.width)
 
     def resized(self, width: int, height: int) -> Camera:
         """The same view with another number of pixels."""

@@ -73,47 +73,46 @@ def _independent(rank: np.ndarray, touched: np.ndarray, num_vertices: int) -> np
     return (best[touched] == rank[:, None]).all(axis=1)
 
 
-def collapse_short(v: np.ndarray, f: np.ndarray, limit: float, longest: float, passes: int = 30):
+def collapse_short(v: np.ndarray, f: np.ndarray, limit: float, longest: float, passes: int = 60):
     """Collapse edges shorter than ``limit`` to their midpoints, shortest first, unless that would change the topology
     (link condition), turn a face over, or make an edge longer than ``longest``. Returns new ``(v, f)``."""
+    n = len(v)
+    v = v.copy()
+    refused = np.empty(0, dtype=np.int64)
     for _ in range(passes):
-        n = len(v)
         edges = _Edges(f)
         length = edges.lengths(v)
         ends = edges.ends
-        adjacency = sp.coo_matrix((np.ones(2 * len(ends)), (np.r_[ends[:, 0], ends[:, 1]],
-                                                          np.r_[ends[:, 1], ends[:, 0]])), shape=(n, n)).tocsr()
-        valence = np.diff(adjacency.indptr)
+        key = ends @ np.array([n, 1])
+        valence = np.bincount(ends.ravel(), minlength=n)
         boundary = np.zeros(n, dtype=bool)
         boundary[ends[edges.count != 2].ravel()] = True
         ok = (length < limit) & (edges.count == 2) & ~boundary[ends].any(axis=1)
-        ok &= (valence[edges.opposite] >= 4).all(axis=1)
+        ok &= (valence[edges.opposite] >= 4).all(axis=1) & ~np.isin(key, refused)
         pick = np.flatnonzero(ok)
         if len(pick) == 0:
             break
-        i, j = ends[pick].T
-        common = np.asarray(adjacency[i].multiply(adjacency[j]).sum(axis=1)).ravel()
-        pick = pick[common == 2]
-        pick = pick[_collapse_keeps_shape(v, f, edges, pick, longest)]
-        if len(pick) == 0:
-            break
-        rank = np.full(n, np.iinfo(np.int64).max)
         order = np.empty(len(pick), dtype=np.int64)
         order[np.argsort(length[pick], kind="stable")] = np.arange(len(pick))
+        rank = np.full(n, np.iinfo(np.int64).max)
         np.minimum.at(rank, ends[pick], np.broadcast_to(order[:, None], (len(pick), 2)))
-        near = rank.copy()  # the best rank within one edge of each vertex
+        near = rank.copy()  # the best rank within one edge of each vertex: winners share no neighbour that moves
         np.minimum.at(near, ends[:, 0], rank[ends[:, 1]])
         np.minimum.at(near, ends[:, 1], rank[ends[:, 0]])
-        chosen = pick[(near[ends[pick]] == order[:, None]).all(axis=1)]
-        keep, drop = ends[chosen].T
-        v = v.copy()
+        pick = pick[(near[ends[pick]] == order[:, None]).all(axis=1)]
+        both = np.r_[ends, ends[:, ::-1]]
+        adjacency = sp.csr_matrix((np.ones(len(both), dtype=np.int32), both.T), shape=(n, n))
+        i, j = ends[pick].T
+        common = np.asarray(adjacency[i].multiply(adjacency[j]).sum(axis=1)).ravel()
+        good = (common == 2) & _collapse_keeps_shape(v, f, edges, pick, longest)
+        refused = np.r_[refused, key[pick[~good]]]
+        keep, drop = ends[pick[good]].T
         v[keep] = 0.5 * (v[keep] + v[drop])
         target = np.arange(n)
         target[drop] = keep
         f = target[f]
         f = f[(f[:, 0] != f[:, 1]) & (f[:, 1] != f[:, 2]) & (f[:, 2] != f[:, 0])]
-        v, f = drop_unused(v, f)
-    return v, f
+    return drop_unused(v, f)
 
 
 def _collapse_keeps_shape(v, f, edges: _Edges, pick: np.ndarray, longest: float) -> np.ndarray:
