@@ -13,7 +13,7 @@ DTYPES = [torch.float64, torch.float32]
 RESOLUTION = (24, 32)
 SCENES = {"soup": scenes.soup, "near": scenes.near, "sheet": scenes.sheet, "ball": scenes.ball}
 
-# Where a decision hangs on less than this (of the distance between two centres), float32 may decide otherwise.
+# Where a decision hangs on less than this, of the distance between two centres, rounding may turn it.
 MARGIN = {torch.float64: 1e-9, torch.float32: 1e-3}
 
 
@@ -88,7 +88,7 @@ def test_topology_hash_changes_nothing(raster, dtype):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_many_neighbours_never_leave_the_range_of_the_colours(raster, dtype):
-    """A soup of small triangles: pixels that receive from several sides, where the weights exceed one together."""
+    """Small triangles: pixels that receive from several sides, where the weights exceed one together."""
     pos, tri = scenes.soup(1, 160, seed=40)
     pos = torch.cat([pos[..., :2] * 1.4, pos[..., 2:]], -1)
     corner = pos.view(1, -1, 3, 4)
