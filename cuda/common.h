@@ -45,6 +45,19 @@ DR_FN void store4(T* p, i64 i, Vec4<T> v) {
   p[4 * i] = v.x, p[4 * i + 1] = v.y, p[4 * i + 2] = v.z, p[4 * i + 3] = v.w;
 }
 
+// Pixel i of a batch of images. Indices that fit 32 bits take the short division, which is several times cheaper everywhere.
+struct Pixel {
+  i64 image, x, y;
+};
+DR_FN Pixel pixel_at(i64 i, i64 height, i64 width) {
+  if (i <= 0xFFFFFFFFll) {
+    const u32 n = (u32)i, row = n / (u32)width, image = row / (u32)height;
+    return {image, n - row * (u32)width, row - image * (u32)height};
+  }
+  const i64 row = i / width, image = row / height;
+  return {image, i - row * width, row - image * height};
+}
+
 // Gradients that several elements share are summed here. On the GPU that is an atomic; on the CPU each worker owns a slab (a private
 // copy, see DR_SCATTER), so a plain addition is right, and the result does not depend on how the threads are scheduled.
 template <typename T>

@@ -13,8 +13,9 @@ struct ResolveArgs {
   const T* grad_rast_db;  // [B, H, W, 4] or null
   T* grad_pos;         // [slabs, B|1, V, 4]
   i64 height, width;
-  i64 pos_stride;      // V * 4, or 0 where the batch shares the positions
-  i64 slab_size;       // numel of one copy of grad_pos
+  double inv_height, inv_width;
+  i64 pos_stride;  // V * 4, or 0 where the batch shares the positions
+  i64 slab_size;   // numel of one copy of grad_pos
 
   DR_FN void slab(i64 k) { grad_pos += k * slab_size; }
 };
@@ -31,14 +32,20 @@ DR_FN Corner<T> corner_at(const T* p, double X, double Y) {
   return {(T)((double)p[0] - X * (double)p[3]), (T)((double)p[1] - Y * (double)p[3]), p[3], p[2]};
 }
 
+struct Centre {  // of a pixel, in normalized device coordinates
+  double X, Y;
+};
+
 template <typename T>
-DR_FN void corners_of(const ResolveArgs<T>& a, i64 i, i64 t, Corner<T> (&c)[3]) {
-  const i64 pixels = a.height * a.width, in_image = i % pixels;
-  const i64 ix = in_image % a.width, iy = in_image / a.width;
-  const double X = (double)(2 * ix + 1 - a.width) / (double)a.width;
-  const double Y = (double)(2 * iy + 1 - a.height) / (double)a.height;
-  const T* pos = a.pos + (i / pixels) * a.pos_stride;
-  for (int k = 0; k < 3; ++k) c[k] = corner_at(pos + 4 * (i64)a.tri[3 * t + k], X, Y);
+DR_FN Centre centre_of(const ResolveArgs<T>& a, const Pixel& p) {
+  return {(double)(2 * p.x + 1 - a.width) * a.inv_width, (double)(2 * p.y + 1 - a.height) * a.inv_height};
+}
+
+template <typename T>
+DR_FN void corners_of(const ResolveArgs<T>& a, const Pixel& p, i64 t, Corner<T> (&c)[3]) {
+  const Centre at = centre_of(a, p);
+  const T* pos = a.pos + p.image * a.pos_stride;
+  for (int k = 0; k < 3; ++k) c[k] = corner_at(pos + 4 * (i64)a.tri[3 * t + k], at.X, at.Y);
 }
 
 // Barycentrics and their derivatives per pixel. `sx`, `sy` are the sizes of a pixel, 2/W and 2/H.
@@ -105,13 +112,16 @@ DR_FN void resolve_fwd(const ResolveArgs<T>& a, i64 i) {
     return;
   }
   Corner<T> c[3];
-  corners_of(a, i, t, c);
-  const Barycentrics<T> b = barycentrics(c, T(2) / (T)a.width, T(2) / (T)a.height);
+  corners_of(a, pixel_at(i, a.height, a.width), t, c);
+  const Barycentrics<T> b = barycentrics(c, T(2 * a.inv_width), T(2 * a.inv_height));
   const T depth = (b.a0 * c[0].z + b.a1 * c[1].z + b.a2 * c[2].z) / (b.a0 * c[0].w + b.a1 * c[1].w + b.a2 * c[2].w);
   // The exact coverage test has put the centre inside; this only removes the rounding of the division.
   T u = dr_max(b.u, T(0)), v = dr_max(b.v, T(0));
-  const T over = dr_max(u + v, T(1));
-  store4(a.rast, i, {u / over, v / over, depth, encode_id(t + 1, T(0))});
+  if (u + v > 1) {
+    const T over = u + v;
+    u /= over, v /= over;
+  }
+  store4(a.rast, i, {u, v, depth, encode_id(t + 1, T(0))});
   if (!a.rast_db) return;
   store4(a.rast_db, i,
          {(b.dx0 - b.u * b.dxs) * b.inv_sum, (b.dy0 - b.u * b.dys) * b.inv_sum, (b.dx1 - b.v * b.dxs) * b.inv_sum,
@@ -127,12 +137,12 @@ DR_FN void resolve_bwd(const ResolveArgs<T>& a, i64 i) {
   if (a.grad_rast_db) gdb = load4(a.grad_rast_db, i);
   if (gu == 0 && gv == 0 && gdb.x == 0 && gdb.y == 0 && gdb.z == 0 && gdb.w == 0) return;
   Corner<T> c[3], g[3];
-  corners_of(a, i, t, c);
-  barycentrics_bwd(c, T(2) / (T)a.width, T(2) / (T)a.height, gu, gv, gdb, g);
-  const i64 pixels = a.height * a.width, in_image = i % pixels;
-  const T X = (T)(2 * (in_image % a.width) + 1 - a.width) / (T)a.width;
-  const T Y = (T)(2 * (in_image / a.width) + 1 - a.height) / (T)a.height;
-  T* grad = a.grad_pos + (i / pixels) * a.pos_stride;
+  const Pixel p = pixel_at(i, a.height, a.width);
+  corners_of(a, p, t, c);
+  barycentrics_bwd(c, T(2 * a.inv_width), T(2 * a.inv_height), gu, gv, gdb, g);
+  const Centre at_centre = centre_of(a, p);
+  const T X = (T)at_centre.X, Y = (T)at_centre.Y;
+  T* grad = a.grad_pos + p.image * a.pos_stride;
   for (int k = 0; k < 3; ++k) {  // x' = x - X w, y' = y - Y w
     T* at = grad + 4 * (i64)a.tri[3 * t + k];
     accumulate(at, g[k].x);

@@ -167,25 +167,61 @@ struct Setup {
   }
 };
 
+// The pixels lo..hi of the rows of a triangle, as doubles so that all of a triangle's rows are cut at once with vector instructions.
+struct Spans {
+  static const int kMax = 64;  // rows of a band at most
+  double lo[kMax], hi[kMax];
+  bool doubtful[kMax];  // a pixel centre is too close to an edge for floating point
+
+  void cut(const Edge& e, int y0, int rows) {
+    if (e.slope == 0) {
+      for (int r = 0; r < rows; ++r) {
+        const double row = e.origin + e.per_row * (double)(y0 + r);
+        if (row < 0) hi[r] = -1;
+        doubtful[r] = doubtful[r] || !(std::fabs(row) > e.error);
+      }
+      return;
+    }
+    const double origin = e.origin * e.inv_slope, step = e.per_row * e.inv_slope;
+    // The crossing is origin + step iy, with an error of the edge function's error over its slope, and of its own rounding.
+    const double margin = 2 * e.error * std::fabs(e.inv_slope) + 1e-15 * (std::fabs(origin) + std::fabs(step) * (double)(y0 + rows));
+    double* const end = e.slope > 0 ? lo : hi;
+    const double sign = e.slope > 0 ? 1 : -1;
+    for (int r = 0; r < rows; ++r) {
+      const double at = origin + step * (double)(y0 + r);
+      const double below = std::floor(at - margin), above = std::floor(at + margin);
+      const double inner = e.slope > 0 ? below + 1 : below;
+      doubtful[r] |= !(below == above) | (below == at - margin);
+      end[r] = sign * std::fmax(sign * end[r], sign * inner);
+    }
+  }
+};
+
+// Pixels are drawn in runs of this many, so that short spans use vector instructions too; buffers have that much to spare.
+const int kRun = 8;
+
 // Draws the pixels lo..hi of one row: keeps the nearest, and of equals the first (triangles come in the order of their index).
 template <typename T>
 void fill(const Setup& t, int iy, int lo, int hi, int id, T* depth, int* ids) {
-  const double base = t.depth_0 + t.depth_y * (double)iy, step = t.depth_x;
+  const double base = t.depth_0 + t.depth_y * (double)iy;
+  for (int x = lo; x <= hi; x += kRun) {
+    const int left = hi - x;
 #pragma omp simd
-  for (int x = lo; x <= hi; ++x) {
-    const T d = (T)(base + step * (double)x);
-    const bool nearer = d < depth[x] && d >= T(-1);
-    depth[x] = nearer ? d : depth[x];
-    ids[x] = nearer ? id : ids[x];
+    for (int j = 0; j < kRun; ++j) {
+      const T d = (T)(base + t.depth_x * (double)(x + j));
+      const bool nearer = (j <= left) & (d < depth[x + j]) & (d >= T(-1));
+      depth[x + j] = nearer ? d : depth[x + j];
+      ids[x + j] = nearer ? id : ids[x + j];
+    }
   }
 }
 
 // The same for a later layer: only what lies behind (depth, index) of the layer before.
 template <typename T>
 void fill_behind(const Setup& t, int iy, int lo, int hi, int id, T* depth, int* ids, const T* before, const int* before_id) {
-  const double base = t.depth_0 + t.depth_y * (double)iy, step = t.depth_x;
+  const double base = t.depth_0 + t.depth_y * (double)iy;
   for (int x = lo; x <= hi; ++x) {
-    const T d = (T)(base + step * (double)x);
+    const T d = (T)(base + t.depth_x * (double)x);
     const bool behind = before_id[x] != 0 && (d > before[x] || (d == before[x] && id > before_id[x]));
     if (behind && d < depth[x] && d >= T(-1)) depth[x] = d, ids[x] = id;
   }
@@ -193,20 +229,26 @@ void fill_behind(const Setup& t, int iy, int lo, int hi, int id, T* depth, int* 
 
 template <typename T>
 struct Search {
+  struct Band {  // the rows that a thread works on
+    std::vector<T> depth;
+    std::vector<int> id;
+    i64 origin = 0, image = 0;  // index of the first pixel in its image, of the image in the batch
+  };
+
   const T* pos;            // [B|1, V, 4]
   const int* tri;          // [F, 3]
   const int* ranges;       // [B, 2] first triangle and count, or null
   const T* before_depth;   // [B, H, W] previous layer, or null
   const int* before_id;    // [B, H, W]
   int* id;                 // [B, H, W]
-  T* depth;                // [B, H, W]
+  T* depth;                // [B, H, W] or null
   Problem s;
   int workers;
 
   void run() {
     const i64 pixels = s.height * s.width;
     const i64 rows_in_cache = (512 << 10) / (s.width * (i64)(sizeof(T) + 4));
-    band_rows = dr_clamp(rows_in_cache, i64(4), i64(64));
+    band_rows = dr_clamp(rows_in_cache, i64(4), i64(Spans::kMax));
     bands = (s.height + band_rows - 1) / band_rows;
     projected.resize(s.vertices);
     for (i64 b = 0; b < s.batch; ++b) {
@@ -217,8 +259,13 @@ struct Search {
       const T* p = pos + b * s.pos_stride;
       if (b == 0 || s.pos_stride) project_all(p);
       bin_all();
-#pragma omp parallel for num_threads(workers) schedule(dynamic, 1)
-      for (i64 band = 0; band < bands; ++band) fill_band(p, band, b * pixels);
+#pragma omp parallel num_threads(workers)
+      {
+        Band buffer;
+        buffer.depth.resize(band_rows * s.width + kRun), buffer.id.resize(band_rows * s.width + kRun);
+#pragma omp for schedule(dynamic, 1)
+        for (i64 band = 0; band < bands; ++band) fill_band(p, band, b * pixels, buffer);
+      }
     }
   }
 
@@ -246,23 +293,27 @@ struct Search {
     }
   }
 
-  void fill_band(const T* p, i64 band, i64 image) {
+  void fill_band(const T* p, i64 band, i64 image, Band& buffer) {
     const int y0 = (int)(band * band_rows), y1 = (int)std::min(s.height, (band + 1) * band_rows) - 1;
-    const i64 begin = image + (i64)y0 * s.width, size = (i64)(y1 - y0 + 1) * s.width;
-    std::fill_n(id + begin, size, 0);
+    const i64 begin = (i64)y0 * s.width, size = (i64)(y1 - y0 + 1) * s.width;
+    std::fill_n(buffer.id.data(), size, 0);
     // A fragment exists up to z/w = 1, so the buffer starts at the next number above it.
-    std::fill_n(depth + begin, size, std::nextafter(T(1), T(2)));
+    std::fill_n(buffer.depth.data(), size, std::nextafter(T(1), T(2)));
+    buffer.origin = begin, buffer.image = image;
     for (i64 c = 0; c < chunks; ++c) {
-      for (int t : bins[c * bands + band]) draw(p, t, y0, y1, image);
+      for (int t : bins[c * bands + band]) draw(p, t, y0, y1, buffer);
     }
+    std::copy_n(buffer.id.data(), size, id + image + begin);
+    if (depth) std::copy_n(buffer.depth.data(), size, depth + image + begin);
   }
 
-  void draw(const T* p, int t, int y0, int y1, i64 image) {
+  void draw(const T* p, int t, int y0, int y1, Band& buffer) {
     const int* v = tri + 3 * (i64)t;
     const T* const corner[3] = {p + 4 * (i64)v[0], p + 4 * (i64)v[1], p + 4 * (i64)v[2]};
     const Projected *a = &projected[v[0]], *b = &projected[v[1]], *c = &projected[v[2]];
-    const Rows rows = rows_of(*a, *b, *c, s);
-    y0 = std::max(y0, rows.first), y1 = std::min(y1, rows.last);
+    const Rows touched = rows_of(*a, *b, *c, s);
+    y0 = std::max(y0, touched.first), y1 = std::min(y1, touched.last);
+    const int rows = y1 - y0 + 1;
     int x0 = 0, x1 = (int)s.width - 1;
     if (!((a->flags | b->flags | c->flags) & kBehind)) {
       const float slack = 0.01f + 1e-6f * (float)std::max(s.height, s.width);
@@ -271,15 +322,27 @@ struct Search {
     }
     Setup setup;
     if (x0 > x1 || !setup.make(corner, s)) return;
-    for (int iy = y0; iy <= y1; ++iy) {
+    Spans spans;
+    for (int r = 0; r < rows; ++r) spans.lo[r] = x0, spans.hi[r] = x1, spans.doubtful[r] = false;
+    for (const Edge& e : setup.edge) spans.cut(e, y0, rows);
+    for (int r = 0; r < rows; ++r) {
+      const int iy = y0 + r;
       int lo = x0, hi = x1;
-      for (int k = 0; k < 3 && lo <= hi; ++k) setup.edge[k].cut(iy, lo, hi, s);
-      if (lo > hi) continue;
-      const i64 row = image + (i64)iy * s.width;
-      if (before_id) {
-        fill_behind(setup, iy, lo, hi, t + 1, depth + row, id + row, before_depth + row, before_id + row);
+      if (spans.doubtful[r]) {
+        for (int k = 0; k < 3 && lo <= hi; ++k) setup.edge[k].cut(iy, lo, hi, s);
+      } else if (spans.lo[r] <= spans.hi[r]) {
+        lo = (int)spans.lo[r], hi = (int)spans.hi[r];
       } else {
-        fill(setup, iy, lo, hi, t + 1, depth + row, id + row);
+        continue;
+      }
+      const i64 row = (i64)iy * s.width, local = row - buffer.origin;
+      T* const row_depth = buffer.depth.data() + local;
+      int* const row_id = buffer.id.data() + local;
+      if (before_id) {
+        const i64 at = buffer.image + row;
+        fill_behind(setup, iy, lo, hi, t + 1, row_depth, row_id, before_depth + at, before_id + at);
+      } else {
+        fill(setup, iy, lo, hi, t + 1, row_depth, row_id);
       }
     }
   }
@@ -293,7 +356,7 @@ struct VisibilityArgs {
   const T* before_depth;  // [B, H, W] or null
   const int* before_id;   // [B, H, W] or null
   int* id;                // [B, H, W] out: triangle + 1, or 0
-  T* depth;               // [B, H, W] out: z/w of the visible triangle
+  T* depth;               // [B, H, W] out: z/w of the visible triangle, or null
   i64 batch, vertices, triangles, height, width, pos_stride, cull;
 };
 

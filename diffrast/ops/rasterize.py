@@ -51,7 +51,8 @@ def rasterize(
     """
     pos, tri, height, width = _validate(ctx, pos, tri, resolution, ranges, cull)
     backend = ctx.choose(pos)
-    ids, _ = torch.ops.diffrast.visibility(pos.detach(), tri, ranges, height, width, cull, backend, None, None)
+    visible = torch.ops.diffrast.visibility(pos.detach(), tri, ranges, height, width, cull, backend, None, None, False)
+    ids = visible[0]
     return _resolve(pos, tri, ids, ctx.output_db, grad_db)
 
 
@@ -96,7 +97,7 @@ class DepthPeeler:
             raise RuntimeError("DepthPeeler: rasterize_next_layer() must be called inside `with DepthPeeler(...) as peeler:`")
         ids, depth = self.before or (None, None)
         ids, depth = torch.ops.diffrast.visibility(
-            self.pos.detach(), self.tri, self.ranges, self.height, self.width, self.cull, self.backend, ids, depth
+            self.pos.detach(), self.tri, self.ranges, self.height, self.width, self.cull, self.backend, ids, depth, True
         )
         self.before = (ids, depth)
         return _resolve(self.pos, self.tri, ids, self.ctx.output_db, self.grad_db)
@@ -163,6 +164,7 @@ def _visibility(
     backend: str,
     before_id: torch.Tensor | None,
     before_depth: torch.Tensor | None,
+    with_depth: bool,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     vertices = pos.shape[-2]
     validate.index_range("rasterize", tri, vertices, "pos")
@@ -173,14 +175,14 @@ def _visibility(
     batch = pos.shape[0] if ranges is None else ranges.shape[0]
     run = backends.get(backend)
     ids = run.empty((batch, height, width), torch.int32, pos.device)
-    depth = run.empty((batch, height, width), pos.dtype, pos.device)
+    depth = run.empty((batch, height, width) if with_depth else (0,), pos.dtype, pos.device)
     pos_stride = vertices * 4 if ranges is None else 0
     if not bool(torch.isfinite(pos).all()):
         bad = int((~torch.isfinite(pos)).any(-1).sum())
         say_once(f"rasterize(): {bad} of {pos[..., 0].numel()} positions are not finite; their triangles are not drawn")
     run.visibility(
         pos.dtype,
-        (pos, tri, ranges, before_depth, before_id, ids, depth,
+        (pos, tri, ranges, before_depth, before_id, ids, depth if with_depth else None,
          batch, vertices, tri.shape[0], height, width, pos_stride, CULL.index(cull)),
     )  # fmt: skip
     return ids, depth
@@ -194,10 +196,10 @@ def _checked_ranges(ranges: torch.Tensor, triangles: int) -> torch.Tensor:
 
 
 @_visibility.register_fake
-def _(pos, tri, ranges, height, width, cull, backend, before_id, before_depth):
+def _(pos, tri, ranges, height, width, cull, backend, before_id, before_depth, with_depth):
     batch = pos.shape[0] if ranges is None else ranges.shape[0]
     shape = (batch, height, width)
-    return pos.new_empty(shape, dtype=torch.int32), pos.new_empty(shape)
+    return pos.new_empty(shape, dtype=torch.int32), pos.new_empty(shape if with_depth else (0,))
 
 
 @torch.library.custom_op("diffrast::resolve", mutates_args=())
@@ -208,7 +210,7 @@ def _resolve_op(
     shape = tuple(ids.shape)
     rast = run.empty((*shape, 4), pos.dtype, pos.device)
     rast_db = run.empty((*shape, 4 if with_db else 0), pos.dtype, pos.device)
-    args = (pos, tri, ids, rast, rast_db if with_db else None, None, None, None, *shape[1:], _pos_stride(pos), 0)
+    args = (pos, tri, ids, rast, rast_db if with_db else None, None, None, None, *_sizes(pos, ids, 0))
     run.launch("resolve_fwd", pos.dtype, ids.numel(), args)
     return rast, rast_db
 
@@ -226,7 +228,7 @@ def _resolve_backward(
     workers = run.workers(pos.numel())
     grad_pos = pos.new_zeros((workers, *pos.shape))
     grad_db = None if grad_rast_db is None else grad_rast_db.contiguous()
-    args = (pos, tri, ids, None, None, grad_rast.contiguous(), grad_db, grad_pos, *ids.shape[1:], _pos_stride(pos), pos.numel())
+    args = (pos, tri, ids, None, None, grad_rast.contiguous(), grad_db, grad_pos, *_sizes(pos, ids, pos.numel()))
     run.launch("resolve_bwd", pos.dtype, ids.numel(), args, workers)
     return grad_pos.sum(0) if workers > 1 else grad_pos[0]
 
@@ -236,8 +238,9 @@ def _(grad_rast, grad_rast_db, pos, tri, ids):
     return torch.empty_like(pos)
 
 
-def _pos_stride(pos: torch.Tensor) -> int:
-    return pos.shape[1] * 4 if pos.dim() == 3 else 0
+def _sizes(pos: torch.Tensor, ids: torch.Tensor, slab: int) -> tuple:
+    height, width = ids.shape[1:]
+    return (height, width, 1.0 / height, 1.0 / width, pos.shape[1] * 4 if pos.dim() == 3 else 0, slab)
 
 
 def _setup_context(ctx, inputs, output):
