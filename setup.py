@@ -6,6 +6,7 @@ torch >= 2.6. Everything else about the package is in pyproject.toml.
 
 import os
 import platform
+import re
 import shlex
 import shutil
 import subprocess
@@ -24,7 +25,7 @@ ROOT = Path(__file__).resolve().parent
 SOURCE_FOLDERS = ("cuda", "shaders")
 
 # The GPU computes without contraction too: fused multiply-adds would make results depend on the instruction set.
-FLAGS = ["-std=c++17", "-O3", "-fPIC", "-shared", "-fvisibility=hidden", "-ffp-contract=off", "-fno-math-errno",
+FLAGS = ["-std=c++17", "-O3", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off", "-fno-math-errno",
          "-fno-trapping-math", "-Wall", "-Wextra", "-Wno-unknown-pragmas"]  # fmt: skip
 VARIANTS: dict[str, list[str]] = {"default": []}
 if platform.machine().lower() in ("x86_64", "amd64"):
@@ -55,6 +56,20 @@ def accepts(command: list[str], flags: list[str]) -> bool:
     return result.returncode == 0
 
 
+def compile_library(command: list[str], flags: list[str], library: Path) -> None:
+    """Compiles `cuda/cpu.cpp` into one shared library, which appears under its name only when it is whole."""
+    with tempfile.TemporaryDirectory(dir=library.parent) as folder:
+        compiled, linked = Path(folder, "cpu.o"), Path(folder, library.name)
+        subprocess.run([*command, *FLAGS, *flags, "-c", str(ROOT / "cuda" / "cpu.cpp"), "-o", str(compiled)], check=True)
+        # torch brings an OpenMP runtime under a name that differs between its releases. GNU OpenMP is therefore not linked: its
+        # symbols are left open and found in torch's when the library is loaded (diffrast/backends/cpu.py). So there is one pool of
+        # threads in the process, and none need be installed.
+        if sys.platform == "linux" and b"GOMP_parallel" in compiled.read_bytes():
+            flags = [flag for flag in flags if flag != "-fopenmp"]
+        subprocess.run([*command, "-shared", *flags, str(compiled), "-o", str(linked)], check=True)
+        os.replace(linked, library)
+
+
 class BuildNative(build_ext):
     """Compiles one shared library per instruction set into `diffrast/_native/`."""
 
@@ -66,23 +81,17 @@ class BuildNative(build_ext):
         return [self.target() / f"libdiffrast_{name}.so" for name in VARIANTS]
 
     def run(self) -> None:
-        command, target = compiler(), self.target()
-        target.mkdir(parents=True, exist_ok=True)
-        extra = ["-fopenmp"] if accepts(command, ["-fopenmp"]) else []
-        if not extra:
+        command = compiler()
+        openmp = ["-fopenmp"] if accepts(command, ["-fopenmp"]) else []
+        if not openmp:
             print("diffrast: this compiler has no OpenMP; the CPU backend will use a single thread", file=sys.stderr)
-        for flag in ("-static-libstdc++", "-static-libgcc"):
-            extra += [flag] if accepts(command, [flag]) else []
+        self.target().mkdir(parents=True, exist_ok=True)
 
         def build(item: tuple[str, Path]) -> None:
-            flags, library = VARIANTS[item[0]], item[1]
-            partial = library.with_suffix(f".{os.getpid()}.tmp")
-            source = str(ROOT / "cuda" / "cpu.cpp")
-            subprocess.run([*command, *FLAGS, *flags, *extra, source, "-o", str(partial)], check=True)
-            os.replace(partial, library)
+            compile_library(command, [*VARIANTS[item[0]], *openmp], item[1])
 
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            list(pool.map(build, zip(VARIANTS, self.libraries_built())))
+            list(pool.map(build, zip(VARIANTS, self.libraries_built(), strict=True)))
 
     def get_outputs(self) -> list[str]:
         return [str(path) for path in self.libraries_built()]
@@ -105,11 +114,24 @@ class BuildPython(build_py):
             shutil.copytree(ROOT / folder, Path(self.build_lib, "diffrast", "_sources", folder), dirs_exist_ok=True)
 
 
+def manylinux(libraries: list[Path], machine: str) -> str:
+    """The manylinux tag of libraries that need nothing but glibc and libstdc++: the newest glibc that a symbol of theirs asks for."""
+    versions = {(2, 17)}  # the oldest glibc of any platform with Python 3.10
+    for library in libraries:
+        found = re.findall(rb"\0GLIBC_(\d+)\.(\d+)", library.read_bytes())
+        versions |= {(int(major), int(minor)) for major, minor in found}
+    return "manylinux_{}_{}_{}".format(*max(versions), machine)
+
+
 class PlatformWheel(bdist_wheel):
     """One wheel per platform for every Python 3: the library does not know Python's ABI."""
 
     def get_tag(self) -> tuple[str, str, str]:
-        return "py3", "none", super().get_tag()[2]
+        platform_tag = super().get_tag()[2]
+        if platform_tag.startswith("linux_") and platform.libc_ver()[0] == "glibc":
+            build = self.get_finalized_command("build_ext")
+            platform_tag = manylinux(build.libraries_built(), platform_tag.removeprefix("linux_"))
+        return "py3", "none", platform_tag.replace("universal2", platform.machine())
 
 
 class NativeDistribution(Distribution):

@@ -34,6 +34,26 @@ def library_path() -> Path:
     )
 
 
+def load(path: Path) -> ctypes.CDLL:
+    """Opens the library. Its OpenMP symbols are left open (setup.py) and found in the runtime that torch has loaded."""
+    try:
+        return ctypes.CDLL(str(path))
+    except OSError as error:
+        first = str(error)
+    # This torch does not show its runtime to others, or was built without one.
+    bundled = sorted(str(p) for p in (Path(torch.__file__).parent / "lib").glob("libgomp*"))
+    for runtime in (*bundled, "libgomp.so.1"):
+        try:
+            ctypes.CDLL(runtime, mode=ctypes.RTLD_GLOBAL)
+            return ctypes.CDLL(str(path))
+        except OSError:
+            continue
+    raise RuntimeError(
+        f"the CPU backend cannot start: {first}. If a symbol of OpenMP (GOMP_, omp_) is missing, install its runtime, for "
+        "example with `apt-get install libgomp1`; otherwise build diffrast again with `pip install .` in a checkout."
+    )
+
+
 class CpuBackend:
     """Runs kernels on CPU tensors with `torch.get_num_threads()` threads."""
 
@@ -41,7 +61,7 @@ class CpuBackend:
     device_type = "cpu"
 
     def __init__(self, path: Path) -> None:
-        self.library = ctypes.CDLL(str(path))
+        self.library = load(path)
         self._kernels: dict[tuple[str, torch.dtype], tuple] = {}
 
     def _kernel(self, name: str, dtype: torch.dtype) -> tuple:
