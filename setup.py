@@ -114,24 +114,28 @@ class BuildPython(build_py):
             shutil.copytree(ROOT / folder, Path(self.build_lib, "diffrast", "_sources", folder), dirs_exist_ok=True)
 
 
-def manylinux(libraries: list[Path], machine: str) -> str:
-    """The manylinux tag of libraries that need nothing but glibc and libstdc++: the newest glibc that a symbol of theirs asks for."""
-    versions = {(2, 17)}  # the oldest glibc of any platform with Python 3.10
+# The newest symbols that a wheel tagged manylinux_2_28 may ask of the system (PEP 600); torch's own wheels ask for that system.
+MANYLINUX_2_28 = {b"GLIBC": (2, 28), b"GLIBCXX": (3, 4, 24), b"CXXABI": (1, 3, 11)}
+
+
+def runs_on_manylinux(libraries: list[Path]) -> bool:
+    """Whether the libraries need no newer C and C++ library than manylinux_2_28 has."""
     for library in libraries:
-        found = re.findall(rb"\0GLIBC_(\d+)\.(\d+)", library.read_bytes())
-        versions |= {(int(major), int(minor)) for major, minor in found}
-    return "manylinux_{}_{}_{}".format(*max(versions), machine)
+        for name, version in re.findall(rb"\0(GLIBC|GLIBCXX|CXXABI)_([\d.]+)", library.read_bytes()):
+            if tuple(map(int, version.split(b"."))) > MANYLINUX_2_28[name]:
+                return False
+    return True
 
 
 class PlatformWheel(bdist_wheel):
     """One wheel per platform for every Python 3: the library does not know Python's ABI."""
 
     def get_tag(self) -> tuple[str, str, str]:
-        platform_tag = super().get_tag()[2]
-        if platform_tag.startswith("linux_") and platform.libc_ver()[0] == "glibc":
-            build = self.get_finalized_command("build_ext")
-            platform_tag = manylinux(build.libraries_built(), platform_tag.removeprefix("linux_"))
-        return "py3", "none", platform_tag.replace("universal2", platform.machine())
+        platform_tag = super().get_tag()[2].replace("universal2", platform.machine())
+        built = self.get_finalized_command("build_ext").libraries_built()
+        if platform.libc_ver()[0] == "glibc" and runs_on_manylinux(built):
+            platform_tag = platform_tag.replace("linux_", "manylinux_2_28_", 1)
+        return "py3", "none", platform_tag
 
 
 class NativeDistribution(Distribution):

@@ -1,0 +1,96 @@
+# `make` lists what there is. Everything is installed into a virtual environment: the active one, or .venv.
+# Needs Python >= 3.10 and a C++ compiler; a second call only does what has changed.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV ?= $(or $(VIRTUAL_ENV),.venv)
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip --disable-pip-version-check
+TORCH := torch==2.13.0
+
+NATIVE := setup.py pyproject.toml $(wildcard cuda/*)
+PYTHON_CODE := setup.py diffrast tests recipes benchmarks
+CXX_CODE := $(wildcard cuda/*.cu cuda/*.h cuda/*.cpp)
+AS_ROOT := [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null
+APT := DEBIAN_FRONTEND=noninteractive apt-get -q -y -o=Dpkg::Use-Pty=0
+define WHEEL_CHECK
+import torch, diffrast.torch as dr
+from diffrast.backends.sources import source_folder
+pos = torch.tensor([[[-1.0, -1, 0, 1], [3, -1, 0, 1], [-1, 3, 0, 1]]])
+rast, _ = dr.rasterize(dr.RasterizeContext(), pos, torch.tensor([[0, 1, 2]]), (8, 8))
+assert bool((rast[..., 3] == 1).all()) and (source_folder("cuda") / "common.h").is_file()
+print("works in", dr.__file__)
+endef
+export WHEEL_CHECK
+
+EGL := libegl1 libegl-mesa0 libgl1-mesa-dri libgles2
+
+.PHONY: help setup demo test test-all lint format wheel bench clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: .make/ready ## install diffrast in editable form with everything that demo and test need
+
+demo: .make/ready ## reconstruct a textured mesh from the photographs in assets/demo
+	$(PY) -m diffrast reconstruct assets/demo --out out/demo --overwrite
+	@echo "Open out/demo/report.html in a browser, and out/demo/mesh.glb in any 3-D viewer."
+
+test: .make/ready ## run the tests (REQUIRE_DATA=1, REQUIRE_GL=1: missing data, missing OpenGL is a failure)
+	$(PY) -m pytest -m "not slow"
+
+test-all: .make/ready ## run the tests, the slow ones too
+	$(PY) -m pytest
+
+lint: .make/dev ## check style, types and formatting
+	$(VENV)/bin/ruff check $(PYTHON_CODE)
+	$(VENV)/bin/ruff format --check $(PYTHON_CODE)
+	$(VENV)/bin/clang-format --dry-run -Werror $(CXX_CODE)
+	$(VENV)/bin/pyright --pythonpath $(PY)
+
+format: .make/dev ## format the code
+	$(VENV)/bin/ruff check --fix $(PYTHON_CODE)
+	$(VENV)/bin/ruff format $(PYTHON_CODE)
+	$(VENV)/bin/clang-format -i $(CXX_CODE)
+
+wheel: .make/ready ## build dist/*.whl, install it elsewhere and draw with it
+	rm -rf build dist
+	$(PIP) wheel -q --no-deps --wheel-dir dist .
+	@trial=$$(mktemp -d); trap 'rm -rf "$$trial"' EXIT; \
+	$(PIP) install -q --no-deps --target "$$trial" dist/*.whl; \
+	cd "$$trial"; PYTHONPATH="$$trial" "$(abspath $(PY))" -W error -c "$$WHEEL_CHECK"
+	@ls dist/*.whl
+
+bench: .make/ready ## measure the primitives on this machine, print a table and write JSON
+	$(PY) -m benchmarks.run
+
+clean: ## remove what was built here (not .venv)
+	rm -rf build dist out .make *.egg-info diffrast/_native .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+
+# --- What the targets stand on -----------------------------------------------------------------------------------------
+
+.make/ready: $(NATIVE) $(VENV)/pyvenv.cfg
+	@mkdir -p .make
+	@if ! command -v $${CXX:-c++} >/dev/null && $(AS_ROOT); then $(APT) update && $(APT) install g++; fi
+	@# OpenGL without a screen, for the OpenGL backend's tests; a system that cannot install it still works on the CPU.
+	@if ! ldconfig -p 2>/dev/null | grep -q libEGL.so.1 && $(AS_ROOT); then \
+	  { $(APT) update && $(APT) install --no-install-recommends $(EGL); } >.make/apt.log 2>&1 \
+	  || echo "note: EGL could not be installed (.make/apt.log says why); going on without it"; fi
+	@$(PY) -c "import torch" 2>/dev/null || $(PIP) install $(TORCH)
+	$(PIP) install -q -e '.[test]'
+	@touch $@
+
+.make/dev: .make/ready
+	$(PIP) install -q -e '.[test,dev]'
+	@touch $@
+
+$(VENV)/pyvenv.cfg:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "diffrast needs Python >= 3.10; name one: make PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) 2>.venv.log \
+	|| { $(AS_ROOT) && $(APT) update >/dev/null && $(APT) install python3-venv >/dev/null && $(PYTHON) -m venv --clear $(VENV); } \
+	|| { cat .venv.log; rm -rf $(VENV) .venv.log; echo "no virtual environment could be made; install venv (Debian, Ubuntu: apt-get install python3-venv)"; exit 1; }
+	@rm -f .venv.log
