@@ -132,8 +132,9 @@ class PlatformWheel(bdist_wheel):
 
     def get_tag(self) -> tuple[str, str, str]:
         platform_tag = super().get_tag()[2].replace("universal2", platform.machine())
-        built = self.get_finalized_command("build_ext").libraries_built()
-        if platform.libc_ver()[0] == "glibc" and runs_on_manylinux(built):
+        built = [path for path in self.get_finalized_command("build_ext").libraries_built() if path.exists()]
+        # An editable install asks before anything is built; its wheel never leaves the machine.
+        if built and platform.libc_ver()[0] == "glibc" and runs_on_manylinux(built):
             platform_tag = platform_tag.replace("linux_", "manylinux_2_28_", 1)
         return "py3", "none", platform_tag
 
