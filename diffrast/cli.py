@@ -1,0 +1,96 @@
+"""The command ``diffrast``: one table of subcommands.
+
+Exit codes: 0 done; 1 a file could not be written or memory ran out; 2 the input or the options cannot be used;
+130 stopped with Ctrl-C (what there was has been written).
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from . import __version__
+
+
+@dataclass(frozen=True)
+class Command:
+    """A subcommand: its one-line help, the options it adds to its parser, and what it does (returns the exit code)."""
+
+    help: str
+    add_options: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], int]
+
+
+def _reconstruct_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("dataset", help="folder in NeRF-synthetic (transforms_train.json) or Middlebury (*_par.txt) layout")
+    add("--out", required=True, help="folder for mesh.glb, turntable.mp4, report.html and metrics.json")
+    add("--overwrite", action="store_true", help="replace another run in --out")
+    add("--masks", metavar="DIR", help="one mask per photograph, by the same name; bright is the object")
+    add("--holdout", type=int, default=0, metavar="N", help="keep N views out and judge the result by them")
+    add("--time-limit", type=float, metavar="SECONDS", help="finish, outputs included, in about this time")
+    add("--steps", type=int, metavar="N", help="optimization steps of all stages together (default: 1200)")
+    add("--faces", type=int, metavar="N", help="triangles of the mesh (default: by the photographs' size)")
+    add("--texture", type=int, metavar="N", help="texels along the texture's side (default: by the photographs' size)")
+    add("--seed", type=int, default=0, help="seed of the order in which views are used (default: 0)")
+    add("--device", default="cpu", help="cpu or cuda (default: cpu)")
+    add("--quiet", action="store_true", help="no progress bar")
+
+
+def _reconstruct(args: argparse.Namespace) -> int:
+    from .reconstruct.pipeline import Options, reconstruct
+
+    options = Options(
+        holdout=args.holdout, steps=args.steps, time_limit=args.time_limit, seed=args.seed, masks=args.masks,
+        device=args.device, overwrite=args.overwrite, faces=args.faces, texture=args.texture, progress=not args.quiet,
+    )  # fmt: skip
+    metrics = reconstruct(args.dataset, args.out, options)
+    for title, group in (("held-out views", metrics["held_out"]), ("views used", metrics["used"])):
+        if group["count"]:
+            print(
+                f"{title:<15}{group['count']:>4}   PSNR {group['psnr']:.2f} dB   on the object "
+                f"{group['psnr_object']:.2f} dB   mask IoU {group['mask_iou']:.4f}"
+            )
+    print(f"wrote {os.path.join(args.out, 'report.html')} in {metrics['seconds']['total']:.0f} s")
+    if metrics["interrupted"]:
+        print("stopped early: this is the state at Ctrl-C", file=sys.stderr)
+        return 130
+    return 0
+
+
+COMMANDS = {
+    "reconstruct": Command("posed photographs to a textured mesh", _reconstruct_options, _reconstruct),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command with ``argv`` (default: the process's) and return its exit code."""
+    parser = argparse.ArgumentParser(prog="diffrast", description="Differentiable rasterization for PyTorch.")
+    parser.add_argument("--version", action="version", version=f"diffrast {__version__}")
+    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, command in COMMANDS.items():
+        sub = subparsers.add_parser(name, help=command.help, description=command.help)
+        command.add_options(sub)
+        sub.set_defaults(run=command.run)
+    args = parser.parse_args(argv)
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    try:
+        return args.run(args)
+    except ValueError as error:
+        return _fail(2, error)
+    except (OSError, MemoryError) as error:
+        return _fail(1, error)
+    except KeyboardInterrupt:
+        print("diffrast: interrupted", file=sys.stderr)
+        return 130
+
+
+def _fail(code: int, error: BaseException) -> int:
+    # OSErrors that we raise carry a sentence; their own format would put "[Errno 28]" before it.
+    message = error.strerror if isinstance(error, OSError) and error.strerror and not error.filename else error
+    print(f"diffrast: error: {message}", file=sys.stderr)
+    return code

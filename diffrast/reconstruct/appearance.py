@@ -1,0 +1,119 @@
+"""The texture: unwrapping, a start from vertex colours, and the joint fit of texture and shape.
+
+Colours are display (sRGB-coded) values with the light baked in: photographs are compared as they are, and base colour
+textures are stored that way in glTF.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy import ndimage
+
+import diffrast.torch as dr
+
+from ..scene.largesteps import AdamUniform, LargeSteps
+from ..scene.render import to_clip
+from .geometry import Shape
+from .loop import Run, batches, cosine, optimize
+from .targets import BACKGROUND, Targets
+
+
+@dataclass
+class Textured:
+    """A shape with a texture. ``vertices`` ``[V, 3]`` and ``faces`` ``[F, 3]`` are welded; ``uv`` ``[T, 2]`` and
+    ``uv_faces`` ``[F, 3]`` are cut along chart borders, ``source`` int64 ``[T]`` is the vertex behind each UV; ``texture``
+    ``[S, S, 3]`` holds display values, row 0 at the bottom; ``covered`` bool ``[S, S]``: texels inside of charts."""
+
+    vertices: torch.Tensor
+    faces: torch.Tensor
+    uv: torch.Tensor
+    uv_faces: torch.Tensor
+    source: torch.Tensor
+    texture: torch.Tensor
+    covered: torch.Tensor
+
+
+def unwrap(ctx, shape: Shape, size: int) -> Textured:
+    """Cut the shape into charts (xatlas), pack them into ``size`` x ``size`` texels, and paint its vertex colours."""
+    import xatlas
+
+    atlas = xatlas.Atlas()
+    atlas.add_mesh(shape.vertices.cpu().numpy().astype(np.float32), shape.faces.cpu().numpy().astype(np.uint32))
+    charts, packing = xatlas.ChartOptions(), xatlas.PackOptions()
+    charts.max_iterations = 1
+    packing.resolution, packing.padding, packing.bilinear = size, 4, True
+    atlas.generate(charts, packing)
+    source, uv_faces, uv = atlas[0]
+    device = shape.vertices.device
+    source = torch.from_numpy(source.astype(np.int64)).to(device)
+    uv = torch.from_numpy(uv.astype(np.float32)).to(device)
+    uv_faces = torch.from_numpy(uv_faces.astype(np.int32)).to(device)
+    flat = torch.cat([2 * uv - 1, torch.zeros_like(uv[:, :1]), torch.ones_like(uv[:, :1])], dim=1)[None]
+    rast, _ = dr.rasterize(ctx, flat, uv_faces, (size, size))
+    color, _ = dr.interpolate(shape.colors[source], rast, uv_faces)
+    covered = rast[0, ..., 3] > 0
+    texture = fill_gaps(color[0], covered)
+    return Textured(shape.vertices, shape.faces, uv, uv_faces, source, texture, covered)
+
+
+def fill_gaps(texture: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
+    """Texels ``[S, S, C]`` that are not ``known`` ``[S, S]`` take the colour of the nearest that is: filters and
+    mipmaps across a chart's border then find its own colour."""
+    if bool(known.all()) or not bool(known.any()):
+        return texture
+    nearest = ndimage.distance_transform_edt(~known.cpu().numpy(), return_distances=False, return_indices=True)
+    rows, cols = (torch.from_numpy(i.astype(np.int64)).to(texture.device) for i in nearest)
+    return texture[rows, cols]
+
+
+def render_textured(ctx, model: Textured, vertices, texture, matrices, resolution) -> torch.Tensor:
+    """``[B, H, W, 4]``: the texture over white, and coverage. Differentiable into vertices and texture.
+
+    The welded faces go to rasterization and antialiasing (a chart's border is no silhouette), the cut ones carry UVs.
+    """
+    clip = to_clip(vertices, matrices)
+    rast, rast_db = dr.rasterize(ctx, clip, model.faces, resolution, grad_db=False)
+    uv, uv_da = dr.interpolate(model.uv, rast, model.uv_faces, rast_db=rast_db, diff_attrs="all")
+    color = dr.texture(texture[None], uv, uv_da, filter_mode="linear-mipmap-linear", boundary_mode="clamp",
+                       max_mip_level=MIP_LEVELS)  # fmt: skip
+    hit = (rast[..., 3:] > 0).to(color)
+    picture = torch.cat([color * hit + BACKGROUND * (1 - hit), hit], dim=-1)
+    return dr.antialias(picture, rast, clip, model.faces)
+
+
+MIP_LEVELS = 4  # beyond, texels of different charts mix
+
+
+def fit_texture(ctx, run: Run, stage: str, model: Textured, targets: Targets, *, steps: int, seconds: float = math.inf,
+                rate: float = 1e-3, smoothness: float = 20.0, texture_rate: float = 0.02, batch: int = 4) -> Textured:  # fmt: skip
+    """Fit texture and vertices together to the targets, least squares (what PSNR measures)."""
+    radius = 0.5 * float((model.vertices.amax(0) - model.vertices.amin(0)).norm())
+    steps_of = LargeSteps(model.faces, len(model.vertices), smoothness)
+    u = steps_of.from_vertices(model.vertices).requires_grad_()
+    texture = model.texture.clone().requires_grad_()
+    move = AdamUniform([u], lr=rate * radius)
+    paint = torch.optim.Adam([texture], lr=texture_rate, betas=(0.9, 0.99))
+    choose = batches(len(targets.images), batch, run.generator)
+
+    def step(t: float) -> torch.Tensor:
+        move.param_groups[0]["lr"] = radius * cosine(t, rate, 0.05 * rate) * min(1.0, 10 * t)
+        paint.param_groups[0]["lr"] = cosine(t, texture_rate, 0.05 * texture_rate)
+        index = next(choose)
+        picture = render_textured(ctx, model, steps_of.to_vertices(u), texture, targets.matrices[index],
+                                  targets.resolution)  # fmt: skip
+        loss = 4 * (picture - targets.images[index]).square().mean()
+        move.zero_grad()
+        paint.zero_grad()
+        loss.backward()
+        move.step()
+        paint.step()
+        return loss.detach()
+
+    optimize(run, stage, step, steps, seconds)
+    final = fill_gaps(texture.detach().clamp(0, 1), model.covered)
+    return Textured(steps_of.to_vertices(u).detach(), model.faces, model.uv, model.uv_faces, model.source, final,
+                    model.covered)  # fmt: skip

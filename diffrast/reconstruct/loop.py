@@ -1,0 +1,125 @@
+"""The optimization loop that every stage shares: batches, the budget of steps and seconds, and stopping."""
+
+from __future__ import annotations
+
+import math
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import torch
+from tqdm import tqdm
+
+
+class Stop:
+    """Ctrl-C as a request: inside the ``with`` block the first one sets ``requested``, the second one interrupts."""
+
+    def __init__(self) -> None:
+        self.requested = False
+
+    def __enter__(self) -> Stop:
+        try:
+            self._before = signal.signal(signal.SIGINT, self._handle)
+        except ValueError:  # not in the main thread: whoever runs us there handles signals
+            self._before = None
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._before is not None:
+            signal.signal(signal.SIGINT, self._before)
+
+    def _handle(self, *_: object) -> None:
+        if self.requested:
+            raise KeyboardInterrupt
+        self.requested = True
+
+
+class Progress:
+    """One bar over all stages; ``weights`` are the shares of the work that each is expected to take."""
+
+    def __init__(self, weights: dict[str, float], show: bool = True):
+        total = sum(weights.values())
+        self.weights = {name: 100 * weight / total for name, weight in weights.items()}
+        style = "{desc:<12}{percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
+        self.bar = tqdm(total=100, bar_format=style, disable=not show, mininterval=0.2, smoothing=0.05)
+        self.done = 0.0
+        self.seconds: dict[str, float] = {}
+        self.started = self.began = time.perf_counter()
+        self.stage = ""
+
+    def begin(self, stage: str) -> None:
+        self.finish()
+        self.stage, self.began = stage, time.perf_counter()
+        self.bar.set_description_str(stage, refresh=True)
+
+    def finish(self) -> None:
+        if self.stage:
+            self.seconds[self.stage] = self.seconds.get(self.stage, 0.0) + time.perf_counter() - self.began
+            self.done += self.weights.get(self.stage, 0.0)
+            self._show(self.done)
+            self.stage = ""
+
+    def update(self, fraction: float, loss: float) -> None:
+        self.bar.set_postfix_str(f"loss {loss:.4f}", refresh=False)
+        self._show(self.done + fraction * self.weights.get(self.stage, 0.0))
+
+    def _show(self, percent: float) -> None:
+        self.bar.update(max(0.0, min(percent, 100.0) - self.bar.n))
+
+    def close(self) -> None:
+        self.finish()
+        self.bar.close()
+
+    @property
+    def elapsed(self) -> float:
+        return time.perf_counter() - self.started
+
+
+@dataclass
+class Run:
+    """What the stages share. ``callback(stage, step)`` is called after each step; a ``KeyboardInterrupt`` from it
+    counts as Ctrl-C. ``losses`` collects ``(stage, loss)`` of every step."""
+
+    progress: Progress
+    stop: Stop
+    generator: torch.Generator
+    callback: Callable[[str, int], None] | None = None
+    losses: list[tuple[str, float]] = field(default_factory=list)
+
+
+def batches(count: int, size: int, generator: torch.Generator) -> Iterator[torch.Tensor]:
+    """Endless index batches: every view once per round, in a new order each round."""
+    size = min(size, count)
+    pool = torch.empty(0, dtype=torch.long)
+    while True:
+        if len(pool) < size:
+            pool = torch.cat([pool, torch.randperm(count, generator=generator)])
+        yield pool[:size]
+        pool = pool[size:]
+
+
+def optimize(run: Run, stage: str, step: Callable[[float], torch.Tensor], steps: int, seconds: float = math.inf) -> int:
+    """Call ``step(t)`` (t from 0 to 1, returns the loss) until ``steps`` are done, ``seconds`` are over, or the user
+    stops. Returns the number of steps."""
+    began = time.perf_counter()
+    for i in range(steps):
+        t = max(i / steps, (time.perf_counter() - began) / seconds)
+        if t >= 1 or run.stop.requested:
+            return i
+        loss = float(step(t))
+        if not math.isfinite(loss):
+            raise FloatingPointError(f"{stage}: the loss is not finite at step {i}")
+        run.losses.append((stage, loss))
+        run.progress.update(max((i + 1) / steps, t), loss)
+        try:
+            if run.callback:
+                run.callback(stage, i)
+        except KeyboardInterrupt:
+            run.stop.requested = True
+    return steps
+
+
+def cosine(t: float, first: float, last: float) -> float:
+    """A rate that falls from ``first`` to ``last`` along half a cosine as t goes from 0 to 1."""
+    return last + 0.5 * (first - last) * (1 + math.cos(math.pi * min(t, 1.0)))

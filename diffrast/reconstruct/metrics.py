@@ -1,0 +1,80 @@
+"""The figures of a reconstruction, with their definitions beside them."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+
+from .appearance import Textured, render_textured
+from .data import View
+from .targets import over_white
+
+DEFINITIONS = {
+    "psnr": "PSNR in dB over the whole photograph composited over white, display (sRGB) values in 0..1, as NeRF-synthetic "
+    "results are reported: 10 log10(1 / mean squared error).",
+    "psnr_object": "PSNR in dB over the pixels of the photograph's mask (coverage > 0.5) only.",
+    "mask_iou": "Intersection over union of rendered coverage > 0.5 and mask > 0.5.",
+    "mean": "Arithmetic mean over the views of the group.",
+    "chamfer_percent": "Symmetric Chamfer distance: the mean of the two mean distances from points sampled evenly on one "
+    "surface to the other surface, in percent of the reference's bounding-box diagonal.",
+}
+
+
+def psnr(mse: float) -> float:
+    """10 log10(1 / mse); a perfect match counts as 100 dB so that means stay finite."""
+    return 10 * math.log10(1 / max(mse, 1e-10))
+
+
+def compare(picture: torch.Tensor, target: torch.Tensor) -> dict[str, float]:
+    """The figures of one view: both ``[H, W, 4]``, colour over white in display values, and coverage."""
+    error = (picture[..., :3].clamp(0, 1) - target[..., :3]).square().mean(dim=-1)
+    ours, theirs = picture[..., 3] > 0.5, target[..., 3] > 0.5
+    union = int((ours | theirs).sum())
+    return {
+        "psnr": psnr(float(error.mean())),
+        "psnr_object": psnr(float(error[theirs].mean())) if bool(theirs.any()) else math.nan,
+        "mask_iou": int((ours & theirs).sum()) / union if union else 1.0,
+    }
+
+
+def evaluate(ctx, model: Textured, views: list[View], matrices: torch.Tensor) -> tuple[list[dict], list[torch.Tensor]]:
+    """Figures and rendered pictures ``[H, W, 4]`` of views at full size, one at a time."""
+    figures, pictures = [], []
+    for view, matrix in zip(views, matrices, strict=True):
+        with torch.no_grad():
+            picture = render_textured(
+                ctx, model, model.vertices, model.texture, matrix[None], (view.camera.height, view.camera.width)
+            )[0].cpu()
+        figures.append({"view": view.name, **compare(picture, over_white(view))})
+        pictures.append(picture)
+    return figures, pictures
+
+
+def mean_figures(figures: list[dict]) -> dict[str, float]:
+    """The mean of each figure over views; empty for no views."""
+    if not figures:
+        return {}
+    return {key: float(np.mean([f[key] for f in figures])) for key in ("psnr", "psnr_object", "mask_iou")}
+
+
+def chamfer(vertices: np.ndarray, faces: np.ndarray, reference, samples: int = 50_000, seed: int = 0) -> dict:
+    """The Chamfer distance of a mesh to ``reference`` (a trimesh): see ``DEFINITIONS``, with its two halves.
+
+    The distance of each of ``samples`` points is taken to the nearest of twenty times as many points on the other
+    surface instead of to its triangles, which overstates small distances by a few hundredths of a percent.
+    """
+    import trimesh
+    from scipy.spatial import cKDTree
+
+    ours = trimesh.Trimesh(vertices, faces, process=False)
+    dense = [trimesh.sample.sample_surface(m, 20 * samples, seed=seed + i)[0] for i, m in enumerate((ours, reference))]
+    to_reference = cKDTree(dense[1]).query(dense[0][:samples], workers=-1)[0].mean()
+    from_reference = cKDTree(dense[0]).query(dense[1][:samples], workers=-1)[0].mean()
+    scale = 100 / float(np.linalg.norm(reference.extents))
+    return {
+        "chamfer_percent": float(0.5 * (to_reference + from_reference) * scale),
+        "to_reference_percent": float(to_reference * scale),
+        "from_reference_percent": float(from_reference * scale),
+    }

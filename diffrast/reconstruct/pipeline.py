@@ -1,0 +1,250 @@
+"""Posed photographs in, textured mesh out: the stages in order, and what is written at the end."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import scipy
+import torch
+
+import diffrast
+import diffrast.torch as dr
+
+from ..scene.files import write_text
+from ..scene.image import srgb_to_linear
+from ..scene.mesh import Mesh, save_mesh
+from ..scene.remesh import edge_for_faces, isotropic, smooth
+from ..scene.render import clip_matrices, to_clip
+from .appearance import Textured, fit_texture, unwrap
+from .data import View, held_out, read_views
+from .geometry import Shape, fit_shape, remesh
+from .hull import bounds, visual_hull
+from .loop import Progress, Run, Stop
+from .masks import add_masks
+from .metrics import DEFINITIONS, evaluate, mean_figures
+from .orient import undo_turns
+from .report import write_html
+from .targets import make_targets
+from .turntable import film_frames, write_film
+
+OUTPUTS = ("mesh.glb", "turntable.mp4", "turntable.gif", "report.html", "metrics.json")
+
+# The stages that optimize, with their share of the steps and of the time limit.
+STAGES = {"coarse shape": 0.25, "fine shape": 0.35, "texture": 0.40}
+# Share of the views whose mask may be wrong about a point, by where the masks came from.
+DISTRUST = {"alpha": 0.0, "files": 1 / 12, "threshold": 1 / 8}
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to reconstruct. ``None`` means: chosen from the data (faces, texture) or without limit (time)."""
+
+    holdout: int = 0
+    steps: int | None = None
+    time_limit: float | None = None
+    seed: int = 0
+    masks: str | None = None
+    device: str = "cpu"
+    overwrite: bool = False
+    faces: int | None = None
+    texture: int | None = None
+    batch: int = 4
+    progress: bool = True
+
+
+DEFAULT_STEPS = 1200
+
+
+def reconstruct(dataset: str | os.PathLike, out: str | os.PathLike, options: Options | None = None,
+                callback: Callable[[str, int], None] | None = None) -> dict:  # fmt: skip
+    """Reconstruct ``dataset`` and write ``mesh.glb``, a turntable film, ``report.html`` and ``metrics.json`` to ``out``.
+
+    Returns the contents of ``metrics.json``. ``callback(stage, step)`` runs after each step; a ``KeyboardInterrupt``
+    from it, like Ctrl-C, ends the optimization, and what there is is written. Without ``time_limit`` the result
+    repeats from run to run on the same machine; with it the number of steps depends on the machine's speed.
+
+    Raises ``ValueError`` for input that cannot be used, ``OSError`` that names the file for one that cannot be written.
+    """
+    options = options or Options()
+    out = Path(out)
+    _check(options)
+    _claim(out, options.overwrite)
+    device = _device(options.device)
+    weights = {"read": 2.0, "hull": 3.0, **{k: 80 * w for k, w in STAGES.items()}, "unwrap": 4.0, "write": 8.0}
+    progress = Progress(weights, options.progress)
+    try:
+        with Stop() as stop:
+            run = Run(progress, stop, torch.Generator().manual_seed(options.seed), callback)
+            return _reconstruct(Path(dataset), out, options, run, device)
+    finally:
+        progress.close()
+
+
+def _reconstruct(dataset: Path, out: Path, options: Options, run: Run, device: torch.device) -> dict:
+    run.progress.begin("read")
+    views = read_views(dataset)
+    held = held_out(len(views), options.holdout)
+    mask_source = add_masks(views, options.masks)
+    views = undo_turns(views)
+    used = [v for i, v in enumerate(views) if i not in held]
+    ctx = dr.RasterizeContext()
+
+    run.progress.begin("hull")
+    box = bounds(used)
+    faces, texture_size = _sizes(used, options)
+    spare = round(DISTRUST[mask_source] * len(used))
+    shape = _start(used, box, faces // 4, spare, device)
+    _check_fit(ctx, shape, used, box)
+
+    share = _Shares(options, run)
+    for stage, level, count in (("coarse shape", 1, faces // 4), ("fine shape", 0, faces)):
+        run.progress.begin(stage)
+        if not run.stop.requested:
+            shape = remesh(shape, count) if stage == "fine shape" else shape
+            shape = fit_shape(ctx, run, stage, shape, make_targets(used, box, level, device), **share(stage),
+                              rate=SHAPE_RATE[stage], batch=options.batch)  # fmt: skip
+    run.progress.begin("unwrap")
+    model = unwrap(ctx, shape, texture_size)
+    run.progress.begin("texture")
+    if not run.stop.requested:
+        targets = make_targets(used, box, 0, device)
+        model = fit_texture(ctx, run, "texture", model, targets, **share("texture"), batch=options.batch)
+    run.progress.begin("write")
+    return _write(ctx, run, out, dataset, options, views, held, mask_source, model, box)
+
+
+SHAPE_RATE = {"coarse shape": 4e-3, "fine shape": 2e-3}
+
+
+class _Shares:
+    """What each stage may use of the steps, and of the seconds that are left when it starts."""
+
+    def __init__(self, options: Options, run: Run):
+        self.options, self.run = options, run
+
+    def __call__(self, stage: str) -> dict:
+        limit, steps = self.options.time_limit, self.options.steps
+        if limit is None:
+            return {"steps": max(1, round((steps or DEFAULT_STEPS) * STAGES[stage]))}
+        names = list(STAGES)
+        later = sum(STAGES[n] for n in names[names.index(stage) :])
+        # Writing the outputs (pictures of all views, the film) and unwrapping are not optimization: keep time for them.
+        reserve = min(0.25 * limit, 14.0) + (0.0 if stage == "texture" else min(0.05 * limit, 8.0))
+        left = limit - self.run.progress.elapsed - reserve
+        seconds = max(left * STAGES[stage] / later, 1e-3)
+        return {"steps": 1_000_000 if steps is None else max(1, round(steps * STAGES[stage])), "seconds": seconds}
+
+
+def _check(options: Options) -> None:
+    for name, low in (("steps", 1), ("time_limit", 1e-9), ("faces", 100), ("texture", 16), ("batch", 1)):
+        value = getattr(options, name)
+        if value is not None and not (math.isfinite(value) and value >= low):
+            raise ValueError(f"--{name.replace('_', '-')} must be at least {low:g}; got {value}")
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f"--device must be cpu or cuda; got {name}") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"--device {name}: torch sees no CUDA device here")
+    return device
+
+
+def _claim(out: Path, overwrite: bool) -> None:
+    """Make the folder before the work starts, and refuse one that holds another run."""
+    there = [name for name in OUTPUTS if (out / name).exists()]
+    if there and not overwrite:
+        raise ValueError(f"{out} already holds a run ({', '.join(there)}); choose another --out or give --overwrite")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"cannot make the folder {out}: {error.strerror}") from error
+    if not os.access(out, os.W_OK):
+        raise ValueError(f"cannot write into the folder {out}")
+
+
+def _sizes(views: list[View], options: Options) -> tuple[int, int]:
+    """Faces of the fine mesh, about two pixels of the object each, and the texture's side, about two texels a pixel."""
+    pixels = float(np.mean([int((v.alpha > 0.5).sum()) for v in views if v.alpha is not None]))
+    faces = options.faces or int(np.clip(pixels / 2, 2000, 40000))
+    side = options.texture or int(2 ** np.clip(math.ceil(math.log2(math.sqrt(8 * pixels))), 8, 11))
+    return faces, side
+
+
+def _start(views: list[View], box: np.ndarray, faces: int, spare: int, device: torch.device) -> Shape:
+    v, f = visual_hull(views, box, resolution=128, spare=spare)
+    v = smooth(v, f, 5)
+    v, f = isotropic(v, f, edge_for_faces(v, f, faces))
+    vertices = torch.from_numpy(v.astype(np.float32)).to(device)
+    gray = torch.full_like(vertices, 0.5)
+    return Shape(vertices, torch.from_numpy(f.astype(np.int32)).to(device), gray)
+
+
+def _check_fit(ctx, shape: Shape, views: list[View], box: np.ndarray) -> None:
+    """The hull must look like the masks from most views, or poses and masks belong to different objects."""
+    overlap = []
+    for view in views:
+        assert view.alpha is not None
+        small = view.camera.resized(128, 128)
+        clip = to_clip(shape.vertices, clip_matrices([small], torch.from_numpy(box)).to(shape.vertices.device))
+        rast, _ = dr.rasterize(ctx, clip, shape.faces, (128, 128))
+        ours = rast[0, ..., 3].cpu() > 0
+        theirs = torch.nn.functional.interpolate(view.alpha[None, None], (128, 128), mode="area")[0, 0] > 0.5
+        overlap.append(float((ours & theirs).sum() / (ours | theirs).sum().clamp_min(1)))
+    if np.median(overlap) < 0.6:
+        raise ValueError(
+            f"camera poses and masks do not fit together: their common shape overlaps the masks by "
+            f"{np.median(overlap):.0%} only (median of {len(views)} views)"
+        )
+
+
+def _write(ctx, run: Run, out: Path, dataset: Path, options: Options, views: list[View], held: list[int],
+           mask_source: str, model: Textured, box: np.ndarray) -> dict:  # fmt: skip
+    figures, pictures = evaluate(ctx, model, views, clip_matrices([v.camera for v in views], torch.from_numpy(box)))
+    used = [f for i, f in enumerate(figures) if i not in held]
+    unheld = [figures[i] for i in held]
+    for i, f in enumerate(figures):
+        f["held_out"] = i in held
+    mesh = Mesh(model.vertices[model.source], model.uv_faces, model.uv, srgb_to_linear(model.texture))
+    save_mesh(out / "mesh.glb", mesh)
+    film = write_film(out, film_frames(ctx, model, views, box, *FILM))
+    v, f = len(model.vertices), len(model.faces)
+    edges = len(np.unique(np.sort(model.faces.cpu().numpy()[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1), axis=0))
+    metrics = {
+        "dataset": Path(dataset).resolve().name,
+        "interrupted": run.stop.requested,
+        "held_out": {"count": len(held), **mean_figures(unheld)},
+        "used": {"count": len(used), **mean_figures(used)},
+        "views": figures,
+        "definitions": DEFINITIONS,
+        "masks": mask_source,
+        "mesh": {"vertices": v, "faces": f, "euler_number": v - edges + f, "texture": model.texture.shape[0]},
+        "options": {k: getattr(options, k) for k in ("holdout", "steps", "time_limit", "seed", "device", "batch")},
+        "steps": {stage: sum(name == stage for name, _ in run.losses) for stage in STAGES},
+        "seconds": {k: round(s, 2) for k, s in run.progress.seconds.items()},
+        "versions": {
+            "diffrast": diffrast.__version__,
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+            "scipy": scipy.__version__,
+            "python": platform.python_version(),
+        },
+    }
+    write_text(out / "report.html", write_html(metrics, views, pictures, held, film, run.losses))
+    run.progress.finish()
+    metrics["seconds"] = {k: round(s, 2) for k, s in run.progress.seconds.items()}
+    metrics["seconds"]["total"] = round(run.progress.elapsed, 2)
+    write_text(out / "metrics.json", json.dumps(metrics, indent=1) + "\n")
+    return metrics
+
+
+FILM = (72, 480)  # frames, and pixels of a frame's height

@@ -1,0 +1,67 @@
+"""What the optimization compares with: photographs over white, cropped to the object, at a chosen resolution."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ..scene.camera import Camera
+from ..scene.render import clip_matrices
+from .data import View
+
+BACKGROUND = 1.0  # white, as the NeRF-synthetic benchmark composites
+
+
+def over_white(view: View) -> torch.Tensor:
+    """``[H, W, 4]``: the photograph over white, display values (blended like the benchmark does), and its mask."""
+    assert view.alpha is not None
+    alpha = view.alpha[..., None]
+    return torch.cat([view.rgb * alpha + BACKGROUND * (1 - alpha), alpha], dim=-1)
+
+
+@dataclass
+class Targets:
+    """N windows of one size: ``images`` float32 ``[N, H, W, 4]`` (colour over white, mask), ``cameras`` of the windows
+    and their ``matrices`` ``[N, 4, 4]`` from the world to clip space."""
+
+    images: torch.Tensor
+    cameras: list[Camera]
+    matrices: torch.Tensor
+
+    @property
+    def resolution(self) -> tuple[int, int]:
+        return self.images.shape[1], self.images.shape[2]
+
+
+def make_targets(views: list[View], box: np.ndarray, level: int, device: torch.device) -> Targets:
+    """Windows around the object in every view, all of the largest needed size; ``level`` halves the resolution.
+
+    Windows stay inside their photographs: beyond its border nothing is known.
+    """
+    need = []
+    for view in views:
+        assert view.alpha is not None
+        on = view.alpha.numpy() > 0.5
+        rows, cols = np.flatnonzero(on.any(axis=1)), np.flatnonzero(on.any(axis=0))
+        need.append((cols[0], cols[-1] + 1, rows[0], rows[-1] + 1))
+    height, width = views[0].rgb.shape[:2]
+    unit = 1 << level
+    left, right, bottom, top = np.array(need).T
+    margin = 6 + 0.05 * max((right - left).max(), (top - bottom).max())
+    w = _window((right - left).max() + 2 * margin, width, unit)
+    h = _window((top - bottom).max() + 2 * margin, height, unit)
+    images, cameras = [], []
+    for view, x, y in zip(views, (left + right - w) // 2, (bottom + top - h) // 2, strict=True):
+        x, y = int(np.clip(x, 0, width - w)), int(np.clip(y, 0, height - h))
+        window = over_white(view)[y : y + h, x : x + w]
+        pooled = torch.nn.functional.avg_pool2d(window.permute(2, 0, 1)[None], unit)[0].permute(1, 2, 0)
+        images.append(pooled)
+        cameras.append(view.camera.crop(x, y, w, h).resized(w // unit, h // unit))
+    matrices = clip_matrices(cameras, torch.from_numpy(box))
+    return Targets(torch.stack(images).contiguous().to(device), cameras, matrices.to(device))
+
+
+def _window(wanted: float, available: int, unit: int) -> int:
+    return int(min(np.ceil(wanted / unit), available // unit)) * unit
