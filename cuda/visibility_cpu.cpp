@@ -14,7 +14,19 @@
 namespace {
 
 struct Problem {
-  i64 batch, vertices, triangles, height, width, pos_stride, cull;  // cull: 0 none, 1 back, 2 front
+  i64 vertices, triangles, height, width, cull;  // cull: 0 none, 1 back, 2 front
+};
+
+template <typename T>
+struct VisibilityArgs {
+  const T* pos;           // [B|1, V, 4]
+  const int* tri;         // [F, 3]
+  const int* ranges;      // [B, 2] first triangle and count, or null
+  const T* before_depth;  // [B, H, W] previous layer, or null
+  const int* before_id;   // [B, H, W] or null
+  int* id;                // [B, H, W] out: triangle + 1, or 0
+  T* depth;               // [B, H, W] out: z/w of the visible triangle, or null
+  i64 batch, vertices, triangles, height, width, pos_stride, cull;
 };
 
 enum Flag : u32 { kLeft = 1, kRight = 2, kBelow = 4, kAbove = 8, kNear = 16, kFar = 32, kBehind = 64, kNotFinite = 128 };
@@ -227,6 +239,7 @@ void fill_behind(const Setup& t, int iy, int lo, int hi, int id, T* depth, int* 
   }
 }
 
+// The search in one image at a time, with buffers that are used again for the next.
 template <typename T>
 struct Search {
   struct Band {  // the rows that a thread works on
@@ -235,58 +248,54 @@ struct Search {
     i64 origin = 0, image = 0;  // index of the first pixel in its image, of the image in the batch
   };
 
-  const T* pos;            // [B|1, V, 4]
-  const int* tri;          // [F, 3]
-  const int* ranges;       // [B, 2] first triangle and count, or null
-  const T* before_depth;   // [B, H, W] previous layer, or null
-  const int* before_id;    // [B, H, W]
-  int* id;                 // [B, H, W]
-  T* depth;                // [B, H, W] or null
+  const VisibilityArgs<T>& a;
   Problem s;
   int workers;
+  i64 band_rows = 0, bands = 0, first = 0, count = 0, chunk = 0, chunks = 0;
+  i64 projected_image = -1;
+  std::vector<Projected> projected = {};    // [V]
+  std::vector<std::vector<int>> bins = {};  // [chunks * bands] triangle indices in order
 
-  void run() {
-    const i64 pixels = s.height * s.width;
+  Search(const VisibilityArgs<T>& args, int threads)
+      : a(args), s{args.vertices, args.triangles, args.height, args.width, args.cull}, workers(threads) {
     const i64 rows_in_cache = (512 << 10) / (s.width * (i64)(sizeof(T) + 4));
     band_rows = dr_clamp(rows_in_cache, i64(4), i64(Spans::kMax));
     bands = (s.height + band_rows - 1) / band_rows;
     projected.resize(s.vertices);
-    for (i64 b = 0; b < s.batch; ++b) {
-      first = ranges ? ranges[2 * b] : 0;
-      count = ranges ? ranges[2 * b + 1] : s.triangles;
-      chunk = std::max<i64>(1024, (count + 4 * workers - 1) / (4 * workers));
-      chunks = (count + chunk - 1) / chunk;
-      const T* p = pos + b * s.pos_stride;
-      if (b == 0 || s.pos_stride) project_all(p);
-      bin_all();
-#pragma omp parallel num_threads(workers)
-      {
-        Band buffer;
-        buffer.depth.resize(band_rows * s.width + kRun), buffer.id.resize(band_rows * s.width + kRun);
+  }
+
+  void search(i64 b) {
+    first = a.ranges ? a.ranges[2 * b] : 0;
+    count = a.ranges ? a.ranges[2 * b + 1] : s.triangles;
+    chunk = std::max<i64>(1024, (count + 4 * workers - 1) / (4 * workers));
+    chunks = (count + chunk - 1) / chunk;
+    const T* p = a.pos + b * a.pos_stride;
+    if (projected_image < 0 || a.pos_stride) project_all(p);
+    projected_image = b;
+    bin_all();
+#pragma omp parallel num_threads(workers) if (workers > 1)
+    {
+      Band buffer;
+      buffer.depth.resize(band_rows * s.width + kRun), buffer.id.resize(band_rows * s.width + kRun);
 #pragma omp for schedule(dynamic, 1)
-        for (i64 band = 0; band < bands; ++band) fill_band(p, band, b * pixels, buffer);
-      }
+      for (i64 band = 0; band < bands; ++band) fill_band(p, band, b * s.height * s.width, buffer);
     }
   }
 
-  i64 band_rows = 0, bands = 0, first = 0, count = 0, chunk = 0, chunks = 0;
-  std::vector<Projected> projected = {};    // [V]
-  std::vector<std::vector<int>> bins = {};  // [chunks * bands] triangle indices in order
-
   void project_all(const T* p) {
-#pragma omp parallel for num_threads(workers) schedule(static) if (s.vertices > 4096)
+#pragma omp parallel for num_threads(workers) schedule(static) if (workers > 1 && s.vertices > 4096)
     for (i64 v = 0; v < s.vertices; ++v) projected[v] = project(p + 4 * v, s);
   }
 
   void bin_all() {
     if ((i64)bins.size() < chunks * bands) bins.resize(chunks * bands);
-#pragma omp parallel for num_threads(workers) schedule(dynamic, 1) if (chunks > 1)
+#pragma omp parallel for num_threads(workers) schedule(dynamic, 1) if (workers > 1 && chunks > 1)
     for (i64 c = 0; c < chunks; ++c) {
       std::vector<int>* bin = &bins[c * bands];
       for (i64 k = 0; k < bands; ++k) bin[k].clear();
       const i64 end = std::min(count, (c + 1) * chunk);
       for (i64 t = first + c * chunk; t < first + end; ++t) {
-        const int* v = tri + 3 * t;
+        const int* v = a.tri + 3 * t;
         const Rows rows = rows_of(projected[v[0]], projected[v[1]], projected[v[2]], s);
         for (i64 k = rows.first / band_rows; k * band_rows <= rows.last; ++k) bin[k].push_back((int)t);
       }
@@ -303,22 +312,22 @@ struct Search {
     for (i64 c = 0; c < chunks; ++c) {
       for (int t : bins[c * bands + band]) draw(p, t, y0, y1, buffer);
     }
-    std::copy_n(buffer.id.data(), size, id + image + begin);
-    if (depth) std::copy_n(buffer.depth.data(), size, depth + image + begin);
+    std::copy_n(buffer.id.data(), size, a.id + image + begin);
+    if (a.depth) std::copy_n(buffer.depth.data(), size, a.depth + image + begin);
   }
 
   void draw(const T* p, int t, int y0, int y1, Band& buffer) {
-    const int* v = tri + 3 * (i64)t;
+    const int* v = a.tri + 3 * (i64)t;
     const T* const corner[3] = {p + 4 * (i64)v[0], p + 4 * (i64)v[1], p + 4 * (i64)v[2]};
-    const Projected *a = &projected[v[0]], *b = &projected[v[1]], *c = &projected[v[2]];
-    const Rows touched = rows_of(*a, *b, *c, s);
+    const Projected &q0 = projected[v[0]], &q1 = projected[v[1]], &q2 = projected[v[2]];
+    const Rows touched = rows_of(q0, q1, q2, s);
     y0 = std::max(y0, touched.first), y1 = std::min(y1, touched.last);
     const int rows = y1 - y0 + 1;
     int x0 = 0, x1 = (int)s.width - 1;
-    if (!((a->flags | b->flags | c->flags) & kBehind)) {
+    if (!((q0.flags | q1.flags | q2.flags) & kBehind)) {
       const float slack = 0.01f + 1e-6f * (float)std::max(s.height, s.width);
-      x0 = std::max(x0, (int)std::ceil(std::min({a->x, b->x, c->x}) - slack));
-      x1 = std::min(x1, (int)std::floor(std::max({a->x, b->x, c->x}) + slack));
+      x0 = std::max(x0, (int)std::ceil(std::min({q0.x, q1.x, q2.x}) - slack));
+      x1 = std::min(x1, (int)std::floor(std::max({q0.x, q1.x, q2.x}) + slack));
     }
     Setup setup;
     if (x0 > x1 || !setup.make(corner, s)) return;
@@ -338,9 +347,9 @@ struct Search {
       const i64 row = (i64)iy * s.width, local = row - buffer.origin;
       T* const row_depth = buffer.depth.data() + local;
       int* const row_id = buffer.id.data() + local;
-      if (before_id) {
+      if (a.before_id) {
         const i64 at = buffer.image + row;
-        fill_behind(setup, iy, lo, hi, t + 1, row_depth, row_id, before_depth + at, before_id + at);
+        fill_behind(setup, iy, lo, hi, t + 1, row_depth, row_id, a.before_depth + at, a.before_id + at);
       } else {
         fill(setup, iy, lo, hi, t + 1, row_depth, row_id);
       }
@@ -349,22 +358,21 @@ struct Search {
 };
 
 template <typename T>
-struct VisibilityArgs {
-  const T* pos;           // [B|1, V, 4]
-  const int* tri;         // [F, 3]
-  const int* ranges;      // [B, 2] or null
-  const T* before_depth;  // [B, H, W] or null
-  const int* before_id;   // [B, H, W] or null
-  int* id;                // [B, H, W] out: triangle + 1, or 0
-  T* depth;               // [B, H, W] out: z/w of the visible triangle, or null
-  i64 batch, vertices, triangles, height, width, pos_stride, cull;
-};
-
-template <typename T>
-void visibility(const VisibilityArgs<T>* a, int workers) {
-  Search<T> search{a->pos, a->tri, a->ranges, a->before_depth, a->before_id, a->id, a->depth,
-                   {a->batch, a->vertices, a->triangles, a->height, a->width, a->pos_stride, a->cull}, workers};
-  search.run();
+void visibility(const VisibilityArgs<T>* args, int workers) {
+  const VisibilityArgs<T>& a = *args;
+  // Enough images: one thread each. Few: all threads in one image, unless it is so small that starting them costs more.
+  if (workers > 1 && a.batch >= 2 * workers) {
+#pragma omp parallel num_threads(workers)
+    {
+      Search<T> search(a, 1);
+#pragma omp for schedule(dynamic, 1)
+      for (i64 b = 0; b < a.batch; ++b) search.search(b);
+    }
+    return;
+  }
+  const bool tiny = a.height * a.width + 4 * a.triangles < 16384;
+  Search<T> search(a, tiny ? 1 : workers);
+  for (i64 b = 0; b < a.batch; ++b) search.search(b);
 }
 
 }  // namespace

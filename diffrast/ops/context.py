@@ -37,6 +37,19 @@ def say_once(message: str, level: int = logging.WARNING) -> None:
         logger.log(level, message)
 
 
+def choose(backend: str, pos: torch.Tensor) -> str:
+    """The name of the backend that rasterizes this tensor, for the backend that was asked for."""
+    name = backends.kernels_for(pos).name if backend == "auto" else backend
+    if backend == "auto":
+        say_once(f"backend 'auto' rasterizes {pos.device.type} tensors with {name!r}", logging.INFO)
+    device_type = backends.get(name).device_type
+    if device_type != pos.device.type:
+        raise ValueError(
+            f"rasterize(): pos must be on a {device_type} device for backend={name!r}; got {validate.describe(pos)}"
+        )
+    return name
+
+
 class RasterizeContext:
     """Chooses the rasterizer.
 
@@ -57,19 +70,6 @@ class RasterizeContext:
         self.device = device
         self.output_db = True
         self.active_depth_peeler: object | None = None
-
-    def choose(self, pos: torch.Tensor) -> str:
-        """The name of the backend that rasterizes this tensor."""
-        kernels = backends.kernels_for(pos)
-        name = kernels.name if self.backend == "auto" else self.backend
-        chosen = backends.get(name)
-        if chosen.device_type != pos.device.type:
-            raise ValueError(
-                f"rasterize(): pos must be on a {chosen.device_type} device for backend={name!r}; got {validate.describe(pos)}"
-            )
-        if self.backend == "auto":
-            say_once(f"backend 'auto' rasterizes {pos.device.type} tensors with {name!r}", logging.INFO)
-        return name
 
     def release_context(self) -> None:
         """Frees what the context holds. It can be used again afterwards."""

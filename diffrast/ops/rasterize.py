@@ -10,7 +10,7 @@ import torch
 
 from .. import backends
 from . import validate
-from .context import RasterizeContext, say_once
+from .context import RasterizeContext, choose, say_once
 
 CULL = ("none", "back", "front")
 
@@ -50,8 +50,7 @@ def rasterize(
         MemoryError: an output does not fit in memory.
     """
     pos, tri, height, width = _validate(ctx, pos, tri, resolution, ranges, cull)
-    backend = ctx.choose(pos)
-    visible = torch.ops.diffrast.visibility(pos.detach(), tri, ranges, height, width, cull, backend, None, None, False)
+    visible = torch.ops.diffrast.visibility(pos.detach(), tri, ranges, height, width, cull, ctx.backend, None, None, False)
     ids = visible[0]
     return _resolve(pos, tri, ids, ctx.output_db, grad_db)
 
@@ -78,7 +77,6 @@ class DepthPeeler:
     ) -> None:
         self.pos, self.tri, self.height, self.width = _validate(ctx, pos, tri, resolution, ranges, cull)
         self.ctx, self.ranges, self.grad_db, self.cull = ctx, ranges, grad_db, cull
-        self.backend = ctx.choose(self.pos)
         self.before: tuple[torch.Tensor, torch.Tensor] | None = None
 
     def __enter__(self) -> "DepthPeeler":
@@ -97,7 +95,7 @@ class DepthPeeler:
             raise RuntimeError("DepthPeeler: rasterize_next_layer() must be called inside `with DepthPeeler(...) as peeler:`")
         ids, depth = self.before or (None, None)
         ids, depth = torch.ops.diffrast.visibility(
-            self.pos.detach(), self.tri, self.ranges, self.height, self.width, self.cull, self.backend, ids, depth, True
+            self.pos.detach(), self.tri, self.ranges, self.height, self.width, self.cull, self.ctx.backend, ids, depth, True
         )
         self.before = (ids, depth)
         return _resolve(self.pos, self.tri, ids, self.ctx.output_db, self.grad_db)
@@ -173,7 +171,7 @@ def _visibility(
     if ranges is not None:
         ranges = _checked_ranges(ranges, tri.shape[0])
     batch = pos.shape[0] if ranges is None else ranges.shape[0]
-    run = backends.get(backend)
+    run = backends.get(choose(backend, pos))
     ids = run.empty((batch, height, width), torch.int32, pos.device)
     depth = run.empty((batch, height, width) if with_depth else (0,), pos.dtype, pos.device)
     pos_stride = vertices * 4 if ranges is None else 0
