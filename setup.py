@@ -58,7 +58,7 @@ def accepts(command: list[str], flags: list[str]) -> bool:
 
 def compile_library(command: list[str], flags: list[str], library: Path) -> None:
     """Compiles `cuda/cpu.cpp` into one shared library, which appears under its name only when it is whole."""
-    with tempfile.TemporaryDirectory(dir=library.parent) as folder:
+    with tempfile.TemporaryDirectory() as folder:
         compiled, linked = Path(folder, "cpu.o"), Path(folder, library.name)
         subprocess.run([*command, *FLAGS, *flags, "-c", str(ROOT / "cuda" / "cpu.cpp"), "-o", str(compiled)], check=True)
         # torch brings an OpenMP runtime under a name that differs between its releases. GNU OpenMP is therefore not linked: its
@@ -67,7 +67,9 @@ def compile_library(command: list[str], flags: list[str], library: Path) -> None
         if sys.platform == "linux" and b"GOMP_parallel" in compiled.read_bytes():
             flags = [flag for flag in flags if flag != "-fopenmp"]
         subprocess.run([*command, "-shared", *flags, str(compiled), "-o", str(linked)], check=True)
-        os.replace(linked, library)
+        partial = library.with_suffix(f".{os.getpid()}.tmp")
+        shutil.copy(linked, partial)
+        os.replace(partial, library)
 
 
 class BuildNative(build_ext):
