@@ -1,4 +1,8 @@
 // The CPU library: the kernels of this folder compiled by the C++ compiler, once per instruction set (see setup.py).
 #include "resolve.cu"
 #include "interpolate.cu"
+#include "topology.cu"
+#include "antialias.cu"
+#include "texture.cu"
+#include "texture_mip.cu"
 #include "visibility_cpu.cpp"

@@ -4,6 +4,7 @@ Names, argument order, defaults and output layout are those of the interface tha
 switches by changing one import line. What diffrast adds is keyword-only.
 """
 
+from .ops.antialias import antialias
 from .ops.context import (
     RasterizeContext,
     RasterizeCudaContext,
@@ -13,15 +14,22 @@ from .ops.context import (
 )
 from .ops.interpolate import interpolate
 from .ops.rasterize import DepthPeeler, rasterize, triangle_id
+from .ops.texture import texture
+from .ops.texture_mip import texture_construct_mip
+from .ops.topology import antialias_construct_topology_hash
 
 __all__ = [
     "DepthPeeler",
     "RasterizeContext",
     "RasterizeCudaContext",
     "RasterizeGLContext",
+    "antialias",
+    "antialias_construct_topology_hash",
     "get_log_level",
     "interpolate",
     "rasterize",
     "set_log_level",
+    "texture",
+    "texture_construct_mip",
     "triangle_id",
 ]
