@@ -52,7 +52,9 @@ def accepts(command: list[str], flags: list[str]) -> bool:
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder, "probe.cpp")
         source.write_text("int main() { return 0; }\n")
-        result = subprocess.run([*command, *flags, str(source), "-o", str(Path(folder, "probe"))], capture_output=True)
+        result = subprocess.run(
+            [*command, *flags, str(source), "-o", str(Path(folder, "probe"))], capture_output=True
+        )
     return result.returncode == 0
 
 
@@ -60,7 +62,9 @@ def compile_library(command: list[str], flags: list[str], library: Path) -> None
     """Compiles `cuda/cpu.cpp` into one shared library, which appears under its name only when it is whole."""
     with tempfile.TemporaryDirectory() as folder:
         compiled, linked = Path(folder, "cpu.o"), Path(folder, library.name)
-        subprocess.run([*command, *FLAGS, *flags, "-c", str(ROOT / "cuda" / "cpu.cpp"), "-o", str(compiled)], check=True)
+        subprocess.run(
+            [*command, *FLAGS, *flags, "-c", str(ROOT / "cuda" / "cpu.cpp"), "-o", str(compiled)], check=True
+        )
         # torch brings an OpenMP runtime under a name that differs between its releases. GNU OpenMP is therefore not linked: its
         # symbols are left open and found in torch's when the library is loaded (diffrast/backends/cpu.py). So there is one pool of
         # threads in the process, and none need be installed.
@@ -86,7 +90,10 @@ class BuildNative(build_ext):
         command = compiler()
         openmp = ["-fopenmp"] if accepts(command, ["-fopenmp"]) else []
         if not openmp:
-            print("diffrast: this compiler has no OpenMP; the CPU backend will use a single thread", file=sys.stderr)
+            print(
+                "diffrast: this compiler has no OpenMP; the CPU backend will use a single thread",
+                file=sys.stderr,
+            )
         self.target().mkdir(parents=True, exist_ok=True)
 
         def build(item: tuple[str, Path]) -> None:
@@ -113,20 +120,27 @@ class BuildPython(build_py):
         if getattr(self, "editable_mode", False):
             return
         for folder in SOURCE_FOLDERS:
-            shutil.copytree(ROOT / folder, Path(self.build_lib, "diffrast", "_sources", folder), dirs_exist_ok=True)
+            shutil.copytree(
+                ROOT / folder, Path(self.build_lib, "diffrast", "_sources", folder), dirs_exist_ok=True
+            )
 
 
-# The newest symbols that a wheel tagged manylinux_2_28 may ask of the system (PEP 600); torch's own wheels ask for that system.
-MANYLINUX_2_28 = {b"GLIBC": (2, 28), b"GLIBCXX": (3, 4, 24), b"CXXABI": (1, 3, 11)}
+# The C++ library of manylinux_2_28 (PEP 600), the system that torch's own wheels ask for.
+OLDEST_GLIBC = (2, 28)
+NEWEST_CXX = {b"GLIBCXX": (3, 4, 24), b"CXXABI": (1, 3, 11)}
 
 
-def runs_on_manylinux(libraries: list[Path]) -> bool:
-    """Whether the libraries need no newer C and C++ library than manylinux_2_28 has."""
+def portable_tag(libraries: list[Path], linux: str) -> str:
+    """`linux_x86_64` as manylinux with the oldest glibc that has every symbol the libraries ask for, where that can be told."""
+    glibc = OLDEST_GLIBC
     for library in libraries:
-        for name, version in re.findall(rb"\0(GLIBC|GLIBCXX|CXXABI)_([\d.]+)", library.read_bytes()):
-            if tuple(map(int, version.split(b"."))) > MANYLINUX_2_28[name]:
-                return False
-    return True
+        for name, text in re.findall(rb"\0(GLIBC|GLIBCXX|CXXABI)_([\d.]+)", library.read_bytes()):
+            version = tuple(map(int, text.split(b".")))
+            if version > NEWEST_CXX.get(name, version):
+                return linux
+            if name == b"GLIBC":
+                glibc = max(glibc, version[:2])
+    return linux.replace("linux", "manylinux_{}_{}".format(*glibc), 1)
 
 
 class PlatformWheel(bdist_wheel):
@@ -136,8 +150,8 @@ class PlatformWheel(bdist_wheel):
         platform_tag = super().get_tag()[2].replace("universal2", platform.machine())
         built = [path for path in self.get_finalized_command("build_ext").libraries_built() if path.exists()]
         # An editable install asks before anything is built; its wheel never leaves the machine.
-        if built and platform.libc_ver()[0] == "glibc" and runs_on_manylinux(built):
-            platform_tag = platform_tag.replace("linux_", "manylinux_2_28_", 1)
+        if built and platform.libc_ver()[0] == "glibc":
+            platform_tag = portable_tag(built, platform_tag)
         return "py3", "none", platform_tag
 
 
