@@ -55,7 +55,7 @@ def test_positions_interpolate_to_pixel_centres(raster):
 def test_derivatives_are_those_of_the_picture(raster):
     """Render at offsets of a small fraction of a pixel and compare with the differences."""
     device, size, step = raster.device, (8, 8), 1e-4
-    pos = torch.tensor([[[-3, -3, 0, 1.5], [5, -3, 0, 2.5], [0.5, 4, 0, 1.0]]], dtype=torch.float64, device=device)
+    pos = torch.tensor([[[-6, -5, 0, 1.5], [9, -5, 0, 2.5], [0.5, 8, 0, 1.0]]], dtype=torch.float64, device=device)
     tri = torch.tensor([[0, 1, 2]], device=device)
     attr = attributes(device, 3, 2).detach()
 
