@@ -4,7 +4,7 @@ A backend has a `name`, the `device_type` of the tensors it takes, and
 
 - `launch(kernel, dtype, count, args, workers=None)`: run `cuda/<file>.cu`'s element function for `count` elements;
 - `visibility(...)`: the search for visible triangles, the only thing that a rasterizer decides;
-- `workers(numel)`: how many private copies a gradient of `numel` elements is accumulated in;
+- `workers(count)`: how many private copies a scatter kernel over `count` elements accumulates its gradients in;
 - `empty(shape, dtype, device)`: an output tensor whose memory is cheap to touch for the first time.
 
 A new backend is one file here and one entry in `LOADERS`.
@@ -26,7 +26,7 @@ class Backend(Protocol):
 
     def visibility(self, dtype: torch.dtype, args: Any) -> None: ...
 
-    def workers(self, numel: int) -> int: ...
+    def workers(self, count: int) -> int: ...
 
     def empty(self, shape: Any, dtype: torch.dtype, device: torch.device) -> torch.Tensor: ...
 

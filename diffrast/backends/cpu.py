@@ -19,6 +19,9 @@ VARIANTS = {"AVX512": ("avx512", "avx2", "default"), "AVX2": ("avx2", "default")
 # More private copies of a gradient than this cost more memory and adding up than their threads save.
 MAX_SLABS = 8
 
+# Starting a thread for less work than this costs more than it saves.
+MIN_ELEMENTS_PER_WORKER = 4096
+
 
 def library_path() -> Path:
     """The compiled library for this processor. Raises RuntimeError when diffrast was not built."""
@@ -90,9 +93,9 @@ class CpuBackend:
         """Finds the visible triangles; `args` as VisibilityArgs in cuda/visibility_cpu.cpp."""
         self.launch("visibility", dtype, 0, args)
 
-    def workers(self, numel: int) -> int:
-        """How many threads a scatter kernel runs on, each with a private copy of a gradient of `numel` elements."""
-        return max(1, min(torch.get_num_threads(), MAX_SLABS))
+    def workers(self, count: int) -> int:
+        """How many threads a scatter kernel over `count` elements runs on, each with private copies of the gradients."""
+        return max(1, min(torch.get_num_threads(), MAX_SLABS, count // MIN_ELEMENTS_PER_WORKER))
 
     def empty(self, shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
         return memory.empty(shape, dtype)

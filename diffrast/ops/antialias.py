@@ -120,7 +120,7 @@ def _antialias_backward(
     needs_pos: bool,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     run = backends.kernels_for(rast)
-    workers = run.workers(pos.numel())
+    workers = run.workers(rast.shape[:3].numel())
     grad_color = run.empty(color.shape if needs_color else (0,), color.dtype, color.device)
     grad_pos = pos.new_zeros((workers, *pos.shape)) if needs_pos else pos.new_zeros((1, 0))
     _launch(

@@ -110,7 +110,7 @@ def _interpolate_backward(
     run = backends.kernels_for(rast)
     if grad_out_da is None:
         diff_attrs = []
-    workers = run.workers(attr.numel()) if needs_attr else None
+    workers = run.workers(rast.shape[:3].numel()) if needs_attr else None
     grad_attr = attr.new_zeros((workers or 0, *attr.shape))
     grad_rast = run.empty(rast.shape, rast.dtype, rast.device)
     grad_db = run.empty(rast.shape if diff_attrs else (0,), rast.dtype, rast.device)

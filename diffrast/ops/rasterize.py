@@ -223,7 +223,7 @@ def _resolve_backward(
     grad_rast: torch.Tensor, grad_rast_db: torch.Tensor | None, pos: torch.Tensor, tri: torch.Tensor, ids: torch.Tensor
 ) -> torch.Tensor:
     run = backends.kernels_for(pos)
-    workers = run.workers(pos.numel())
+    workers = run.workers(ids.numel())
     grad_pos = pos.new_zeros((workers, *pos.shape))
     grad_db = None if grad_rast_db is None else grad_rast_db.contiguous()
     args = (pos, tri, ids, None, None, grad_rast.contiguous(), grad_db, grad_pos, *_sizes(pos, ids, pos.numel()))
