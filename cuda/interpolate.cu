@@ -12,7 +12,7 @@ struct InterpolateArgs {
   T* out_da;                  // [B, H, W, 2 D]
   const T* grad_out;          // [B, H, W, A]
   const T* grad_out_da;       // [B, H, W, 2 D]
-  T* grad_attr;               // [slabs, B|1, V, A]
+  T* grad_attr;               // [slabs, B|1, V, A] or null
   T* grad_rast;               // [B, H, W, 4]
   T* grad_rast_db;            // [B, H, W, 4] or null
   i64 pixels;                 // H * W of one image
@@ -21,7 +21,9 @@ struct InterpolateArgs {
   i64 attr_stride;            // V * A, or 0 where the batch shares the attributes
   i64 slab_size;              // numel of one copy of grad_attr
 
-  DR_FN void slab(i64 k) { grad_attr += k * slab_size; }
+  DR_FN void slab(i64 k) {
+    if (grad_attr) grad_attr += k * slab_size;
+  }
 };
 
 // Offsets of the three vertices' attributes, or false for background.
