@@ -141,7 +141,7 @@ DR_FN int find_pair(const AntialiasArgs<T>& a, i64 p, i64 q, PixelPlace at) {
   if (!open) return 0;
 
   const PixelCentre cp = centre_of(a, at.ix, at.iy),
-                    cq = q == p + 1 ? centre_of(a, at.ix + 1, at.iy) : centre_of(a, at.ix, at.iy + 1);
+                    cq = q == p + a.width ? centre_of(a, at.ix, at.iy + 1) : centre_of(a, at.ix + 1, at.iy);
   const PixelCentre cn = first_near ? cp : cq, cf = first_near ? cq : cp;
   const T* corner[3];
   for (int k = 0; k < 3; ++k) corner[k] = a.pos + at.view * a.pos_stride + 4 * (i64)a.tri[3 * t + k];

@@ -100,3 +100,12 @@ def test_many_neighbours_never_leave_the_range_of_the_colours(raster, dtype):
     total.index_put_(blends.to.unbind(-1), blends.weight, accumulate=True)
     assert (total > 1).any()
     check(pos, rast, tri)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("resolution", [(200, 1), (1, 200)])
+def test_one_row_or_column(raster, resolution, dtype):
+    pos, tri = scenes.soup(8, 30, seed=50)
+    pos, tri = pos.to(raster.device, dtype).requires_grad_(), tri.to(raster.device)
+    rast, _ = rasterize.rasterize(pos.detach(), tri, resolution)
+    check(pos, rast, tri)

@@ -85,7 +85,7 @@ def check(tex, uv, uv_da=None, bias=None, mip=None, filter_mode="auto", boundary
     inputs = {name: t for name, t in inputs.items() if t is not None}
     got, expected = (gradients([o], [c], list(inputs.values())) for o in (out, want))
     for name, one, other in zip(inputs, got, expected, strict=True):
-        assert_agree(one, other, f"gradient into {name}")
+        assert_agree(one, other, f"gradient into {name}", terms=1)  # texels and cotangents
 
 
 def new_texture(shape, dtype, device, seed=20):
