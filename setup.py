@@ -73,7 +73,7 @@ def compile_library(command: list[str], flags: list[str], library: Path) -> None
         subprocess.run([*command, "-shared", *flags, str(compiled), "-o", str(linked)], check=True)
         partial = library.with_suffix(f".{os.getpid()}.tmp")
         shutil.copy(linked, partial)
-        os.replace(partial, library)
+        partial.replace(library)
 
 
 class BuildNative(build_ext):

@@ -16,7 +16,9 @@ def source_folder(name: str) -> Path:
         if place.is_dir():
             return place
     looked = " and ".join(str(place) for place in places)
-    raise FileNotFoundError(f"diffrast's sources {name!r} are missing (looked in {looked}); reinstall diffrast")
+    raise FileNotFoundError(
+        f"diffrast's sources {name!r} are missing (looked in {looked}); reinstall diffrast"
+    )
 
 
 def flatten(path: Path) -> str:
