@@ -36,7 +36,9 @@ def grid_mesh(rows, columns):
 
 
 def grid_positions(rows, columns, low=-1.5, high=1.5):
-    y, x = torch.meshgrid(torch.linspace(low, high, rows + 1), torch.linspace(low, high, columns + 1), indexing="ij")
+    y, x = torch.meshgrid(
+        torch.linspace(low, high, rows + 1), torch.linspace(low, high, columns + 1), indexing="ij"
+    )
     return torch.stack([x, y, torch.zeros_like(x), torch.ones_like(x)], -1).reshape(-1, 4)
 
 
@@ -44,14 +46,23 @@ def grid_positions(rows, columns, low=-1.5, high=1.5):
 
 
 @settings(max_examples=60, deadline=None)
-@given(seed=st.integers(0, 10**6), height=st.integers(1, 40), width=st.integers(1, 40), dtype=st.sampled_from(["float32", "float64"]))
+@given(
+    seed=st.integers(0, 10**6),
+    height=st.integers(1, 40),
+    width=st.integers(1, 40),
+    dtype=st.sampled_from(["float32", "float64"]),
+)
 def test_a_jittered_mesh_claims_every_pixel_once(seed, height, width, dtype):
     g = torch.Generator().manual_seed(seed)
     pos = grid_positions(6, 6).to(getattr(torch, dtype))
     inner = (pos[:, :2].abs() < 1.2).all(1)
-    jitter = (torch.rand(pos.shape[0], 2, generator=g).to(pos.dtype) - 0.5) * 0.2  # small enough that no triangle folds over
+    jitter = (
+        torch.rand(pos.shape[0], 2, generator=g).to(pos.dtype) - 0.5
+    ) * 0.2  # small enough that no triangle folds over
     pos[inner, :2] += jitter[inner]
-    pos *= torch.exp(3 * torch.randn(pos.shape[0], 1, generator=g)).to(pos.dtype)  # any positive w is the same picture
+    pos *= torch.exp(3 * torch.randn(pos.shape[0], 1, generator=g)).to(
+        pos.dtype
+    )  # any positive w is the same picture
     assert (claims(pos, grid_mesh(6, 6), (height, width)) == 1).all()
 
 
@@ -60,7 +71,11 @@ def test_vertices_and_edges_exactly_on_pixel_centres(size):
     height, width = size
     # A grid whose vertices are all pixel centres, so every row and column of centres is an edge.
     y, x = torch.meshgrid(torch.arange(-1, height + 1), torch.arange(-1, width + 1), indexing="ij")
-    pos = torch.stack([(2 * x + 1 - width) / width, (2 * y + 1 - height) / height, 0 * x, 0 * x + 1], -1).double().reshape(-1, 4)
+    pos = (
+        torch.stack([(2 * x + 1 - width) / width, (2 * y + 1 - height) / height, 0 * x, 0 * x + 1], -1)
+        .double()
+        .reshape(-1, 4)
+    )
     assert (claims(pos, grid_mesh(height + 1, width + 1), size) == 1).all()
 
 
@@ -222,7 +237,9 @@ def test_five_million_triangles(raster):
     pos = grid_positions(rows, columns, -1.1, 1.1)
     r, c = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
     a = (r * (columns + 1) + c).reshape(-1).int()
-    tri = torch.cat([torch.stack([a, a + 1, a + columns + 2], 1), torch.stack([a, a + columns + 2, a + columns + 1], 1)])
+    tri = torch.cat(
+        [torch.stack([a, a + 1, a + columns + 2], 1), torch.stack([a, a + columns + 2, a + columns + 1], 1)]
+    )
     assert tri.shape[0] > 4_990_000
     rast, _ = dr.rasterize(raster.ctx, pos[None].to(raster.device), tri.to(raster.device), (256, 256))
     assert (rast[..., 3] > 0).all()
@@ -310,7 +327,9 @@ def test_gradcheck(raster, mode):
 
 def test_gradcheck_of_a_peeled_layer(raster):
     pos, tri = gradient_scene(raster.device)
-    pos = torch.cat([pos, pos * torch.tensor([0.9, 0.9, 1, 1]) + torch.tensor([0, 0, 0.6, 0])]).to(raster.device)[None]
+    pos = torch.cat([pos, pos * torch.tensor([0.9, 0.9, 1, 1]) + torch.tensor([0, 0, 0.6, 0])]).to(
+        raster.device
+    )[None]
     tri = torch.cat([tri, tri + 6])
     pos.requires_grad_()
 
@@ -342,7 +361,9 @@ def test_depth_and_id_carry_no_gradient(raster):
 def test_registered_operators(raster):
     pos, tri = gradient_scene(raster.device)
     pos, tri = pos[None].requires_grad_(), tri.int()
-    ids, _ = torch.ops.diffrast.visibility(pos.detach(), tri, None, 8, 8, "none", raster.name, None, None, False)
+    ids, _ = torch.ops.diffrast.visibility(
+        pos.detach(), tri, None, 8, 8, "none", raster.name, None, None, False
+    )
     torch.library.opcheck(torch.ops.diffrast.resolve, (pos, tri, ids, True))
     torch.library.opcheck(torch.ops.diffrast.resolve, (pos, tri, ids, False))
     arguments = (pos.detach(), tri, None, 8, 8, "none", raster.name, None, None, True)

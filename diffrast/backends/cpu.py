@@ -16,6 +16,8 @@ SUFFIX = {torch.float32: "f32", torch.float64: "f64"}
 # Torch's name for what the processor can do (it follows ATEN_CPU_CAPABILITY), and the libraries that may run there, best first.
 VARIANTS = {"AVX512": ("avx512", "avx2", "default"), "AVX2": ("avx2", "default")}
 
+BUILD = "Build it with `pip install .`, or `python setup.py build_ext --inplace` in a checkout."
+
 # More private copies of a gradient than this cost more memory and adding up than their threads save.
 MAX_SLABS = 8
 
@@ -31,10 +33,7 @@ def library_path() -> Path:
         path = folder / f"libdiffrast_{variant}.so"
         if path.exists():
             return path
-    raise RuntimeError(
-        f"the CPU backend cannot start: no compiled library in {folder}. Build it with `pip install .`, "
-        "or `python setup.py build_ext --inplace` in a checkout."
-    )
+    raise RuntimeError(f"the CPU backend cannot start: no compiled library in {folder}. {BUILD}")
 
 
 def load(path: Path) -> ctypes.CDLL:
@@ -70,14 +69,24 @@ class CpuBackend:
     def _kernel(self, name: str, dtype: torch.dtype) -> tuple:
         key = (name, dtype)
         if key not in self._kernels:
-            function = getattr(self.library, f"{name}_{SUFFIX[dtype]}")
+            try:
+                function = getattr(self.library, f"{name}_{SUFFIX[dtype]}")
+                words = ctypes.c_longlong.in_dll(self.library, f"{name}_words").value
+            except (AttributeError, ValueError) as error:
+                raise RuntimeError(
+                    f"the compiled library lacks {name}: it is older than the sources. {BUILD}"
+                ) from error
             function.argtypes, function.restype = (ctypes.c_char_p, ctypes.c_longlong, ctypes.c_int), None
-            words = ctypes.c_longlong.in_dll(self.library, f"{name}_words").value
             self._kernels[key] = (function, words)
         return self._kernels[key]
 
     def launch(
-        self, kernel: str, dtype: torch.dtype, count: int, args: Sequence[Argument], workers: int | None = None
+        self,
+        kernel: str,
+        dtype: torch.dtype,
+        count: int,
+        args: Sequence[Argument],
+        workers: int | None = None,
     ) -> None:
         """Runs element function `kernel` for elements 0..count-1.
 
@@ -86,7 +95,9 @@ class CpuBackend:
         """
         function, words = self._kernel(kernel, dtype)
         if len(args) != words:
-            raise RuntimeError(f"kernel {kernel} takes {words} arguments but got {len(args)}")
+            raise RuntimeError(
+                f"kernel {kernel} takes {words} arguments but got {len(args)}; a stale library? {BUILD}"
+            )
         function(pack(args), count, workers or torch.get_num_threads())
 
     def visibility(self, dtype: torch.dtype, args: Sequence[Argument]) -> None:
