@@ -94,5 +94,5 @@ def test_missing_header_is_named(tmp_path):
 
 
 def test_sources_that_are_missing_are_named():
-    with pytest.raises(FileNotFoundError, match="sources 'nonsense' are missing .* reinstall diffrast"):
+    with pytest.raises(FileNotFoundError, match=r"sources 'nonsense' are missing .* reinstall diffrast"):
         source_folder("nonsense")
