@@ -114,7 +114,7 @@ def test_wrong_number_of_kernel_arguments_is_caught():
 
 def test_library_of_other_sources_is_explained():
     with pytest.raises(
-        RuntimeError, match=r"no kernel no_such_kernel: it was built from other sources\. Build it again"
+        RuntimeError, match=r"lacks no_such_kernel: it is older than the sources\. Build it"
     ):
         backends.get("cpu").launch("no_such_kernel", torch.float32, 0, ())
 
