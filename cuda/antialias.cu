@@ -1,11 +1,9 @@
 // Analytic antialiasing of silhouettes (docs/MATH.md, section 5), forward and backward.
 //
-// 1. antialias_side, antialias_open: which way each triangle faces in a view, and which of its edges are
+// 1. antialias_side, antialias_silhouettes: which way a triangle faces, and which of its edges are
 // silhouettes.
-// 2. antialias_find: every pair of neighbouring pixels once; one byte per pixel keeps all that is discrete
-// about its pairs.
-// 3. antialias_blend, antialias_bwd: colours are gathered, so there are no atomics on images and results
-// repeat.
+// 2. antialias_find: every pair of neighbouring pixels once; one byte per pixel keeps all that is discrete.
+// 3. antialias_blend, antialias_bwd: colours are gathered: no atomics on images, and results repeat.
 //
 // What is decided in 2 is read again in 3, so forward and backward cannot disagree about it.
 #include "crossing.h"
@@ -20,9 +18,9 @@ struct AntialiasArgs {
   const T* pos;     // [B|1, V, 4]
   const int* tri;   // [F, 3]
   const int* ring;  // [F, 3]
-  i8* side;   // [B|1, F] 1 counter-clockwise, -1 clockwise, 0 covers nothing; or null: computed where it is
-              // needed
-  u8* open;   // [B|1, F] bit e: the edge opposite to corner e is a silhouette; or null, likewise
+  i8* side;  // [B|1, F] 1 counter-clockwise, -1 clockwise, 0 covers nothing; or null: computed where it is
+             // needed
+  u8* silhouettes;  // [B|1, F] bit e: the edge opposite to corner e is a silhouette; or null, likewise
   u8* pairs;  // [B, H, W] low half: the pair with the pixel to the right, high half: with the pixel above
   T* out;     // [B, H, W, C]
   const T* grad_out;  // [B, H, W, C]
@@ -49,8 +47,7 @@ enum PairBits {
   kFirstReceives = 8,  // and it is the one that is changed
 };
 
-// --- Silhouettes
-// -----------------------------------------------------------------------------------------------------------
+// --- Silhouettes -----------------------------------------------------------------------------------------
 
 // The sign of det[q0, q1, q2]: which way a triangle faces. Zero for one that is culled, not finite, or
 // degenerate to within the rounding of the determinant: seen edge-on its sign would be noise.
@@ -102,14 +99,14 @@ DR_FN void antialias_side(const AntialiasArgs<T>& a, i64 i) {
 }
 
 template <typename T>
-DR_FN void antialias_open(const AntialiasArgs<T>& a, i64 i) {
+DR_FN void antialias_silhouettes(const AntialiasArgs<T>& a, i64 i) {
   const i64 view = i / a.triangles, t = i % a.triangles;
   int bits = 0;
   for (int e = 0; e < 3; ++e) bits |= is_silhouette(a, view, t, e) << e;
-  a.open[i] = (u8)bits;
+  a.silhouettes[i] = (u8)bits;
 }
 
-// --- Pairs of pixels ---------------------------------------------------------------------------------------
+// --- Pairs of pixels -------------------------------------------------------------------------------------
 
 struct PixelPlace {
   i64 view, ix, iy;
@@ -127,8 +124,6 @@ DR_FN PixelCentre centre_of(const AntialiasArgs<T>& a, i64 ix, i64 iy) {
           (double)(2 * iy + 1 - a.height) / (double)a.height};
 }
 
-// -------------------------------------------------------------------------------------------------------
-
 // Looks at the pair (p, q), q right of p or above it, with p at the place `at`; returns its half byte.
 template <typename T>
 DR_FN int find_pair(const AntialiasArgs<T>& a, i64 p, i64 q, PixelPlace at) {
@@ -137,7 +132,7 @@ DR_FN int find_pair(const AntialiasArgs<T>& a, i64 p, i64 q, PixelPlace at) {
   const bool first_near = tp >= 0 && (tq < 0 || zp < zq || (zp == zq && tp < tq));
   const i64 t = first_near ? tp : tq;
   if (t < 0) return 0;
-  const int open = a.open ? a.open[at.view * a.table_stride + t] : 7;
+  const int open = a.silhouettes ? a.silhouettes[at.view * a.table_stride + t] : 7;
   if (!open) return 0;
 
   const PixelCentre cp = centre_of(a, at.ix, at.iy),
@@ -160,7 +155,7 @@ DR_FN int find_pair(const AntialiasArgs<T>& a, i64 p, i64 q, PixelPlace at) {
   }
   // The last condition: not finite, or of a size that no derivative can be computed for.
   if (edge < 0 || sum == 0 || !(first.inverse < 1e300)) return 0;
-  if (a.open ? !(open >> edge & 1) : !is_silhouette(a, at.view, t, edge)) return 0;
+  if (a.silhouettes ? !(open >> edge & 1) : !is_silhouette(a, at.view, t, edge)) return 0;
   const bool near_receives = first.alpha < 0.5;
   return (edge + 1) | (first_near ? kFirstNear : 0) | (first_near == near_receives ? kFirstReceives : 0);
 }
@@ -184,8 +179,7 @@ DR_FN void antialias_find(const AntialiasArgs<T>& a, i64 i) {
 }
 
 // A pixel's four pairs: 0 with the pixel to the right, 1 above, 2 to the left, 3 below; seen from the other
-// pixel it is pair k ^ 2. A pair that would leave the image has the code of a last column or row, which is
-// zero.
+// pixel it is pair k ^ 2. A pair that would leave the image has the code of a last column or row, zero.
 struct PixelPair {
   i64 other;
   int code;
@@ -255,8 +249,7 @@ DR_FN Inflow inflow_of(const AntialiasArgs<T>& a, i64 p) {
   return in;
 }
 
-// --- Forward
-// ---------------------------------------------------------------------------------------------------------------
+// --- Forward ---------------------------------------------------------------------------------------------
 
 template <typename T>
 DR_FN void blend_pixel(const AntialiasArgs<T>& a, i64 p) {
@@ -285,8 +278,7 @@ DR_FN void antialias_blend(const AntialiasArgs<T>& a, i64 i) {
   for (i64 p = begin; p < end; ++p) blend_pixel(a, p);
 }
 
-// --- Backward
-// --------------------------------------------------------------------------------------------------------------
+// --- Backward --------------------------------------------------------------------------------------------
 
 // Gathers what pixel p gets from its own output, and from those of the neighbours that it flows into.
 template <typename T>
@@ -348,7 +340,7 @@ DR_FN void antialias_bwd(const AntialiasArgs<T>& a, i64 i) {
 }
 
 DR_KERNEL(antialias_side, AntialiasArgs)
-DR_KERNEL(antialias_open, AntialiasArgs)
+DR_KERNEL(antialias_silhouettes, AntialiasArgs)
 DR_KERNEL(antialias_find, AntialiasArgs)
 DR_KERNEL(antialias_blend, AntialiasArgs)
 DR_SCATTER(antialias_bwd, AntialiasArgs)

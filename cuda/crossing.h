@@ -1,5 +1,5 @@
-// Where the segment between two neighbouring pixel centres crosses an edge, and its adjoint (docs/MATH.md,
-// section 5).
+// Where the segment between two neighbouring pixel centres crosses an edge, with adjoints.
+// docs/MATH.md, section 5.
 //
 // In homogeneous coordinates, so that an end behind the eye needs no special case. In double: the edge
 // function of a long edge cancels to almost nothing at a pixel next to it.
@@ -10,8 +10,8 @@ struct PixelCentre {  // of a pixel, in normalized device coordinates
   double X, Y;
 };
 
-// The edge function of the edge from p to q at a pixel centre: the cross product of the two ends seen from
-// there.
+// The edge function of the edge from p to q at a pixel centre: the cross product of the two ends
+// as seen from there.
 template <typename T>
 DR_FN double edge_function(const T* p, const T* q, PixelCentre c) {
   const double px = p[0] - c.X * p[3], py = p[1] - c.Y * p[3], qx = q[0] - c.X * q[3], qy = q[1] - c.Y * q[3];

@@ -1,4 +1,7 @@
-"""Analytic antialiasing of silhouettes, the source of visibility gradients. Laine et al. 2020, section 3.5; docs/MATH.md, section 5."""
+"""Analytic antialiasing of silhouettes, the source of visibility gradients.
+
+Laine et al. 2020, section 3; docs/MATH.md, section 5.
+"""
 
 import torch
 
@@ -26,10 +29,11 @@ def antialias(
     Args:
         color: float32 or float64 `[B, H, W, C]`, any number of channels.
         rast: `[B, H, W, 4]` from `rasterize`, of the same dtype.
-        pos: clip-space positions `[B, V, 4]`, `[1, V, 4]` (broadcast) or `[V, 4]` (range mode, or shared by the batch), of the same dtype.
+        pos: clip-space positions `[B, V, 4]`, `[1, V, 4]` (broadcast) or `[V, 4]` (range mode, or shared by the batch), of the
+            same dtype.
         tri: int32 or int64 vertex indices `[F, 3]`, as passed to `rasterize`.
-        topology_hash: from `antialias_construct_topology_hash(tri)`. Without it the edges are found here, and remembered for as long
-            as the tensor `tri` lives and is not modified.
+        topology_hash: from `antialias_construct_topology_hash(tri)`. Without it the edges are found here, and remembered for as
+            long as the tensor `tri` lives and is not modified (through torch).
         pos_gradient_boost: the gradient into pos is multiplied by this.
         cull: as passed to `rasterize`: an edge is a silhouette too where the only triangle beyond it is culled. An extension.
 
@@ -46,16 +50,28 @@ def antialias(
     validate.tensor(op, "rast", rast, "[B, H, W, 4]", validate.shape_is(rast, None, None, None, 4))
     batch, height, width = rast.shape[:3]
     rule = f"[B, H, W, C] with B, H, W = {batch}, {height}, {width} (from rast)"
-    validate.tensor(op, "color", color, rule, validate.shape_is(color, batch, height, width, None), like=("rast", rast))
+    validate.tensor(
+        op, "color", color, rule, validate.shape_is(color, batch, height, width, None), like=("rast", rast)
+    )
     fits = validate.shape_is(pos, None, 4) or validate.shape_is(pos, (1, batch), None, 4)
-    validate.tensor(op, "pos", pos, f"[V, 4] or [B|1, V, 4] with B={batch} (from rast)", fits, like=("rast", rast))
+    validate.tensor(
+        op, "pos", pos, f"[V, 4] or [B|1, V, 4] with B={batch} (from rast)", fits, like=("rast", rast)
+    )
     indices = validate.triangles(op, tri, ("rast", rast))
     topology = topology_of(op, topology_hash, tri)
     if isinstance(pos_gradient_boost, bool | torch.Tensor) or not hasattr(pos_gradient_boost, "__float__"):
-        raise TypeError(f"{op}(): pos_gradient_boost must be a number; got {validate.describe(pos_gradient_boost)}")
+        raise TypeError(
+            f"{op}(): pos_gradient_boost must be a number; got {validate.describe(pos_gradient_boost)}"
+        )
     validate.choice(op, "cull", cull, CULL)
     out, _ = torch.ops.diffrast.antialias(
-        color.contiguous(), rast.contiguous(), pos.contiguous(), indices, topology.ring, float(pos_gradient_boost), cull
+        color.contiguous(),
+        rast.contiguous(),
+        pos.contiguous(),
+        indices,
+        topology.ring,
+        float(pos_gradient_boost),
+        cull,
     )
     return out
 
@@ -63,13 +79,27 @@ def antialias(
 # --- The operators ---------------------------------------------------------------------------------------------------------
 
 
-def _launch(run: backends.Backend, kernel: str, count: int, color, rast, pos, tri, ring=None, side=None, silhouettes=None, pairs=None,
-            out=None, grad_out=None, grad_color=None, grad_pos=None, boost=1.0, cull="none", workers=None) -> None:  # fmt: skip
-    """Launches with the fields of AntialiasArgs in order."""
+# The fields of AntialiasArgs (cuda/antialias.cu) that only some of its kernels use, in order.
+OPTIONAL = ("side", "silhouettes", "pairs", "out", "grad_out", "grad_color", "grad_pos")
+
+
+def _launch(
+    run: backends.Backend,
+    kernel: str,
+    count: int,
+    inputs: tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None],
+    cull: str = "none",
+    boost: float = 1.0,
+    workers: int | None = None,
+    **fields: torch.Tensor | None,
+) -> None:
+    """Launches with inputs = (color, rast, pos, tri, ring) and what else the kernel uses, by its name in OPTIONAL."""
+    color, rast, pos, tri, _ = inputs
     own = pos.dim() == 3 and pos.shape[0] > 1
     strides = (pos.shape[-2] * 4, tri.shape[0]) if own else (0, 0)
-    args = (color, rast, pos, tri, ring, side, silhouettes, pairs, out, grad_out, grad_color, grad_pos, rast.shape[:3].numel(),
-            *rast.shape[1:3], color.shape[-1], tri.shape[0], *strides, CULL.index(cull), _run_length(run), pos.numel(), boost)  # fmt: skip
+    sizes = (rast.shape[:3].numel(), *rast.shape[1:3], color.shape[-1], tri.shape[0], *strides)
+    optional = [fields.get(name) for name in OPTIONAL]
+    args = (*inputs, *optional, *sizes, CULL.index(cull), _run_length(run), pos.numel(), boost)
     run.launch(kernel, rast.dtype, count, args, workers)
 
 
@@ -83,22 +113,29 @@ def _runs(run: backends.Backend, rast: torch.Tensor) -> int:
 
 @torch.library.custom_op("diffrast::antialias", mutates_args=())
 def _antialias(
-    color: torch.Tensor, rast: torch.Tensor, pos: torch.Tensor, tri: torch.Tensor, ring: torch.Tensor, boost: float, cull: str
+    color: torch.Tensor,
+    rast: torch.Tensor,
+    pos: torch.Tensor,
+    tri: torch.Tensor,
+    ring: torch.Tensor,
+    boost: float,
+    cull: str,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     validate.index_range("antialias", tri, pos.shape[-2], "pos")
     run = backends.kernels_for(rast)
-    common = {"color": color, "rast": rast, "pos": pos, "tri": tri, "ring": ring, "cull": cull}
-    side = silhouettes = None
-    meshes = pos[..., 0].numel() // max(pos.shape[-2], 1)
-    if meshes * tri.shape[0] <= rast.shape[:3].numel():  # otherwise only the triangles seen at discontinuities are worth a look
-        side = torch.empty((meshes, tri.shape[0]), dtype=torch.int8, device=rast.device)
-        silhouettes = torch.empty_like(side, dtype=torch.uint8)
-        _launch(run, "antialias_side", side.numel(), **common, side=side)
-        _launch(run, "antialias_open", side.numel(), **common, side=side, silhouettes=silhouettes)
+    inputs = (color, rast, pos, tri, ring)
+    tables = {}
+    meshes = pos.shape[0] if pos.dim() == 3 else 1
+    # With more triangles than pixels only those seen at discontinuities are worth a look.
+    if meshes * tri.shape[0] <= rast.shape[:3].numel():
+        tables["side"] = torch.empty((meshes, tri.shape[0]), dtype=torch.int8, device=rast.device)
+        _launch(run, "antialias_side", tables["side"].numel(), inputs, cull, **tables)
+        tables["silhouettes"] = torch.empty_like(tables["side"], dtype=torch.uint8)
+        _launch(run, "antialias_silhouettes", tables["side"].numel(), inputs, cull, **tables)
     pairs = run.empty(rast.shape[:3], torch.uint8, rast.device)
-    _launch(run, "antialias_find", _runs(run, rast), **common, side=side, silhouettes=silhouettes, pairs=pairs)
+    _launch(run, "antialias_find", _runs(run, rast), inputs, cull, pairs=pairs, **tables)
     out = run.empty(color.shape, color.dtype, color.device)
-    _launch(run, "antialias_blend", _runs(run, rast), **common, pairs=pairs, out=out)
+    _launch(run, "antialias_blend", _runs(run, rast), inputs, pairs=pairs, out=out)
     return out, pairs
 
 
@@ -124,15 +161,25 @@ def _antialias_backward(
     grad_color = run.empty(color.shape if needs_color else (0,), color.dtype, color.device)
     grad_pos = pos.new_zeros((workers, *pos.shape)) if needs_pos else pos.new_zeros((1, 0))
     _launch(
-        run, "antialias_bwd", _runs(run, rast), color, rast, pos, tri, pairs=pairs, grad_out=grad_out.contiguous(),
-        grad_color=grad_color if needs_color else None, grad_pos=grad_pos if needs_pos else None, boost=boost, workers=workers,
-    )  # fmt: skip
+        run,
+        "antialias_bwd",
+        _runs(run, rast),
+        (color, rast, pos, tri, None),
+        boost=boost,
+        workers=workers,
+        pairs=pairs,
+        grad_out=grad_out.contiguous(),
+        grad_color=grad_color if needs_color else None,
+        grad_pos=grad_pos if needs_pos else None,
+    )
     return grad_color, grad_pos.sum(0) if workers > 1 else grad_pos[0]
 
 
 @_antialias_backward.register_fake
 def _(grad_out, color, rast, pos, tri, pairs, boost, needs_color, needs_pos):
-    return color.new_empty(color.shape if needs_color else (0,)), pos.new_empty(pos.shape if needs_pos else (0,))
+    return color.new_empty(color.shape if needs_color else (0,)), pos.new_empty(
+        pos.shape if needs_pos else (0,)
+    )
 
 
 def _setup_context(ctx, inputs, output):
@@ -147,7 +194,9 @@ def _backward(ctx, grad_out, _):
     needs_color, _, needs_pos = ctx.needs_input_grad[:3]
     if grad_out is None or not (needs_color or needs_pos):
         return (None,) * 7
-    grad_color, grad_pos = torch.ops.diffrast.antialias_backward(grad_out, *ctx.saved_tensors, ctx.boost, needs_color, needs_pos)
+    grad_color, grad_pos = torch.ops.diffrast.antialias_backward(
+        grad_out, *ctx.saved_tensors, ctx.boost, needs_color, needs_pos
+    )
     return grad_color if needs_color else None, None, grad_pos if needs_pos else None, None, None, None, None
 
 

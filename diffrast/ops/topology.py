@@ -14,8 +14,8 @@ from . import validate
 class Topology:
     """The edges of a mesh, opaque; made by `antialias_construct_topology_hash` and good for any vertex positions."""
 
-    # int32 [F, 3]. Half-edge 3 f + e is the edge of triangle f opposite to its corner e; the half-edges of one edge form a ring: each
-    # holds the next one, or ~ of it where the next runs in the same direction.
+    # int32 [F, 3]. Half-edge 3 f + e is the edge of triangle f opposite to its corner e. The half-edges of one edge form a
+    # ring: each holds the next one, or ~ of it where the next runs in the same direction.
     ring: torch.Tensor
 
     def to(self, device: torch.device | str) -> "Topology":
@@ -44,7 +44,7 @@ def antialias_construct_topology_hash(tri: torch.Tensor) -> Topology:
     return Topology(torch.ops.diffrast.topology(validate.triangles(op, tri, ("tri", tri))))
 
 
-# Code that leaves `topology_hash` out does so in a loop. Entries vanish with their triangles, and do not count once these change.
+# Code that leaves `topology_hash` out does so in a loop. An entry vanishes with its triangles, and is void once they are modified.
 _known: WeakIdKeyDictionary = WeakIdKeyDictionary()
 
 
@@ -53,11 +53,9 @@ def topology_of(op: str, topology: Any, tri: torch.Tensor) -> Topology:
     if topology is None:
         if torch.compiler.is_compiling() or tri.is_inference():
             return antialias_construct_topology_hash(tri)
-        version, known = _known.get(tri, (None, None))
-        if known is None or version != tri._version:
-            version, known = tri._version, antialias_construct_topology_hash(tri)
-            _known[tri] = version, known
-        return known
+        if tri not in _known or _known[tri][0] != tri._version:
+            _known[tri] = tri._version, antialias_construct_topology_hash(tri)
+        return _known[tri][1]
     if not isinstance(topology, Topology):
         raise TypeError(
             f"{op}(): topology_hash must be None or made by antialias_construct_topology_hash(); "
@@ -77,12 +75,16 @@ def topology_of(op: str, topology: Any, tri: torch.Tensor) -> Topology:
 @torch.library.custom_op("diffrast::topology", mutates_args=())
 def _topology(tri: torch.Tensor) -> torch.Tensor:
     if tri.numel() >= 2**31:
-        raise ValueError(f"antialias_construct_topology_hash(): tri must have fewer than 2^31 / 3 triangles; got {tri.shape[0]}")
+        raise ValueError(
+            f"antialias_construct_topology_hash(): tri must have fewer than 2^31 / 3 triangles; got {tri.shape[0]}"
+        )
     start, end = tri.roll(-1, 1), tri.roll(-2, 1)
     key = (torch.minimum(start, end).long() << 32 | torch.maximum(start, end).long()).flatten()
     key, order = torch.sort(key, stable=True)
     ring = torch.empty_like(tri)
-    backends.kernels_for(tri).launch("topology_link", torch.float32, key.numel(), (tri, key, order, ring, key.numel()))
+    backends.kernels_for(tri).launch(
+        "topology_link", torch.float32, key.numel(), (tri, key, order, ring, key.numel())
+    )
     return ring
 
 
