@@ -46,5 +46,5 @@ def assert_agree(got, want, what="", tolerance=None, terms=0.0):
 
 def gradients(outputs, cotangents, inputs):
     """Vector-Jacobian products: one gradient per input, zeros where an input is not used."""
-    total = sum((o * c).sum() for o, c in zip(outputs, cotangents, strict=True))
+    total = torch.stack([(o * c).sum() for o, c in zip(outputs, cotangents, strict=True)]).sum()
     return torch.autograd.grad(total, inputs, retain_graph=True, allow_unused=True, materialize_grads=True)

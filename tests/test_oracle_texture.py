@@ -141,7 +141,7 @@ def test_custom_levels(raster, cube, dtype):
         )
         uv, uv_da, bias = queries(cube, (10, 6), dtype, raster.device)
         boundary_mode = "cube" if cube else "wrap"
-        check(tex, uv, uv_da, bias, mip, filter_mode, boundary_mode)
+        check(tex, uv, uv_da, bias, mip, filter_mode=filter_mode, boundary_mode=boundary_mode)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -157,7 +157,8 @@ def test_max_mip_level(raster, top, cube, dtype):
 @pytest.mark.parametrize("channels", [1, 2, 4, 9, 20])
 def test_any_number_of_channels(raster, channels, dtype):
     tex = new_texture((1, 11, 8, channels), dtype, raster.device)
-    check(tex, *queries(False, (11, 8), dtype, raster.device))
+    uv, uv_da, bias = queries(False, (11, 8), dtype, raster.device)
+    check(tex, uv, uv_da, bias)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

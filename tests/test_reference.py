@@ -27,7 +27,7 @@ def test_fan_around_any_point_covers_every_pixel_once(corner):
     centre = torch.tensor([[[(2 * corner[0] + 1 - W) / W, (2 * corner[1] + 1 - H) / H, 0, 1]]], dtype=F64)
     pos = torch.cat([pos, centre], 1)
     fan = torch.tensor([[0, 1, 4], [1, 2, 4], [2, 3, 4], [3, 0, 4]], dtype=torch.int32)
-    count = sum((rasterize.visibility(pos, t[None], (H, W)) >= 0).long() for t in fan)
+    count = torch.stack([rasterize.visibility(pos, t[None], (H, W)) >= 0 for t in fan]).sum(0)
     assert (count == 1).all()
 
 
@@ -42,6 +42,7 @@ def test_interpolated_position_is_the_pixel_centre():
     pos, tri = perspective_triangle()
     rast, rast_db = rasterize.rasterize(pos, tri, (16, 12))
     out, da = interpolate.interpolate(pos, rast, tri, rast_db, "all")
+    assert da is not None
     hit = rast[..., 3] > 0
     assert 40 < hit.sum() < 192
     X, Y = rasterize.pixel_centres((16, 12))
@@ -141,7 +142,7 @@ def test_cube_map_is_continuous_across_edges_and_corners(S):
 
 
 def test_cube_map_of_a_linear_function_is_nearly_linear():
-    S = 64  # the face table is consistent with the projection: texels hold their own direction
+    S = 24  # the face table is consistent with the projection: texels hold their own direction
     texels = torch.zeros(1, 6, S, S, 3, dtype=F64)
     c = (2 * torch.arange(S, dtype=F64) + 1) / S - 1
     tc, sc = torch.meshgrid(c, c, indexing="ij")
@@ -150,7 +151,8 @@ def test_cube_map_of_a_linear_function_is_nearly_linear():
         texels[0, face] = point / point.norm(dim=-1, keepdim=True)
     d = torch.randn(1, 20, 20, 3, dtype=F64, generator=torch.Generator().manual_seed(1))
     got = texture.texture(texels, d, boundary_mode="cube")
-    assert (got - d / d.norm(dim=-1, keepdim=True)).abs().max() < 2 / S**2 + 0.02
+    error = (got - d / d.norm(dim=-1, keepdim=True)).abs().max()
+    assert error < 0.1 * (2 / S)  # a tenth of a texel
 
 
 @pytest.mark.parametrize("cube", [False, True])

@@ -31,8 +31,10 @@ def _pairs(ids):
 
 
 def _side(q, k, i, j):
-    """Sign of det[q_k, q_i, q_j], q [V, 3] = (x, y, w)."""
-    return int(torch.linalg.cross(q[i], q[j]).dot(q[k]).sign())
+    """Sign of det[q_k, q_i, q_j], q a list of V (x, y, w)."""
+    (xk, yk, wk), (xi, yi, wi), (xj, yj, wj) = q[k], q[i], q[j]
+    det = xk * (yi * wj - wi * yj) + yk * (wi * xj - xi * wj) + wk * (xi * yj - yi * xj)
+    return (det > 0) - (det < 0)
 
 
 def _is_silhouette(q, faces, triangle, edge, owners, cull):
@@ -84,7 +86,7 @@ def find_blends(rast, pos, tri, cull="none"):
     for f, (i, j, k) in enumerate(faces):
         for pair in ((i, j), (j, k), (k, i)):
             owners[frozenset(pair)].append(f)
-    q = batched.detach().double()[..., [0, 1, 3]]
+    q = batched.detach().double()[..., [0, 1, 3]].tolist()
     known = {}
 
     def silhouette(n):

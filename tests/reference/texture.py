@@ -41,8 +41,9 @@ def construct_mip(tex, max_mip_level=None):
 
 
 def level_of_detail(size, uv_da, bias):
-    """Unclamped level [N] from uv_da float64 [N, 4] (or None) and bias [N] (or None); size = (Wt, Ht)."""
+    """Unclamped level [N] from uv_da float64 [N, 4], bias [N] or both; size = (Wt, Ht)."""
     if uv_da is None:
+        assert bias is not None, "a level comes from uv_da, from a bias, or from both"
         return bias
     scale = torch.tensor(size, dtype=torch.float64, device=uv_da.device)[:, None]
     J = uv_da.unflatten(-1, (2, 2)) * scale  # rows: (s, t) in texels, columns: (X, Y)
