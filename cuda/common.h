@@ -45,6 +45,24 @@ DR_FN void store4(T* p, i64 i, Vec4<T> v) {
   p[4 * i] = v.x, p[4 * i + 1] = v.y, p[4 * i + 2] = v.z, p[4 * i + 3] = v.w;
 }
 
+// 2^-e for a finite number of size 2^e, so that multiplying by it brings the number near 1 and rounds nothing. Its argument is
+// not below the normal range, where it would overflow.
+DR_FN double power_of_two_below(double size) {
+  const double smallest = 1e-300;
+#if defined(__CUDACC__)
+  const i64 exponent = __double_as_longlong(dr_max(size, smallest)) & 0x7FF0000000000000ll;
+  return __longlong_as_double(0x7FE0000000000000ll - exponent);
+#else
+  const double bounded = dr_max(size, smallest);
+  i64 exponent;
+  std::memcpy(&exponent, &bounded, 8);
+  exponent = 0x7FE0000000000000ll - (exponent & 0x7FF0000000000000ll);
+  double result;
+  std::memcpy(&result, &exponent, 8);
+  return result;
+#endif
+}
+
 // Pixel i of a batch of images. Indices that fit 32 bits take the short division, which is several times cheaper everywhere.
 struct Pixel {
   i64 image, x, y;

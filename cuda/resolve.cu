@@ -20,17 +20,12 @@ struct ResolveArgs {
   DR_FN void slab(i64 k) { grad_pos += k * slab_size; }
 };
 
-// A vertex seen from the pixel centre: its homogeneous coordinates after the centre has been moved to the origin. The subtraction
-// cancels, so it is done in double; everything after it is well conditioned in T.
+// A vertex seen from the pixel centre: its homogeneous coordinates after the centre has been moved to the origin, x' = x - X w and
+// y' = y - Y w. The subtraction cancels, so it is done in double; everything after it is well conditioned in T.
 template <typename T>
 struct Corner {
   T x, y, w, z;
 };
-
-template <typename T>
-DR_FN Corner<T> corner_at(const T* p, double X, double Y) {
-  return {(T)((double)p[0] - X * (double)p[3]), (T)((double)p[1] - Y * (double)p[3]), p[3], p[2]};
-}
 
 struct Centre {  // of a pixel, in normalized device coordinates
   double X, Y;
@@ -41,11 +36,23 @@ DR_FN Centre centre_of(const ResolveArgs<T>& a, const Pixel& p) {
   return {(double)(2 * p.x + 1 - a.width) * a.inv_width, (double)(2 * p.y + 1 - a.height) * a.inv_height};
 }
 
+// The corners of triangle t, all divided by one power of two that brings them near 1: what is computed from them does not depend on
+// the scale of homogeneous coordinates, but products of them would leave the range of T. Returns what they were multiplied by.
 template <typename T>
-DR_FN void corners_of(const ResolveArgs<T>& a, const Pixel& p, i64 t, Corner<T> (&c)[3]) {
-  const Centre at = centre_of(a, p);
+DR_FN double corners_of(const ResolveArgs<T>& a, const Pixel& p, const Centre& at, i64 t, Corner<T> (&c)[3]) {
   const T* pos = a.pos + p.image * a.pos_stride;
-  for (int k = 0; k < 3; ++k) c[k] = corner_at(pos + 4 * (i64)a.tri[3 * t + k], at.X, at.Y);
+  double x[3], y[3], size = 0;
+  for (int k = 0; k < 3; ++k) {
+    const T* v = pos + 4 * (i64)a.tri[3 * t + k];
+    x[k] = (double)v[0] - at.X * (double)v[3], y[k] = (double)v[1] - at.Y * (double)v[3];
+    size = dr_max(size, dr_max((double)v[3], -(double)v[3]));
+  }
+  const double scale = power_of_two_below(size);
+  for (int k = 0; k < 3; ++k) {
+    const T* v = pos + 4 * (i64)a.tri[3 * t + k];
+    c[k] = {(T)(x[k] * scale), (T)(y[k] * scale), (T)((double)v[3] * scale), (T)((double)v[2] * scale)};
+  }
+  return scale;
 }
 
 // Barycentrics and their derivatives per pixel. `sx`, `sy` are the sizes of a pixel, 2/W and 2/H.
@@ -112,7 +119,8 @@ DR_FN void resolve_fwd(const ResolveArgs<T>& a, i64 i) {
     return;
   }
   Corner<T> c[3];
-  corners_of(a, pixel_at(i, a.height, a.width), t, c);
+  const Pixel p = pixel_at(i, a.height, a.width);
+  corners_of(a, p, centre_of(a, p), t, c);
   const Barycentrics<T> b = barycentrics(c, T(2 * a.inv_width), T(2 * a.inv_height));
   const T depth = (b.a0 * c[0].z + b.a1 * c[1].z + b.a2 * c[2].z) / (b.a0 * c[0].w + b.a1 * c[1].w + b.a2 * c[2].w);
   // The exact coverage test has put the centre inside; this only removes the rounding of the division.
@@ -138,16 +146,15 @@ DR_FN void resolve_bwd(const ResolveArgs<T>& a, i64 i) {
   if (gu == 0 && gv == 0 && gdb.x == 0 && gdb.y == 0 && gdb.z == 0 && gdb.w == 0) return;
   Corner<T> c[3], g[3];
   const Pixel p = pixel_at(i, a.height, a.width);
-  corners_of(a, p, t, c);
+  const Centre at = centre_of(a, p);
+  const T scale = (T)corners_of(a, p, at, t, c);
   barycentrics_bwd(c, T(2 * a.inv_width), T(2 * a.inv_height), gu, gv, gdb, g);
-  const Centre at_centre = centre_of(a, p);
-  const T X = (T)at_centre.X, Y = (T)at_centre.Y;
   T* grad = a.grad_pos + p.image * a.pos_stride;
-  for (int k = 0; k < 3; ++k) {  // x' = x - X w, y' = y - Y w
-    T* at = grad + 4 * (i64)a.tri[3 * t + k];
-    accumulate(at, g[k].x);
-    accumulate(at + 1, g[k].y);
-    accumulate(at + 3, g[k].w - X * g[k].x - Y * g[k].y);
+  for (int k = 0; k < 3; ++k) {
+    T* corner = grad + 4 * (i64)a.tri[3 * t + k];
+    accumulate(corner, g[k].x * scale);
+    accumulate(corner + 1, g[k].y * scale);
+    accumulate(corner + 3, (g[k].w - (T)at.X * g[k].x - (T)at.Y * g[k].y) * scale);
   }
 }
 

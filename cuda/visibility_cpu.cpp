@@ -209,6 +209,12 @@ struct Spans {
   }
 };
 
+// The first z/w that is not drawn. In float32 z/w = 1 rounds to 1; in float64 a triangle in the far plane needs room for rounding.
+template <typename T>
+T beyond() {
+  return sizeof(T) == 4 ? std::nextafter(T(1), T(2)) : T(1 + 1e-14);
+}
+
 // Pixels are drawn in runs of this many, so that short spans use vector instructions too; buffers have that much to spare.
 const int kRun = 8;
 
@@ -221,7 +227,7 @@ void fill(const Setup& t, int iy, int lo, int hi, int id, T* depth, int* ids) {
 #pragma omp simd
     for (int j = 0; j < kRun; ++j) {
       const T d = (T)(base + t.depth_x * (double)(x + j));
-      const bool nearer = (j <= left) & (d < depth[x + j]) & (d >= T(-1));
+      const bool nearer = (j <= left) & (d < depth[x + j]) & (d > -beyond<T>());
       depth[x + j] = nearer ? d : depth[x + j];
       ids[x + j] = nearer ? id : ids[x + j];
     }
@@ -235,7 +241,7 @@ void fill_behind(const Setup& t, int iy, int lo, int hi, int id, T* depth, int* 
   for (int x = lo; x <= hi; ++x) {
     const T d = (T)(base + t.depth_x * (double)x);
     const bool behind = before_id[x] != 0 && (d > before[x] || (d == before[x] && id > before_id[x]));
-    if (behind && d < depth[x] && d >= T(-1)) depth[x] = d, ids[x] = id;
+    if (behind && d < depth[x] && d > -beyond<T>()) depth[x] = d, ids[x] = id;
   }
 }
 
@@ -306,8 +312,7 @@ struct Search {
     const int y0 = (int)(band * band_rows), y1 = (int)std::min(s.height, (band + 1) * band_rows) - 1;
     const i64 begin = (i64)y0 * s.width, size = (i64)(y1 - y0 + 1) * s.width;
     std::fill_n(buffer.id.data(), size, 0);
-    // A fragment exists up to z/w = 1, so the buffer starts at the next number above it.
-    std::fill_n(buffer.depth.data(), size, std::nextafter(T(1), T(2)));
+    std::fill_n(buffer.depth.data(), size, beyond<T>());
     buffer.origin = begin, buffer.image = image;
     for (i64 c = 0; c < chunks; ++c) {
       for (int t : bins[c * bands + band]) draw(p, t, y0, y1, buffer);

@@ -383,3 +383,15 @@ def test_compiles_without_graph_breaks(raster):
     compiled = torch.compile(loss, fullgraph=True, backend="aot_eager")
     (got,) = torch.autograd.grad(compiled(pos), pos)
     assert torch.allclose(got, want, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-20, 1.0, 1e20, 1e30])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_homogeneous_coordinates_of_any_scale(raster, scale, dtype):
+    pos, tri = gradient_scene(raster.device)
+    want, want_db = dr.rasterize(raster.ctx, pos[None].to(dtype), tri, (8, 8))
+    scaled = (pos[None] * scale).to(dtype).requires_grad_()
+    rast, rast_db = dr.rasterize(raster.ctx, scaled, tri, (8, 8))
+    assert torch.allclose(rast, want, atol=1e-5) and torch.allclose(rast_db, want_db, atol=1e-5)
+    rast[..., :2].sum().backward()
+    assert scaled.grad is not None and torch.isfinite(scaled.grad).all() and scaled.grad.any()
