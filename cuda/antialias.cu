@@ -124,6 +124,16 @@ DR_FN PixelCentre centre_of(const AntialiasArgs<T>& a, i64 ix, i64 iy) {
           (double)(2 * iy + 1 - a.height) / (double)a.height};
 }
 
+// Whether an edge is closer to horizontal than to vertical, in pixels. Vertical pairs blend flat edges and
+// horizontal pairs the others: were both to blend an edge, its motion would count twice.
+template <typename T>
+DR_FN bool is_flat(const AntialiasArgs<T>& a, const T* p, const T* q) {
+  const double right =
+      ((double)p[1] * q[3] - (double)p[3] * q[1]) / (double)a.width;  // slopes of its edge function
+  const double above = ((double)p[3] * q[0] - (double)p[0] * q[3]) / (double)a.height;
+  return above * above > right * right;
+}
+
 // Looks at the pair (p, q), q right of p or above it, with p at the place `at`; returns its half byte.
 template <typename T>
 DR_FN int find_pair(const AntialiasArgs<T>& a, i64 p, i64 q, PixelPlace at) {
@@ -135,8 +145,8 @@ DR_FN int find_pair(const AntialiasArgs<T>& a, i64 p, i64 q, PixelPlace at) {
   const int open = a.silhouettes ? a.silhouettes[at.view * a.table_stride + t] : 7;
   if (!open) return 0;
 
-  const PixelCentre cp = centre_of(a, at.ix, at.iy),
-                    cq = q == p + a.width ? centre_of(a, at.ix, at.iy + 1) : centre_of(a, at.ix + 1, at.iy);
+  const bool vertical = q == p + a.width;
+  const PixelCentre cp = centre_of(a, at.ix, at.iy), cq = centre_of(a, at.ix + !vertical, at.iy + vertical);
   const PixelCentre cn = first_near ? cp : cq, cf = first_near ? cq : cp;
   const T* corner[3];
   for (int k = 0; k < 3; ++k) corner[k] = a.pos + at.view * a.pos_stride + 4 * (i64)a.tri[3 * t + k];
@@ -155,6 +165,7 @@ DR_FN int find_pair(const AntialiasArgs<T>& a, i64 p, i64 q, PixelPlace at) {
   }
   // The last condition: not finite, or of a size that no derivative can be computed for.
   if (edge < 0 || sum == 0 || !(first.inverse < 1e300)) return 0;
+  if (vertical != is_flat(a, corner[(edge + 1) % 3], corner[(edge + 2) % 3])) return 0;
   if (a.silhouettes ? !(open >> edge & 1) : !is_silhouette(a, at.view, t, edge)) return 0;
   const bool near_receives = first.alpha < 0.5;
   return (edge + 1) | (first_near ? kFirstNear : 0) | (first_near == near_receives ? kFirstReceives : 0);

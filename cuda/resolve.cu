@@ -36,22 +36,20 @@ DR_FN Centre centre_of(const ResolveArgs<T>& a, const Pixel& p) {
   return {(double)(2 * p.x + 1 - a.width) * a.inv_width, (double)(2 * p.y + 1 - a.height) * a.inv_height};
 }
 
-// The corners of triangle t, all divided by one power of two that brings them near 1: what is computed from them does not depend on
-// the scale of homogeneous coordinates, but products of them would leave the range of T. Returns what they were multiplied by.
+// The corners of triangle t. Where products of them could leave the range of T they are all multiplied by one power of two, which is
+// returned: nothing that is computed from homogeneous coordinates depends on their scale.
 template <typename T>
-DR_FN double corners_of(const ResolveArgs<T>& a, const Pixel& p, const Centre& at, i64 t, Corner<T> (&c)[3]) {
+DR_FN T corners_of(const ResolveArgs<T>& a, const Pixel& p, const Centre& at, i64 t, Corner<T> (&c)[3]) {
   const T* pos = a.pos + p.image * a.pos_stride;
-  double x[3], y[3], size = 0;
+  T size = 0;
   for (int k = 0; k < 3; ++k) {
     const T* v = pos + 4 * (i64)a.tri[3 * t + k];
-    x[k] = (double)v[0] - at.X * (double)v[3], y[k] = (double)v[1] - at.Y * (double)v[3];
-    size = dr_max(size, dr_max((double)v[3], -(double)v[3]));
+    c[k] = {(T)((double)v[0] - at.X * (double)v[3]), (T)((double)v[1] - at.Y * (double)v[3]), v[3], v[2]};
+    size = dr_max(size, dr_max(v[3], -v[3]));
   }
-  const double scale = power_of_two_below(size);
-  for (int k = 0; k < 3; ++k) {
-    const T* v = pos + 4 * (i64)a.tri[3 * t + k];
-    c[k] = {(T)(x[k] * scale), (T)(y[k] * scale), (T)((double)v[3] * scale), (T)((double)v[2] * scale)};
-  }
+  if (size > T(1e-6) && size < T(1e6)) return 1;
+  const T scale = (T)power_of_two_below((double)size);
+  for (int k = 0; k < 3; ++k) c[k] = {c[k].x * scale, c[k].y * scale, c[k].w * scale, c[k].z * scale};
   return scale;
 }
 
@@ -147,7 +145,7 @@ DR_FN void resolve_bwd(const ResolveArgs<T>& a, i64 i) {
   Corner<T> c[3], g[3];
   const Pixel p = pixel_at(i, a.height, a.width);
   const Centre at = centre_of(a, p);
-  const T scale = (T)corners_of(a, p, at, t, c);
+  const T scale = corners_of(a, p, at, t, c);
   barycentrics_bwd(c, T(2 * a.inv_width), T(2 * a.inv_height), gu, gv, gdb, g);
   T* grad = a.grad_pos + p.image * a.pos_stride;
   for (int k = 0; k < 3; ++k) {

@@ -175,6 +175,25 @@ def test_gradient_of_total_intensity_is_the_length_of_the_edge(raster, w, offset
     assert (grad * pos).sum().item() == pytest.approx(0, abs=1e-10)
 
 
+@pytest.mark.parametrize("degrees", [0, 7, 31, 44, 46, 60, 90, 135, 200, 290])
+def test_a_slanted_edge_moves_the_total_by_the_area_that_it_sweeps(raster, degrees):
+    """A white half plane on black in a square image, its edge through the middle: exact at every angle."""
+    size, turn = 32, math.radians(degrees + 0.1)
+    normal = torch.tensor([math.cos(turn), math.sin(turn)], dtype=torch.float64)
+    along = torch.tensor([-normal[1], normal[0]], dtype=torch.float64)
+    shift = torch.zeros((), dtype=torch.float64, requires_grad=True)
+    corners = (
+        torch.stack([6 * along, -6 * along, -6 * along - 6 * normal, 6 * along - 6 * normal]) + shift * normal
+    )
+    pos = torch.cat([corners, torch.zeros(4, 1), torch.ones(4, 1)], 1)[None].to(raster.device)
+    tri = torch.tensor([[0, 2, 1], [0, 3, 2]], dtype=torch.int32, device=raster.device)
+    rast, _ = dr.rasterize(raster.ctx, pos.detach(), tri, (size, size))
+    out = dr.antialias((rast[..., 3:] > 0).double(), rast, pos, tri)
+    assert out.sum().item() == pytest.approx(size * size / 2, rel=1e-3)
+    length = size / float(normal.abs().max())
+    assert torch.autograd.grad(out.sum(), shift)[0].item() == pytest.approx(length * size / 2, rel=0.02)
+
+
 # --- Values ----------------------------------------------------------------------------------------------------------------
 
 

@@ -88,17 +88,22 @@ def test_topology_hash_changes_nothing(raster, dtype):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_many_neighbours_never_leave_the_range_of_the_colours(raster, dtype):
-    """Small triangles: pixels that receive from several sides, where the weights exceed one together."""
-    pos, tri = scenes.soup(1, 160, seed=40)
-    pos = torch.cat([pos[..., :2] * 1.4, pos[..., 2:]], -1)
-    corner = pos.view(1, -1, 3, 4)
-    pos = (corner[:, :, :1] * 0.75 + corner * 0.25).flatten(1, 2).to(raster.device, dtype).requires_grad_()
-    tri = tri.to(raster.device)
-    rast, _ = rasterize.rasterize(pos.detach(), tri, RESOLUTION)
+    """A hole smaller than the pixel that it surrounds receives from four sides, with weights that exceed one together."""
+    height, width = 9, 11
+    low, high = torch.tensor([0.38, 0.42]), torch.tensor([0.61, 0.57])  # the hole in pixel (5, 4)
+    x0, x1 = ((2 * (5 + at) - width) / width for at in (low[0], high[0]))
+    y0, y1 = ((2 * (4 + at) - height) / height for at in (low[1], high[1]))
+    rectangles = [(-0.8, -0.8, x0, 0.8), (x1, -0.8, 0.8, 0.8), (x0, -0.8, x1, y0), (x0, y1, x1, 0.8)]
+    corners = [[(a, b, 0, 1), (c, b, 0, 1), (c, d, 0, 1), (a, d, 0, 1)] for a, b, c, d in rectangles]
+    pos = torch.tensor(corners).reshape(1, -1, 4).to(raster.device, dtype) * 1.3
+    pos.requires_grad_()
+    quad = torch.tensor([[0, 1, 2], [0, 2, 3]], dtype=torch.int32)
+    tri = torch.cat([quad + 4 * k for k in range(4)]).to(raster.device)
+    rast, _ = rasterize.rasterize(pos.detach(), tri, (height, width))
     blends = oracle.find_blends(rast, pos.detach(), tri)
     total = torch.zeros(rast.shape[:3], dtype=torch.float64, device=rast.device)
     total.index_put_(blends.to.unbind(-1), blends.weight, accumulate=True)
-    assert (total > 1).any()
+    assert total[0, 4, 5] > 1.2
     check(pos, rast, tri)
 
 
@@ -106,6 +111,7 @@ def test_many_neighbours_never_leave_the_range_of_the_colours(raster, dtype):
 @pytest.mark.parametrize("resolution", [(200, 1), (1, 200)])
 def test_one_row_or_column(raster, resolution, dtype):
     pos, tri = scenes.soup(8, 30, seed=50)
+    pos[..., resolution.index(200)] *= 60  # edges that run across the pairs
     pos, tri = pos.to(raster.device, dtype).requires_grad_(), tri.to(raster.device)
     rast, _ = rasterize.rasterize(pos.detach(), tri, resolution)
     check(pos, rast, tri)

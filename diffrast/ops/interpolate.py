@@ -38,7 +38,9 @@ def interpolate(
     validate.tensor(op, "rast", rast, "[B, H, W, 4]", validate.shape_is(rast, None, None, None, 4))
     batch = rast.shape[0]
     fits = validate.shape_is(attr, None, None) or validate.shape_is(attr, (1, batch), None, None)
-    validate.tensor(op, "attr", attr, f"[V, C] or [B|1, V, C] with B={batch} (from rast)", fits, like=("rast", rast))
+    validate.tensor(
+        op, "attr", attr, f"[V, C] or [B|1, V, C] with B={batch} (from rast)", fits, like=("rast", rast)
+    )
     tri = validate.triangles(op, tri, ("rast", rast))
     channels = _channels(diff_attrs, attr.shape[-1])
     if not channels:
@@ -71,14 +73,25 @@ def _attr_stride(attr: torch.Tensor) -> int:
     return 0 if shared else attr.shape[-2] * attr.shape[-1]
 
 
-def _sizes(attr: torch.Tensor, rast: torch.Tensor, tri: torch.Tensor, diff_attrs: list[int], slab: int) -> tuple:
+def _sizes(
+    attr: torch.Tensor, rast: torch.Tensor, tri: torch.Tensor, diff_attrs: list[int], slab: int
+) -> tuple:
     pixels = rast.shape[1] * rast.shape[2]
     return (pixels, attr.shape[-2], tri.shape[0], attr.shape[-1], len(diff_attrs), _attr_stride(attr), slab)
 
 
-@torch.library.custom_op("diffrast::interpolate", mutates_args=())
+# Schemas are spelt out where lists occur: torch 2.6 cannot read `list[int]`.
+@torch.library.custom_op(
+    "diffrast::interpolate",
+    mutates_args=(),
+    schema="(Tensor attr, Tensor rast, Tensor tri, Tensor? rast_db, int[] diff_attrs) -> (Tensor, Tensor)",
+)
 def _interpolate(
-    attr: torch.Tensor, rast: torch.Tensor, tri: torch.Tensor, rast_db: torch.Tensor | None, diff_attrs: list[int]
+    attr: torch.Tensor,
+    rast: torch.Tensor,
+    tri: torch.Tensor,
+    rast_db: torch.Tensor | None,
+    diff_attrs: list[int],
 ) -> tuple[torch.Tensor, torch.Tensor]:
     validate.index_range("interpolate", tri, attr.shape[-2], "attr")
     run = backends.kernels_for(rast)
@@ -93,10 +106,17 @@ def _interpolate(
 
 @_interpolate.register_fake
 def _(attr, rast, tri, rast_db, diff_attrs):
-    return rast.new_empty((*rast.shape[:3], attr.shape[-1])), rast.new_empty((*rast.shape[:3], 2 * len(diff_attrs)))
+    return rast.new_empty((*rast.shape[:3], attr.shape[-1])), rast.new_empty(
+        (*rast.shape[:3], 2 * len(diff_attrs))
+    )
 
 
-@torch.library.custom_op("diffrast::interpolate_backward", mutates_args=())
+@torch.library.custom_op(
+    "diffrast::interpolate_backward",
+    mutates_args=(),
+    schema="(Tensor grad_out, Tensor? grad_out_da, Tensor attr, Tensor rast, Tensor tri, Tensor? rast_db, int[] diff_attrs, "
+    "bool needs_attr) -> (Tensor, Tensor, Tensor)",
+)
 def _interpolate_backward(
     grad_out: torch.Tensor,
     grad_out_da: torch.Tensor | None,

@@ -50,7 +50,9 @@ def rasterize(
         MemoryError: an output does not fit in memory.
     """
     pos, tri, height, width = _validate(ctx, pos, tri, resolution, ranges, cull)
-    visible = torch.ops.diffrast.visibility(pos.detach(), tri, ranges, height, width, cull, ctx.backend, None, None, False)
+    visible = torch.ops.diffrast.visibility(
+        pos.detach(), tri, ranges, height, width, cull, ctx.backend, None, None, False
+    )
     ids = visible[0]
     return _resolve(pos, tri, ids, ctx.output_db, grad_db)
 
@@ -81,7 +83,9 @@ class DepthPeeler:
 
     def __enter__(self) -> "DepthPeeler":
         if self.ctx.active_depth_peeler is not None:
-            raise RuntimeError("DepthPeeler: this context is already peeling; leave the other `with` block first")
+            raise RuntimeError(
+                "DepthPeeler: this context is already peeling; leave the other `with` block first"
+            )
         self.ctx.active_depth_peeler = self
         return self
 
@@ -92,10 +96,21 @@ class DepthPeeler:
     def rasterize_next_layer(self) -> tuple[torch.Tensor, torch.Tensor]:
         """The next layer as `(rast, rast_db)`. Raises RuntimeError outside the `with` block."""
         if self.ctx.active_depth_peeler is not self:
-            raise RuntimeError("DepthPeeler: rasterize_next_layer() must be called inside `with DepthPeeler(...) as peeler:`")
+            raise RuntimeError(
+                "DepthPeeler: rasterize_next_layer() must be called inside `with DepthPeeler(...) as peeler:`"
+            )
         ids, depth = self.before or (None, None)
         ids, depth = torch.ops.diffrast.visibility(
-            self.pos.detach(), self.tri, self.ranges, self.height, self.width, self.cull, self.ctx.backend, ids, depth, True
+            self.pos.detach(),
+            self.tri,
+            self.ranges,
+            self.height,
+            self.width,
+            self.cull,
+            self.ctx.backend,
+            ids,
+            depth,
+            True,
         )
         self.before = (ids, depth)
         return _resolve(self.pos, self.tri, ids, self.ctx.output_db, self.grad_db)
@@ -177,7 +192,9 @@ def _visibility(
     pos_stride = vertices * 4 if ranges is None else 0
     if not bool(torch.isfinite(pos).all()):
         bad = int((~torch.isfinite(pos)).any(-1).sum())
-        say_once(f"rasterize(): {bad} of {pos[..., 0].numel()} positions are not finite; their triangles are not drawn")
+        say_once(
+            f"rasterize(): {bad} of {pos[..., 0].numel()} positions are not finite; their triangles are not drawn"
+        )
     run.visibility(
         pos.dtype,
         (pos, tri, ranges, before_depth, before_id, ids, depth if with_depth else None,
@@ -189,7 +206,9 @@ def _visibility(
 def _checked_ranges(ranges: torch.Tensor, triangles: int) -> torch.Tensor:
     first, count = ranges.long().unbind(1)
     if bool(((first < 0) | (count < 0) | (first + count > triangles)).any()):
-        raise ValueError(f"rasterize(): ranges must lie within the {triangles} triangles of tri; got {ranges.tolist()}")
+        raise ValueError(
+            f"rasterize(): ranges must lie within the {triangles} triangles of tri; got {ranges.tolist()}"
+        )
     return ranges.to(torch.int32).contiguous()
 
 
@@ -220,13 +239,27 @@ def _(pos, tri, ids, with_db):
 
 @torch.library.custom_op("diffrast::resolve_backward", mutates_args=())
 def _resolve_backward(
-    grad_rast: torch.Tensor, grad_rast_db: torch.Tensor | None, pos: torch.Tensor, tri: torch.Tensor, ids: torch.Tensor
+    grad_rast: torch.Tensor,
+    grad_rast_db: torch.Tensor | None,
+    pos: torch.Tensor,
+    tri: torch.Tensor,
+    ids: torch.Tensor,
 ) -> torch.Tensor:
     run = backends.kernels_for(pos)
     workers = run.workers(ids.numel())
     grad_pos = pos.new_zeros((workers, *pos.shape))
     grad_db = None if grad_rast_db is None else grad_rast_db.contiguous()
-    args = (pos, tri, ids, None, None, grad_rast.contiguous(), grad_db, grad_pos, *_sizes(pos, ids, pos.numel()))
+    args = (
+        pos,
+        tri,
+        ids,
+        None,
+        None,
+        grad_rast.contiguous(),
+        grad_db,
+        grad_pos,
+        *_sizes(pos, ids, pos.numel()),
+    )
     run.launch("resolve_bwd", pos.dtype, ids.numel(), args, workers)
     return grad_pos.sum(0) if workers > 1 else grad_pos[0]
 

@@ -63,11 +63,15 @@ def texture(
     levels = [tex.contiguous()]
     if "mipmap" in filter_mode:
         if uv_da is None and mip_level_bias is None:
-            raise ValueError(f"{op}(): filter_mode {filter_mode!r} needs uv_da or mip_level_bias; got None for both")
+            raise ValueError(
+                f"{op}(): filter_mode {filter_mode!r} needs uv_da or mip_level_bias; got None for both"
+            )
         for name, value, sizes in (("uv_da", uv_da, (2 * axes,)), ("mip_level_bias", mip_level_bias, ())):
             if value is not None:
                 shape = (*uv.shape[:3], *sizes)
-                validate.tensor(op, name, value, f"{list(shape)}", validate.shape_is(value, *shape), like=("uv", uv))
+                validate.tensor(
+                    op, name, value, f"{list(shape)}", validate.shape_is(value, *shape), like=("uv", uv)
+                )
         limit = check_max_level(op, max_mip_level)
         levels += build(levels[0], limit) if mip is None else _given_levels(op, tex, mip)[:limit]
     else:
@@ -92,11 +96,15 @@ def _given_levels(op: str, tex: torch.Tensor, mip: Any) -> list[torch.Tensor]:
         )
     most = level_count(tex, MAX_LEVELS)
     if len(mip) > most:
-        raise ValueError(f"{op}(): mip must have at most {most} levels above tex {list(tex.shape)}; got {len(mip)}")
+        raise ValueError(
+            f"{op}(): mip must have at most {most} levels above tex {list(tex.shape)}; got {len(mip)}"
+        )
     for level, value in enumerate(mip, 1):
         shape = level_shape(tex, level)
         rule = f"{list(shape)} (level {level} of tex {list(tex.shape)})"
-        validate.tensor(op, f"mip[{level - 1}]", value, rule, validate.shape_is(value, *shape), like=("tex", tex))
+        validate.tensor(
+            op, f"mip[{level - 1}]", value, rule, validate.shape_is(value, *shape), like=("tex", tex)
+        )
     return [value.contiguous() for value in mip]
 
 
@@ -112,13 +120,19 @@ def _addresses(tensors: Sequence[torch.Tensor | None]) -> tuple[torch.Tensor | N
     return (*tensors, *[None] * (MAX_LEVELS - len(tensors)))
 
 
-def _sizes(levels: list[torch.Tensor], uv: torch.Tensor, filter_mode: str, boundary_mode: str, slab: int) -> tuple[int, ...]:
+def _sizes(
+    levels: list[torch.Tensor], uv: torch.Tensor, filter_mode: str, boundary_mode: str, slab: int
+) -> tuple[int, ...]:
     batch, *faces, height, width, channels = levels[0].shape
     return (len(levels), batch, *(faces or [1]), height, width, channels, uv.shape[:3].numel(), uv.shape[1:3].numel(),
             BOUNDARIES.index(boundary_mode), int(filter_mode == FILTERS[3]), slab)  # fmt: skip
 
 
-@torch.library.custom_op("diffrast::texture", mutates_args=())
+@torch.library.custom_op(
+    "diffrast::texture",
+    mutates_args=(),
+    schema="(Tensor[] levels, Tensor uv, Tensor? uv_da, Tensor? bias, str filter_mode, str boundary_mode) -> Tensor",
+)
 def _texture(
     levels: list[torch.Tensor],
     uv: torch.Tensor,
@@ -140,7 +154,12 @@ def _(levels, uv, uv_da, bias, filter_mode, boundary_mode):
     return uv.new_empty((*uv.shape[:3], levels[0].shape[-1]))
 
 
-@torch.library.custom_op("diffrast::texture_backward", mutates_args=())
+@torch.library.custom_op(
+    "diffrast::texture_backward",
+    mutates_args=(),
+    schema="(Tensor grad_out, Tensor[] levels, Tensor uv, Tensor? uv_da, Tensor? bias, str filter_mode, str boundary_mode, "
+    "bool[] needs_levels, bool[] needs_rest) -> (Tensor[], Tensor, Tensor, Tensor)",
+)
 def _texture_backward(
     grad_out: torch.Tensor,
     levels: list[torch.Tensor],
@@ -166,8 +185,21 @@ def _texture_backward(
     ]
     wanted = [grad if grad.numel() else None for grad in grads]
     sizes = _sizes(levels, uv, filter_mode, boundary_mode, slab)
-    into = _addresses([grad if needed else None for grad, needed in zip(grad_levels, needs_levels, strict=True)])
-    args = (*_addresses(levels), *into, scratch, uv, uv_da, bias, None, grad_out.contiguous(), *wanted, *sizes)
+    into = _addresses(
+        [grad if needed else None for grad, needed in zip(grad_levels, needs_levels, strict=True)]
+    )
+    args = (
+        *_addresses(levels),
+        *into,
+        scratch,
+        uv,
+        uv_da,
+        bias,
+        None,
+        grad_out.contiguous(),
+        *wanted,
+        *sizes,
+    )
     run.launch(_kernel("bwd", filter_mode, boundary_mode), uv.dtype, uv.shape[:3].numel(), args, workers)
     start = 0
     for grad in grad_levels:

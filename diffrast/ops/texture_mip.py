@@ -25,7 +25,9 @@ class Mip:
     shape: torch.Size
 
 
-def texture_construct_mip(tex: torch.Tensor, max_mip_level: int | None = None, cube_mode: bool = False) -> Mip:
+def texture_construct_mip(
+    tex: torch.Tensor, max_mip_level: int | None = None, cube_mode: bool = False
+) -> Mip:
     """Builds the mip levels of a texture once, for several calls of `texture`.
 
     Args:
@@ -62,12 +64,16 @@ def check_texture(op: str, tex: torch.Tensor, cube: bool, batch: int | None = No
         fits = validate.shape_is(tex, sizes, None, None, None)
         validate.tensor(op, "tex", tex, f"[{first}, Ht, Wt, C]{of_batch}", fits, like=like)
     if not all(0 < n < MAX_SIZE for n in tex.shape[-3:-1]) or tex.shape[0] == 0:
-        raise ValueError(f"{op}(): tex must have 1 to {MAX_SIZE - 1} texels along each axis; got {validate.describe(tex)}")
+        raise ValueError(
+            f"{op}(): tex must have 1 to {MAX_SIZE - 1} texels along each axis; got {validate.describe(tex)}"
+        )
 
 
 def check_max_level(op: str, max_mip_level: int | None) -> int:
     """The highest level allowed; None allows all."""
-    return MAX_LEVELS - 1 if max_mip_level is None else validate.integer(op, "max_mip_level", max_mip_level, 0)
+    return (
+        MAX_LEVELS - 1 if max_mip_level is None else validate.integer(op, "max_mip_level", max_mip_level, 0)
+    )
 
 
 def level_shape(tex: torch.Tensor, level: int) -> tuple[int, ...]:
@@ -90,7 +96,9 @@ def build(tex: torch.Tensor, max_mip_level: int) -> list[torch.Tensor]:
 # --- The operators ---------------------------------------------------------------------------------------------------------
 
 
-@torch.library.custom_op("diffrast::texture_mip", mutates_args=())
+@torch.library.custom_op(
+    "diffrast::texture_mip", mutates_args=(), schema="(Tensor tex, int count) -> Tensor[]"
+)
 def _texture_mip(tex: torch.Tensor, count: int) -> list[torch.Tensor]:
     run = backends.kernels_for(tex)
     levels = [tex]
@@ -107,7 +115,9 @@ def _(tex, count):
     return [tex.new_empty(level_shape(tex, level)) for level in range(1, count + 1)]
 
 
-@torch.library.custom_op("diffrast::texture_mip_backward", mutates_args=())
+@torch.library.custom_op(
+    "diffrast::texture_mip_backward", mutates_args=(), schema="(Tensor[] grad_levels, int[] shape) -> Tensor"
+)
 def _texture_mip_backward(grad_levels: list[torch.Tensor], shape: list[int]) -> torch.Tensor:
     grad = grad_levels[-1].contiguous()
     run = backends.kernels_for(grad)

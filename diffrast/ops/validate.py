@@ -20,7 +20,11 @@ def describe(value: Any) -> str:
     """What came, in words: `float64 [4, 100] on cpu`, or the type of what is no tensor."""
     if isinstance(value, torch.Tensor):
         return f"{name_of(value.dtype)} {list(value.shape)} on {value.device}"
-    return f"{type(value).__name__} {value!r}" if isinstance(value, int | float | str | None) else type(value).__name__
+    return (
+        f"{type(value).__name__} {value!r}"
+        if isinstance(value, int | float | str | None)
+        else type(value).__name__
+    )
 
 
 def tensor(
@@ -66,7 +70,9 @@ def shape_is(value: Any, *sizes: int | None | tuple[int, ...]) -> bool:
 
 def triangles(op: str, tri: Any, like: tuple[str, torch.Tensor]) -> torch.Tensor:
     """Triangle indices as contiguous int32 [F, 3]; int64 is accepted when it fits."""
-    tensor(op, "tri", tri, "[F, 3]", shape_is(tri, None, 3), rank=2, dtype=(torch.int32, torch.int64), like=like)
+    tensor(
+        op, "tri", tri, "[F, 3]", shape_is(tri, None, 3), rank=2, dtype=(torch.int32, torch.int64), like=like
+    )
     if tri.dtype == torch.int64:
         # Narrowing would wrap around; what does not fit is out of any vertex range, and is made to stay so.
         tri = tri.clamp(-1, 2**31 - 1).to(torch.int32)
