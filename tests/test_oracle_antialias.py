@@ -110,7 +110,7 @@ def test_many_neighbours_never_leave_the_range_of_the_colours(raster, dtype):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("resolution", [(200, 1), (1, 200)])
 def test_one_row_or_column(raster, resolution, dtype):
-    pos, tri = scenes.soup(8, 30, seed=50)
+    pos, tri = scenes.soup(24, 30, seed=50)
     pos[..., resolution.index(200)] *= 60  # edges that run across the pairs
     pos, tri = pos.to(raster.device, dtype).requires_grad_(), tri.to(raster.device)
     rast, _ = rasterize.rasterize(pos.detach(), tri, resolution)
