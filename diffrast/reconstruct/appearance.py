@@ -16,7 +16,7 @@ from scipy import ndimage
 import diffrast.torch as dr
 
 from ..scene.largesteps import AdamUniform, LargeSteps
-from ..scene.render import to_clip
+from ..scene.render import finish, to_clip
 from .geometry import Shape
 from .loop import Run, batches, cosine, optimize
 from .targets import BACKGROUND, Targets
@@ -70,41 +70,41 @@ def fill_gaps(texture: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
     return texture[rows, cols]
 
 
-def render_textured(ctx, model: Textured, vertices, texture, matrices, resolution) -> torch.Tensor:
+def render_textured(ctx, model: Textured, vertices, texture, matrices, resolution, samples: int = 1) -> torch.Tensor:
     """``[B, H, W, 4]``: the texture over white, and coverage. Differentiable into vertices and texture.
 
     The welded faces go to rasterization and antialiasing (a chart's border is no silhouette), the cut ones carry UVs.
     """
     clip = to_clip(vertices, matrices)
-    rast, rast_db = dr.rasterize(ctx, clip, model.faces, resolution, grad_db=False)
+    size = (resolution[0] * samples, resolution[1] * samples)
+    rast, rast_db = dr.rasterize(ctx, clip, model.faces, size, grad_db=False)
     uv, uv_da = dr.interpolate(model.uv, rast, model.uv_faces, rast_db=rast_db, diff_attrs="all")
     color = dr.texture(texture[None], uv, uv_da, filter_mode="linear-mipmap-linear", boundary_mode="clamp",
                        max_mip_level=MIP_LEVELS)  # fmt: skip
-    hit = (rast[..., 3:] > 0).to(color)
-    picture = torch.cat([color * hit + BACKGROUND * (1 - hit), hit], dim=-1)
-    return dr.antialias(picture, rast, clip, model.faces)
+    return finish(color, rast, clip, model.faces, BACKGROUND, samples)
 
 
 MIP_LEVELS = 4  # beyond, texels of different charts mix
 
 
 def fit_texture(ctx, run: Run, stage: str, model: Textured, targets: Targets, *, steps: int, seconds: float = math.inf,
-                rate: float = 1e-3, smoothness: float = 20.0, texture_rate: float = 0.02, batch: int = 4) -> Textured:  # fmt: skip
+                rate: float = 2e-3, smoothness: float = 4.0, texture_rate: float = 0.02, batch: int = 4,
+                samples: int = 1) -> Textured:  # fmt: skip
     """Fit texture and vertices together to the targets, least squares (what PSNR measures)."""
     radius = 0.5 * float((model.vertices.amax(0) - model.vertices.amin(0)).norm())
     steps_of = LargeSteps(model.faces, len(model.vertices), smoothness)
     u = steps_of.from_vertices(model.vertices).requires_grad_()
     texture = model.texture.clone().requires_grad_()
     move = AdamUniform([u], lr=rate * radius)
-    paint = torch.optim.Adam([texture], lr=texture_rate, betas=(0.9, 0.99))
+    paint = torch.optim.Adam([texture], lr=texture_rate, betas=(0.9, 0.99), fused=True)
     choose = batches(len(targets.images), batch, run.generator)
 
     def step(t: float) -> torch.Tensor:
-        move.param_groups[0]["lr"] = radius * cosine(t, rate, 0.05 * rate) * min(1.0, 10 * t)
+        move.param_groups[0]["lr"] = radius * cosine(t, rate, 0.02 * rate) * min(1.0, 10 * t)
         paint.param_groups[0]["lr"] = cosine(t, texture_rate, 0.05 * texture_rate)
         index = next(choose)
         picture = render_textured(ctx, model, steps_of.to_vertices(u), texture, targets.matrices[index],
-                                  targets.resolution)  # fmt: skip
+                                  targets.resolution, samples)  # fmt: skip
         loss = 4 * (picture - targets.images[index]).square().mean()
         move.zero_grad()
         paint.zero_grad()

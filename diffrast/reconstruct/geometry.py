@@ -17,7 +17,7 @@ import diffrast.torch as dr
 
 from ..scene.largesteps import AdamUniform, LargeSteps
 from ..scene.remesh import edge_for_faces, isotropic
-from ..scene.render import to_clip
+from ..scene.render import finish, to_clip
 from .hull import drop_parts
 from .loop import Run, batches, cosine, optimize
 from .targets import BACKGROUND, Targets
@@ -32,18 +32,17 @@ class Shape:
     colors: torch.Tensor
 
 
-def render_shape(ctx, vertices, faces, colors, matrices, resolution) -> torch.Tensor:
+def render_shape(ctx, vertices, faces, colors, matrices, resolution, samples: int = 1) -> torch.Tensor:
     """``[B, H, W, 4]``: vertex colours over white, and coverage. Differentiable into vertices and colours."""
     clip = to_clip(vertices, matrices)
-    rast, _ = dr.rasterize(ctx, clip, faces, resolution, grad_db=False)
+    rast, _ = dr.rasterize(ctx, clip, faces, (resolution[0] * samples, resolution[1] * samples), grad_db=False)
     color, _ = dr.interpolate(colors, rast, faces)
-    hit = (rast[..., 3:] > 0).to(color)
-    picture = torch.cat([color * hit + BACKGROUND * (1 - hit), hit], dim=-1)
-    return dr.antialias(picture, rast, clip, faces)
+    return finish(color, rast, clip, faces, BACKGROUND, samples)
 
 
 def fit_shape(ctx, run: Run, stage: str, shape: Shape, targets: Targets, *, steps: int, seconds: float = math.inf,
-              rate: float = 4e-3, smoothness: float = 20.0, color_rate: float = 0.03, batch: int = 4) -> Shape:  # fmt: skip
+              rate: float = 1e-2, smoothness: float = 4.0, color_rate: float = 0.03, batch: int = 4,
+              samples: int = 1) -> Shape:  # fmt: skip
     """Fit a shape to the targets. ``rate`` is the step of ``u`` in units of half the object's diagonal; it falls to a
     tenth. The absolute difference is used for both colour and coverage: masks have outliers."""
     radius = 0.5 * float((shape.vertices.amax(0) - shape.vertices.amin(0)).norm())
@@ -56,11 +55,11 @@ def fit_shape(ctx, run: Run, stage: str, shape: Shape, targets: Targets, *, step
 
     def step(t: float) -> torch.Tensor:
         # Colours start unknown and would pull vertices astray: the shape starts to move slowly.
-        move.param_groups[0]["lr"] = radius * cosine(t, rate, 0.1 * rate) * min(1.0, 0.1 + 10 * t)
+        move.param_groups[0]["lr"] = radius * cosine(t, rate, 0.02 * rate) * min(1.0, 0.1 + 10 * t)
         paint.param_groups[0]["lr"] = cosine(t, color_rate, 0.2 * color_rate)
         index = next(choose)
         picture = render_shape(ctx, steps_of.to_vertices(u), shape.faces, colors, targets.matrices[index],
-                               targets.resolution)  # fmt: skip
+                               targets.resolution, samples)  # fmt: skip
         loss = 4 * (picture - targets.images[index]).abs().mean()
         move.zero_grad()
         paint.zero_grad()

@@ -103,11 +103,11 @@ def _shaded_clefts(rgb: np.ndarray, mask: np.ndarray) -> np.ndarray:
     The background's colour is a Gaussian (of square roots, where noise is even), which is long along brightness and
     thin across: a shadow on the object keeps its tint and lies outside.
     """
-    reach = max(2, round(0.012 * max(mask.shape)))
+    reach = max(2, round(0.025 * max(mask.shape)))
     disk = np.hypot(*np.mgrid[-reach : reach + 1, -reach : reach + 1]) <= reach
     pad = reach + 1
     closed = ndimage.binary_closing(np.pad(mask, pad), disk)[pad:-pad, pad:-pad]
-    far = ~ndimage.binary_dilation(closed, iterations=2 * reach)
+    far = ~ndimage.binary_dilation(closed, iterations=reach)
     root = np.sqrt(ndimage.gaussian_filter(rgb.astype(np.float64), (0.7, 0.7, 0)))
     if far.sum() < 100:
         return np.zeros_like(mask)
@@ -115,7 +115,8 @@ def _shaded_clefts(rgb: np.ndarray, mask: np.ndarray) -> np.ndarray:
     spread = np.cov(samples.T) + 1e-4 * np.eye(3)
     difference = root - samples.mean(axis=0)
     distance = np.einsum("hwi,ij,hwj->hw", difference, np.linalg.inv(spread), difference)
-    return closed & ~mask & (distance > 5**2)
+    cleft = closed & ~mask & (distance > 4.5**2)
+    return ndimage.binary_opening(cleft | mask, iterations=2) & cleft  # no speckles and thin rims of stray light
 
 
 def _valley(level: np.ndarray, background: float, otsu: float) -> float:

@@ -100,11 +100,11 @@ def _reconstruct(dataset: Path, out: Path, options: Options, run: Run, device: t
     box = bounds(used)
     faces, texture_size = _sizes(used, options)
     spare = round(DISTRUST[mask_source] * len(used))
-    shape = _start(used, box, faces // 4, spare, device)
+    shape = _start(used, box, faces // 2, spare, device)
     _check_fit(ctx, shape, used, box)
 
     share = _Shares(options, run)
-    for stage, level, count in (("coarse shape", 1, faces // 4), ("fine shape", 0, faces)):
+    for stage, level, count in (("coarse shape", 1, faces // 2), ("fine shape", 0, faces)):
         run.progress.begin(stage)
         if not run.stop.requested:
             shape = remesh(shape, count) if stage == "fine shape" else shape
@@ -120,7 +120,7 @@ def _reconstruct(dataset: Path, out: Path, options: Options, run: Run, device: t
     return _write(ctx, run, out, dataset, options, views, held, mask_source, model, box)
 
 
-SHAPE_RATE = {"coarse shape": 4e-3, "fine shape": 2e-3}
+SHAPE_RATE = {"coarse shape": 1.5e-2, "fine shape": 1e-2}
 
 
 class _Shares:

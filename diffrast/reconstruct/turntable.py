@@ -17,6 +17,7 @@ from ..scene.mesh import Mesh
 from ..scene.render import clip_matrices, render_clay, to_clip
 from .appearance import Textured, render_textured
 from .data import View
+from .metrics import SAMPLES
 
 
 def orbit(views: list[View], box: np.ndarray, count: int, size: int) -> list[Camera]:
@@ -48,8 +49,8 @@ def film_frames(ctx, model: Textured, views: list[View], box: np.ndarray, count:
     for camera in orbit(views, own_box.double().cpu().numpy(), count, size):
         matrices = clip_matrices([camera], own_box)
         with torch.no_grad():
-            picture = render_textured(ctx, model, model.vertices, model.texture, matrices, (size, size))[0, ..., :3]
-            clay = render_clay(ctx, to_clip(mesh.vertices, matrices), mesh, camera, (size, size))[0]
+            picture = render_textured(ctx, model, model.vertices, model.texture, matrices, (size, size), SAMPLES)[0, ..., :3]
+            clay = render_clay(ctx, to_clip(mesh.vertices, matrices), mesh, camera, (size, size), SAMPLES)[0]
         frames.append(to_uint8(torch.cat([picture, clay], dim=1), linear=False))
     return frames
 

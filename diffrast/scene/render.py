@@ -28,26 +28,30 @@ def to_clip(vertices: torch.Tensor, matrices: torch.Tensor) -> torch.Tensor:
     return homogeneous @ matrices.transpose(1, 2)
 
 
-def render_texture(ctx, clip: torch.Tensor, mesh: Mesh, resolution: tuple[int, int], background: float = 1.0):
-    """The mesh's texture under clip positions ``[B, V, 4]``: ``[B, H, W, 4]``, colour over ``background`` in the
-    texture's own coding, and coverage. Mipmapped, antialiased, differentiable into ``clip`` and ``mesh.texture``."""
-    rast, rast_db = dr.rasterize(ctx, clip, mesh.faces, resolution)
-    uv, uv_da = dr.interpolate(mesh.uv, rast, mesh.faces, rast_db=rast_db, diff_attrs="all")
-    color = dr.texture(mesh.texture[None], uv, uv_da, filter_mode="linear-mipmap-linear", boundary_mode="clamp")
+def finish(color: torch.Tensor, rast: torch.Tensor, clip: torch.Tensor, faces: torch.Tensor, background: float,
+           samples: int = 1) -> torch.Tensor:  # fmt: skip
+    """Colours ``[B, H, W, C]`` of surface points to a picture ``[B, H / samples, W / samples, C + 1]``: over the
+    background, with coverage as the last channel, antialiased, and averaged over ``samples`` x ``samples`` pixels.
+
+    Averaging finds the silhouettes of triangles that are too small for one pixel: antialias sees an edge only where
+    its triangle owns a pixel's centre.
+    """
     hit = (rast[..., 3:] > 0).to(color)
-    picture = torch.cat([torch.lerp(torch.full_like(color, background), color, hit), hit], dim=-1)
-    return dr.antialias(picture, rast, clip, mesh.faces)
+    picture = torch.cat([color * hit + background * (1 - hit), hit], dim=-1)
+    picture = dr.antialias(picture, rast, clip, faces)
+    if samples == 1:
+        return picture
+    b, h, w, c = picture.shape
+    return picture.reshape(b, h // samples, samples, w // samples, samples, c).mean(dim=(2, 4))
 
 
-def render_clay(ctx, clip: torch.Tensor, mesh: Mesh, camera: Camera, resolution: tuple[int, int]) -> torch.Tensor:
+def render_clay(ctx, clip: torch.Tensor, mesh: Mesh, camera: Camera, resolution: tuple[int, int], samples: int = 2):
     """The bare shape ``[B, H, W, 3]``, display values: gray, lit from beside the eye, over white. For people to look at."""
-    rast, _ = dr.rasterize(ctx, clip, mesh.faces, resolution)
+    rast, _ = dr.rasterize(ctx, clip, mesh.faces, (resolution[0] * samples, resolution[1] * samples))
     normal, _ = dr.interpolate(vertex_normals(mesh.vertices, mesh.faces), rast, mesh.faces)
     normal = torch.nn.functional.normalize(normal, dim=-1)
     right, up, back = camera.world_to_camera[:3, :3].to(normal)
     key = torch.nn.functional.normalize(0.5 * right + 0.7 * up + back, dim=0)
     fill = torch.nn.functional.normalize(-0.8 * right + 0.2 * up + back, dim=0)
     shade = 0.16 + 0.62 * (normal @ key).clamp_min(0) + 0.22 * (normal @ fill).clamp_min(0)
-    hit = (rast[..., 3:] > 0).to(shade)
-    color = shade[..., None] * shade.new_tensor([0.93, 0.92, 0.9])
-    return dr.antialias((color * hit + 1 - hit).contiguous(), rast, clip, mesh.faces)
+    return finish(shade[..., None] * shade.new_tensor([0.93, 0.92, 0.9]), rast, clip, mesh.faces, 1.0, samples)[..., :3]
