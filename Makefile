@@ -65,7 +65,7 @@ wheel: .make/ready ## build dist/*.whl, install it elsewhere and draw with it
 	@ls dist/*.whl
 
 bench: .make/ready ## measure the primitives on this machine, print a table and write JSON
-	$(PY) -m benchmarks.run
+	$(PY) benchmarks/primitives.py
 
 clean: ## remove what was built here (not .venv)
 	rm -rf build dist out .make *.egg-info diffrast/_native .pytest_cache .ruff_cache .hypothesis

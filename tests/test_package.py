@@ -79,6 +79,29 @@ def test_library_that_cannot_be_loaded_is_explained(tmp_path):
         cpu.load(broken)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere OpenMP is linked")
+def test_openmp_that_torch_hides_is_brought_in():
+    """A process that has not imported torch is one where torch shows its OpenMP to nobody; `load` finds it all the same."""
+    code = """
+import ctypes, importlib.util, sys, types
+from pathlib import Path
+library, module = sys.argv[1:]
+try:
+    ctypes.CDLL(library)
+    raise SystemExit("links OpenMP by itself")
+except OSError as error:
+    assert "undefined symbol" in str(error), error
+torch = types.SimpleNamespace(__file__=importlib.util.find_spec("torch").origin)
+source = Path(module).read_text()
+exec(source[source.index("def load(") : source.index("class CpuBackend")])
+print(hasattr(load(Path(library)), "visibility_f32"))
+"""
+    result = run_python(code, str(cpu.library_path()), cpu.__file__)
+    if "links OpenMP by itself" in result.stderr:
+        pytest.skip("not built with GNU OpenMP")
+    assert result.stdout.strip() == "True", result.stderr
+
+
 def test_library_that_was_not_built_is_explained(monkeypatch, tmp_path):
     monkeypatch.setattr(cpu, "__file__", str(tmp_path / "diffrast" / "backends" / "cpu.py"))
     with pytest.raises(
@@ -113,9 +136,7 @@ def test_wrong_number_of_kernel_arguments_is_caught():
 
 
 def test_library_of_other_sources_is_explained():
-    with pytest.raises(
-        RuntimeError, match=r"lacks no_such_kernel: it is older than the sources\. Build it"
-    ):
+    with pytest.raises(RuntimeError, match=r"lacks no_such_kernel: it is older than the sources\. Build it"):
         backends.get("cpu").launch("no_such_kernel", torch.float32, 0, ())
 
 
