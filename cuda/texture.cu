@@ -166,6 +166,24 @@ DR_FN i64 image_at(const TextureArgs<T>& a, i64 i, int l) {
   return a.batch > 1 ? i / a.pixels * a.image_size(l) : 0;
 }
 
+// Asks for the texels of a whole block before the first is needed; on the GPU other threads fill the wait.
+template <typename T, int N>
+DR_FN void fetch_ahead(const TextureArgs<T>& a, i64 start, const Block<T, N>& b) {
+#if !defined(__CUDACC__)
+  for (int q = 0; q < b.levels; ++q) {
+    for (int k = 0; k < N; ++k) {
+      const int l = b.low[k] + (q & b.two[k]);
+      const i64 image = image_at(a, start + k, l);
+      for (int j = 0; j < 4; j += 2) {  // the other two are mostly beside these
+        const i64 at = image + b.at[q][j][k] * a.channels;
+        __builtin_prefetch(a.level[l] + at);
+        if (a.grad_level[l]) __builtin_prefetch(a.grad_level[l] + at, 1);
+      }
+    }
+  }
+#endif
+}
+
 template <typename T, bool cube, int N, int C>
 DR_FN void linear_fwd(const TextureArgs<T>& a, i64 start) {
   const int channels = C ? C : (int)a.channels;
@@ -173,6 +191,7 @@ DR_FN void linear_fwd(const TextureArgs<T>& a, i64 start) {
   locate<T, cube, N>(a, start, b);
   choose_levels<T, cube, N>(a, start, b);
   place_taps<T, cube, false, N>(a, b);
+  fetch_ahead(a, start, b);
   for (int k = 0; k < N; ++k) {
     T* out = a.out + (start + k) * channels;
     T sum[C ? C : 1];
@@ -303,6 +322,7 @@ DR_FN void linear_bwd(const TextureArgs<T>& a, i64 start) {
   locate<T, cube, N>(a, start, b);
   choose_levels<T, cube, N>(a, start, b);
   place_taps<T, cube, true, N>(a, b);
+  fetch_ahead(a, start, b);
   const bool want = a.grad_uv || a.grad_uv_da || a.grad_bias;
   for (int k = 0; k < N; ++k) visit_bwd<T, N, C>(a, start + k, b, k, want);
   if (want) sample_bwd<T, cube, N>(a, start, b);

@@ -28,8 +28,8 @@ def texture(
     Args:
         tex: float32 or float64 `[B, Ht, Wt, C]` or `[1, Ht, Wt, C]` (shared by the batch); any size, powers of two or not. A cube
             map is `[B|1, 6, S, S, C]` with boundary_mode="cube", faces +x -x +y -y +z -z as in OpenGL.
-        uv: coordinates `[B, H, W, 2]` of the same dtype: (0, 0) is the lower left corner of the texture (the first texel's corner in
-            memory), (1, 1) the upper right one. For cube maps directions `[B, H, W, 3]` of any length.
+        uv: coordinates `[B, H, W, 2]` of the same dtype: (0, 0) is the lower left corner of the texture (where its first texel
+            in memory is), (1, 1) the upper right one. For cube maps directions `[B, H, W, 3]` of any length.
         uv_da: the pixel derivatives of uv, as `interpolate` returns them: `[B, H, W, 4]` = (du/dX, du/dY, dv/dX, dv/dY), for cube
             maps `[B, H, W, 6]`. They choose the mip level; ignored by filters without mipmaps.
         mip_level_bias: `[B, H, W]`, added to the level of detail, or the level itself without uv_da. Ignored like uv_da.
@@ -43,10 +43,10 @@ def texture(
     Returns:
         `[B, H, W, C]`. Zeros where uv is not finite, or where a direction is zero.
 
-    Differentiable: in tex (through all levels that are built here or by `texture_construct_mip`), in the tensors of a list `mip` (each
-    for itself; nothing goes from them to tex), and in uv, uv_da and mip_level_bias. "nearest" has gradients for tex only, and
-    "linear-mipmap-nearest" none for uv_da and mip_level_bias. A level of detail that is clamped to the levels that there are has no
-    derivative.
+    Differentiable: in tex (through all levels that are built here or by `texture_construct_mip`), in the tensors of a list `mip`
+    (each for itself; nothing goes from them to tex), and in uv, uv_da and mip_level_bias. "nearest" has gradients for tex only,
+    and "linear-mipmap-nearest" none for uv_da and mip_level_bias. A level of detail that is clamped to the levels that there are
+    has no derivative.
 
     Raises:
         ValueError, TypeError: arguments that break the rules above; a mipmap filter without both uv_da and mip_level_bias.

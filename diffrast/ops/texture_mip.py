@@ -38,8 +38,8 @@ def texture_construct_mip(
     Returns:
         An opaque object for `texture(..., mip=...)`. It does not follow later changes of `tex`.
 
-    An axis of n texels has max(1, floor(n / 2)) on the next level. Texels there are exact averages of equal parts of the axis, so any
-    size works, powers of two or not, and the mean of the texture is kept.
+    An axis of n texels has max(1, floor(n / 2)) on the next level. Texels there are exact averages of equal parts of the axis, so
+    any size works, powers of two or not, and the mean of the texture is kept.
 
     Differentiable: the levels with respect to `tex`, if it requires gradients here; gradients that reach them in `texture` flow on
     into `tex`. Levels of `tex.detach()` leave the texture only the gradient of its own, lowest level.
