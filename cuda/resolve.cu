@@ -78,33 +78,26 @@ DR_FN Barycentrics<T> barycentrics(const Corner<T> (&c)[3], T sx, T sy) {
   return b;
 }
 
-// Adjoint of `barycentrics`: from d/d(u, v) and d/d(du/dX, du/dY, dv/dX, dv/dY) to d/d(x, y, w) of the corners.
+// Adjoint of `barycentrics`: from d/d(u, v) and d/d(du/dX, du/dY, dv/dX, dv/dY) to d/d(x', y', w) of the corners.
+//
+// Moving corner k by (dx, dy) moves the point that is seen through the pixel by its barycentric b_k of that, and the pixel then sees
+// the point of the triangle that was -b_k (dx, dy) / w away: du/dx_k = -b_k (du/dX) / w, with w of the seen point. Differentiating this by
+// X once more, with d2u/dX2 = -2 (du/dX) R and dw/dX = -w R, R = (dS/dX) / S, gives the rest (docs/MATH.md, section 2).
 template <typename T>
 DR_FN void barycentrics_bwd(const Corner<T> (&c)[3], T sx, T sy, T gu, T gv, Vec4<T> gdb, Corner<T> (&gc)[3]) {
   const Barycentrics<T> b = barycentrics(c, sx, sy);
-  const T r = b.inv_sum;
-  const T du_dx = (b.dx0 - b.u * b.dxs) * r, du_dy = (b.dy0 - b.u * b.dys) * r;
-  const T dv_dx = (b.dx1 - b.v * b.dxs) * r, dv_dy = (b.dy1 - b.v * b.dys) * r;
-  // du/dX = (dx0 - u dxs) r: through dx0, dxs, u and r.
-  T g_dx0 = gdb.x * r, g_dy0 = gdb.y * r, g_dx1 = gdb.z * r, g_dy1 = gdb.w * r;
-  const T g_dxs = -(b.u * g_dx0 + b.v * g_dx1), g_dys = -(b.u * g_dy0 + b.v * g_dy1);
-  gu -= g_dx0 * b.dxs + g_dy0 * b.dys;
-  gv -= g_dx1 * b.dxs + g_dy1 * b.dys;
-  // u = a0 r and r = 1/sum, so d/d(sum) collects -(value r) from everything that was divided by the sum.
-  const T g_sum = -r * (gdb.x * du_dx + gdb.y * du_dy + gdb.z * dv_dx + gdb.w * dv_dy + gu * b.u + gv * b.v);
-  const T g_a0 = gu * r + g_sum, g_a1 = gv * r + g_sum, g_a2 = g_sum;
-  g_dx0 = (g_dx0 + g_dxs) * sx, g_dx1 = (g_dx1 + g_dxs) * sx, g_dy0 = (g_dy0 + g_dys) * sy, g_dy1 = (g_dy1 + g_dys) * sy;
-  const T g_dx2 = g_dxs * sx, g_dy2 = g_dys * sy;
-  const T ga[3] = {g_a0, g_a1, g_a2}, gx[3] = {g_dx0, g_dx1, g_dx2}, gy[3] = {g_dy0, g_dy1, g_dy2};
-  for (int k = 0; k < 3; ++k) gc[k] = {0, 0, 0, 0};
-  for (int k = 0; k < 3; ++k) {  // edge k runs from corner j to corner l
-    const int j = (k + 1) % 3, l = (k + 2) % 3;
-    gc[j].x += ga[k] * c[l].y - gy[k] * c[l].w;
-    gc[l].x += -ga[k] * c[j].y + gy[k] * c[j].w;
-    gc[j].y += -ga[k] * c[l].x + gx[k] * c[l].w;
-    gc[l].y += ga[k] * c[j].x - gx[k] * c[j].w;
-    gc[j].w += -gx[k] * c[l].y + gy[k] * c[l].x;
-    gc[l].w += gx[k] * c[j].y - gy[k] * c[j].x;
+  const T r = b.inv_sum, rx = b.dxs * r, ry = b.dys * r;
+  const T ux = b.dx0 * r - b.u * rx, uy = b.dy0 * r - b.u * ry, vx = b.dx1 * r - b.v * rx, vy = b.dy1 * r - b.v * ry;
+  const T w = (b.a0 * c[0].w + b.a1 * c[1].w + b.a2 * c[2].w) * r;
+  const T inv_w = w != 0 ? 1 / w : T(0), per_x = -inv_w / sx, per_y = -inv_w / sy;
+  const T both = gdb.x * ux + gdb.y * uy + gdb.z * vx + gdb.w * vy;
+  const T x0 = gu * ux + gv * vx - rx * both, xx = gdb.x * ux + gdb.z * vx, xy = gdb.y * ux + gdb.w * vx;
+  const T y0 = gu * uy + gv * vy - ry * both, yx = gdb.x * uy + gdb.z * vy, yy = gdb.y * uy + gdb.w * vy;
+  const T beta[3] = {b.u, b.v, 1 - b.u - b.v}, beta_x[3] = {ux, vx, -ux - vx}, beta_y[3] = {uy, vy, -uy - vy};
+  for (int k = 0; k < 3; ++k) {
+    gc[k].x = per_x * (beta[k] * x0 + beta_x[k] * xx + beta_y[k] * xy);
+    gc[k].y = per_y * (beta[k] * y0 + beta_x[k] * yx + beta_y[k] * yy);
+    gc[k].w = inv_w * beta[k] * both;
   }
 }
 
