@@ -1,4 +1,4 @@
-"""How everything here is measured: wall-clock medians after a warm-up, a copy in the same run as the floor, JSON with the machine's name."""
+"""How everything here is measured: medians of wall time after a warm-up, a copy in the same run as the floor, results as JSON."""
 
 import json
 import os

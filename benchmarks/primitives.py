@@ -1,10 +1,11 @@
 """Times of the primitives and of a whole optimization step, on the CPU: `make bench`, or `python benchmarks/primitives.py`.
 
-Prints tables and writes JSON. Every time stands beside its floor, the bytes that must be read and written over the bandwidth of a copy
-measured in the same run. On a machine that does other work at the same time the figures mean little.
+Prints tables and writes JSON. Every time stands beside its floor, the bytes that must be read and written over the bandwidth of a
+copy measured in the same run. On a machine that does other work at the same time the figures mean little.
 """
 
 import argparse
+from functools import partial
 
 import torch
 from measure import copy_bandwidth, machine, milliseconds, save, table
@@ -149,9 +150,9 @@ def memory_table(bandwidth: float) -> list[dict[str, object]]:
 
     floor = 1e3 * tensors * count * 4 / (bandwidth / 2)
     return [
-        {"allocation": name, "ms": milliseconds(lambda: write(f), 7), "floor ms": floor}
-        for name, f in kinds.items()
-    ]  # noqa: B023
+        {"allocation": name, "ms": milliseconds(partial(write, kind), 7), "floor ms": floor}
+        for name, kind in kinds.items()
+    ]
 
 
 def main() -> None:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from . import __version__
 
@@ -55,7 +55,7 @@ def _reconstruct(args: argparse.Namespace) -> int:
                 f"{title:<15}{group['count']:>4}   PSNR {group['psnr']:.2f} dB   on the object "
                 f"{group['psnr_object']:.2f} dB   mask IoU {group['mask_iou']:.4f}"
             )
-    print(f"wrote {os.path.join(args.out, 'report.html')} in {metrics['seconds']['total']:.0f} s")
+    print(f"wrote {Path(args.out, 'report.html')} in {metrics['seconds']['total']:.0f} s")
     if metrics["interrupted"]:
         print("stopped early: this is the state at Ctrl-C", file=sys.stderr)
         return 130

@@ -129,7 +129,7 @@ def cameras(count: int, size: int):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--out", default="assets/demo", help="folder to write (default: assets/demo)")
     parser.add_argument("--views", type=int, default=28)
     parser.add_argument("--size", type=int, default=256, help="pixels along each side")
@@ -141,7 +141,8 @@ def main() -> None:
     for i, camera in enumerate(cameras(args.views, args.size)):
         save_image(out / "train" / f"r_{i:03d}.png", photograph(ctx, mesh, camera))
         pose = torch.linalg.inv(camera.world_to_camera)
-        frames.append({"file_path": f"./train/r_{i:03d}", "transform_matrix": [[round(x, 9) for x in row] for row in pose.tolist()]})
+        matrix = [[round(x, 9) for x in row] for row in pose.tolist()]
+        frames.append({"file_path": f"./train/r_{i:03d}", "transform_matrix": matrix})
     scene = {"camera_angle_x": math.radians(36), "frames": frames}
     write_text(out / "transforms_train.json", json.dumps(scene, indent=1) + "\n")
     if args.mesh:

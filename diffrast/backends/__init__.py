@@ -11,7 +11,7 @@ A new backend is one file here and one entry in `LOADERS`.
 """
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache
 from importlib import import_module
 from typing import Any, Protocol
 
@@ -41,7 +41,7 @@ LOADERS: dict[str, Callable[[], Backend]] = {"cpu": _load("cpu")}
 KERNELS_FOR_DEVICE = {"cpu": "cpu"}
 
 
-@lru_cache(maxsize=None)
+@cache
 def get(name: str) -> Backend:
     """The backend of this name, loaded on first use.
 

@@ -34,7 +34,7 @@ class Pool:
         self._waiting: OrderedDict[int, mmap.mmap] = OrderedDict()
 
     def lease(self, size: int) -> memoryview:
-        """A writable view of at least `size` bytes, uninitialized; the block returns when the view and all tensors on it are gone."""
+        """A view of at least `size` bytes, uninitialized. The block returns when the view and all tensors on it are gone."""
         size = -(-size // HUGE_PAGE) * HUGE_PAGE
         block = self._take(size)
         if block is None:

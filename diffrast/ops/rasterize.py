@@ -40,7 +40,8 @@ def rasterize(
     Returns:
         rast `[B, H, W, 4]` = (u, v, z/w, triangle id + 1), zeros where nothing is hit; row 0 is the bottom row; (u, v) = (1, 0) at
         the first vertex, (0, 1) at the second.
-        rast_db `[B, H, W, 4]` = (du/dX, du/dY, dv/dX, dv/dY), X and Y in pixels (`[B, H, W, 0]` if the context has output_db=False).
+        rast_db `[B, H, W, 4]` = (du/dX, du/dY, dv/dX, dv/dY), X and Y in pixels (`[B, H, W, 0]` if output_db=False in
+            the context).
 
     Differentiable: u, v and rast_db with respect to x, y and w of `pos`. z/w and the id carry no gradient, and coverage changes
     only through `antialias`. Triangles that are degenerate or not finite cover nothing and get no gradient.
@@ -62,8 +63,8 @@ class DepthPeeler:
 
     Args: as for `rasterize`.
 
-    Each call of `rasterize_next_layer()` returns `(rast, rast_db)` of the next layer, differentiable like the first. Surfaces at equal depth
-    come in the order of their index. Layers behind the last surface are empty.
+    Each call of `rasterize_next_layer()` returns `(rast, rast_db)` of the next layer, differentiable like the first. Surfaces at
+    equal depth come in the order of their index. Layers behind the last surface are empty.
     """
 
     def __init__(

@@ -58,7 +58,7 @@ def tensor(
         raise ValueError(f"{op}(): {name} must be on {like[1].device} like {like[0]}; got {describe(value)}")
 
 
-def shape_is(value: Any, *sizes: int | None | tuple[int, ...]) -> bool:
+def shape_is(value: Any, *sizes: int | tuple[int, ...] | None) -> bool:
     """Whether a tensor's shape matches: an int is exact, None is anything, a tuple lists the sizes allowed."""
     if not isinstance(value, torch.Tensor) or value.dim() != len(sizes):
         return False

@@ -12,7 +12,7 @@ from pathlib import Path
 def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; move it into place when the block ends without an error.
 
-    The temporary file lives in the same folder (so that ``os.replace`` is atomic) and keeps the suffix
+    The temporary file lives in the same folder (so that the replacement is atomic) and keeps the suffix
     (writers choose the format by it). On any error, a full disk and Ctrl-C included, the temporary file is
     removed, what stood at ``path`` before stays, and an ``OSError`` is raised again with ``path`` named in it.
     """
@@ -20,9 +20,9 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     temporary = final.with_name(f".{final.stem}.{os.getpid()}.part{final.suffix}")
     try:
         yield temporary
-        with open(temporary, "rb") as written:  # a full disk may only show when the data reaches it
+        with temporary.open("rb") as written:  # a full disk may only show when the data reaches it
             os.fsync(written.fileno())
-        os.replace(temporary, final)
+        temporary.replace(final)
     except OSError as error:
         raise OSError(error.errno, f"cannot write {final}: {error.strerror or error}") from error
     finally:

@@ -100,7 +100,7 @@ class AdamUniform(torch.optim.Optimizer):
         super().__init__(params, {"lr": lr, "betas": betas})
 
     @torch.no_grad()
-    def step(self, closure=None):  # noqa: ARG002  (torch's signature)
+    def step(self, closure=None):  # the signature is torch's
         for group in self.param_groups:
             b1, b2 = group["betas"]
             for p in group["params"]:

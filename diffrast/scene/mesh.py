@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -47,22 +48,24 @@ def save_mesh(path: str | os.PathLike, mesh: Mesh) -> None:
     the file when it cannot be written.
     """
     import trimesh
+    from trimesh.visual import TextureVisuals
+    from trimesh.visual.material import PBRMaterial
 
     path = Path(path)
     if path.suffix.lower() not in (".glb", ".ply", ".obj"):
         raise ValueError(f"save_mesh(): expected a path that ends in .glb, .ply or .obj but got {path}")
     visual = None
     if mesh.uv is not None and path.suffix.lower() == ".glb":
-        material = trimesh.visual.material.PBRMaterial(
+        material = PBRMaterial(
             baseColorTexture=None if mesh.texture is None else to_pil(mesh.texture),
             metallicFactor=0.0,
             roughnessFactor=1.0,
         )
-        visual = trimesh.visual.TextureVisuals(uv=mesh.uv.detach().cpu().numpy(), material=material)
+        visual = TextureVisuals(uv=mesh.uv.detach().cpu().numpy(), material=material)
     out = trimesh.Trimesh(
         mesh.vertices.detach().cpu().numpy(), mesh.faces.detach().cpu().numpy(), visual=visual, process=False
     )
-    options = {"include_normals": True} if path.suffix.lower() == ".glb" else {}
+    options: dict[str, Any] = {"include_normals": True} if path.suffix.lower() == ".glb" else {}
     with atomic_path(path) as temporary:
         temporary.write_bytes(_as_bytes(out.export(file_type=path.suffix[1:].lower(), **options)))
 

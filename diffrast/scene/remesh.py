@@ -151,7 +151,9 @@ def flip_edges(v: np.ndarray, f: np.ndarray, passes: int = 4) -> np.ndarray:
         valence = np.bincount(edges.ends.ravel(), minlength=n)
         a, b = edges.ends.T
         c, d = edges.opposite.T
-        gain = sum(np.abs(valence[x] - 6) - np.abs(valence[x] + s - 6) for x, s in ((a, -1), (b, -1), (c, 1), (d, 1)))
+        gain = np.zeros(len(a), dtype=valence.dtype)
+        for x, s in ((a, -1), (b, -1), (c, 1), (d, 1)):
+            gain += np.abs(valence[x] - 6) - np.abs(valence[x] + s - 6)
         key = np.sort(edges.ends, axis=1) @ np.array([n, 1])
         new = np.minimum(c, d) * n + np.maximum(c, d)
         ok = (edges.count == 2) & (gain > 0) & (c != d) & ~np.isin(new, key)
