@@ -1,9 +1,10 @@
 // What every kernel file shares: scalar types, the two ways of running an element function, and accumulation.
 //
-// A kernel is an element function `template <typename T> DR_FN void op(const Args<T>& a, i64 i)` that handles element i, and one line
-// DR_KERNEL(op, Args) or DR_SCATTER(op, Args). NVRTC makes of it a grid-stride kernel `op_f32` / `op_f64`, the C++ compiler a
-// threaded loop of the same name. Every field of an Args struct is 8 bytes wide (pointer, i64 or double), so that Python can pack
-// it without knowing the struct; `op_words` lets it check the count.
+// A kernel is an element function `template <typename T> DR_FN void op(const Args<T>& a, i64 i)` that handles
+// element i, and one line DR_KERNEL(op, Args) or DR_SCATTER(op, Args). NVRTC makes of it a grid-stride kernel
+// `op_f32` / `op_f64`, the C++ compiler a threaded loop of the same name. Every field of an Args struct is 8
+// bytes wide (pointer, i64 or double), so that Python can pack it without knowing the struct; `op_words` lets
+// it check the count.
 #pragma once
 
 typedef long long i64;
@@ -45,8 +46,8 @@ DR_FN void store4(T* p, i64 i, Vec4<T> v) {
   p[4 * i] = v.x, p[4 * i + 1] = v.y, p[4 * i + 2] = v.z, p[4 * i + 3] = v.w;
 }
 
-// 2^-e for a finite number of size 2^e, so that multiplying by it brings the number near 1 and rounds nothing. Its argument is
-// not below the normal range, where it would overflow.
+// 2^-e for a finite number of size 2^e, so that multiplying by it brings the number near 1 and rounds
+// nothing. Its argument is not below the normal range, where it would overflow.
 DR_FN double power_of_two_below(double size) {
   const double smallest = 1e-300;
 #if defined(__CUDACC__)
@@ -63,7 +64,8 @@ DR_FN double power_of_two_below(double size) {
 #endif
 }
 
-// Pixel i of a batch of images. Indices that fit 32 bits take the short division, which is several times cheaper everywhere.
+// Pixel i of a batch of images. Indices that fit 32 bits take the short division, which is several times
+// cheaper everywhere.
 struct Pixel {
   i64 image, x, y;
 };
@@ -76,8 +78,9 @@ DR_FN Pixel pixel_at(i64 i, i64 height, i64 width) {
   return {image, i - row * width, row - image * height};
 }
 
-// Gradients that several elements share are summed here. On the GPU that is an atomic; on the CPU each worker owns a slab (a private
-// copy, see DR_SCATTER), so a plain addition is right, and the result does not depend on how the threads are scheduled.
+// Gradients that several elements share are summed here. On the GPU that is an atomic; on the CPU each worker
+// owns a slab (a private copy, see DR_SCATTER), so a plain addition is right, and the result does not depend
+// on how the threads are scheduled.
 template <typename T>
 DR_FN void accumulate(T* p, T value) {
 #if defined(__CUDACC__)
@@ -87,8 +90,9 @@ DR_FN void accumulate(T* p, T value) {
 #endif
 }
 
-// Triangle ids are stored as id + 1 in the scalar type of `rast`. A float32 counts exactly up to 2^24; beyond, the number n is stored
-// as the (n - 2^24)-th float32 above 2^24, which is exact and keeps the order (docs/MATH.md, section 2).
+// Triangle ids are stored as id + 1 in the scalar type of `rast`. A float32 counts exactly up to 2^24;
+// beyond, the number n is stored as the (n - 2^24)-th float32 above 2^24, which is exact and keeps the order
+// (docs/MATH.md, section 2).
 DR_FN float encode_id(i64 n, float) {
   if (n <= 16777216) return (float)n;
   u32 bits = 0x4B800000u + (u32)(n - 16777216);
@@ -100,7 +104,9 @@ DR_FN float encode_id(i64 n, float) {
   return f;
 #endif
 }
-DR_FN double encode_id(i64 n, double) { return (double)n; }
+DR_FN double encode_id(i64 n, double) {
+  return (double)n;
+}
 
 DR_FN i64 decode_id(float f) {
   if (!(f > 16777216.0f)) return (i64)f;
@@ -112,7 +118,9 @@ DR_FN i64 decode_id(float f) {
 #endif
   return 16777216 + (i64)(bits - 0x4B800000u);
 }
-DR_FN i64 decode_id(double f) { return (i64)f; }
+DR_FN i64 decode_id(double f) {
+  return (i64)f;
+}
 
 // The triangle of a `rast` pixel, or -1 for background and for anything that is no triangle of this mesh.
 template <typename T>
@@ -132,34 +140,38 @@ DR_FN i64 triangle_of(const T* rast, i64 pixel, i64 triangle_count) {
 
 #else
 
-// Chunks are dealt round robin, so that the work of each worker, and with it every sum, depends on their number only.
+// Chunks are dealt round robin, so that the work of each worker, and with it every sum, depends on their
+// number only.
 static const i64 kChunk = 2048;
 
-#define DR_ENTRY(name, Args, suffix, T)                                                              \
-  extern "C" __attribute__((visibility("default"))) void name##_##suffix(const Args<T>* args, i64 n, \
-                                                                         int workers) {              \
-    const i64 chunks = (n + kChunk - 1) / kChunk;                                                    \
-    _Pragma("omp parallel for num_threads(workers) schedule(dynamic, 1) if (chunks > 1)")            \
-    for (i64 c = 0; c < chunks; ++c) {                                                               \
-      const Args<T> a = *args;                                                                       \
-      const i64 end = dr_min(n, (c + 1) * kChunk);                                                   \
-      for (i64 i = c * kChunk; i < end; ++i) name(a, i);                                             \
-    }                                                                                                \
+#define DR_ENTRY(name, Args, suffix, T)                                                                    \
+  extern "C" __attribute__((visibility("default"))) void name##_##suffix(const Args<T>* args, i64 n,       \
+                                                                         int workers) {                    \
+    const i64 chunks = (n + kChunk - 1) / kChunk;                                                          \
+    _Pragma("omp parallel for num_threads(workers) schedule(dynamic, 1) if (chunks > 1)") for (i64 c = 0;  \
+                                                                                               c < chunks; \
+                                                                                               ++c) {      \
+      const Args<T> a = *args;                                                                             \
+      const i64 end = dr_min(n, (c + 1) * kChunk);                                                         \
+      for (i64 i = c * kChunk; i < end; ++i) name(a, i);                                                   \
+    }                                                                                                      \
   }
 
-// Args::slab(k) moves the gradient pointers to the private copy of worker k; the caller allocates `workers` copies and adds them up.
-#define DR_SCATTER_ENTRY(name, Args, suffix, T)                                                      \
-  extern "C" __attribute__((visibility("default"))) void name##_##suffix(const Args<T>* args, i64 n, \
-                                                                         int workers) {              \
-    _Pragma("omp parallel for num_threads(workers) schedule(static, 1) if (workers > 1)")            \
-    for (int k = 0; k < workers; ++k) {                                                              \
-      Args<T> a = *args;                                                                             \
-      a.slab(k);                                                                                     \
-      for (i64 start = k * kChunk; start < n; start += workers * kChunk) {                           \
-        const i64 end = dr_min(n, start + kChunk);                                                   \
-        for (i64 i = start; i < end; ++i) name(a, i);                                                \
-      }                                                                                              \
-    }                                                                                                \
+// Args::slab(k) moves the gradient pointers to the private copy of worker k; the caller allocates `workers`
+// copies and adds them up.
+#define DR_SCATTER_ENTRY(name, Args, suffix, T)                                                             \
+  extern "C" __attribute__((visibility("default"))) void name##_##suffix(const Args<T>* args, i64 n,        \
+                                                                         int workers) {                     \
+    _Pragma("omp parallel for num_threads(workers) schedule(static, 1) if (workers > 1)") for (int k = 0;   \
+                                                                                               k < workers; \
+                                                                                               ++k) {       \
+      Args<T> a = *args;                                                                                    \
+      a.slab(k);                                                                                            \
+      for (i64 start = k * kChunk; start < n; start += workers * kChunk) {                                  \
+        const i64 end = dr_min(n, start + kChunk);                                                          \
+        for (i64 i = start; i < end; ++i) name(a, i);                                                       \
+      }                                                                                                     \
+    }                                                                                                       \
   }
 #endif
 
@@ -170,11 +182,11 @@ static const i64 kChunk = 2048;
   extern "C" __attribute__((visibility("default"))) const i64 name##_words = sizeof(Args<float>) / 8;
 #endif
 
-#define DR_KERNEL(name, Args)      \
-  DR_ENTRY(name, Args, f32, float) \
+#define DR_KERNEL(name, Args)       \
+  DR_ENTRY(name, Args, f32, float)  \
   DR_ENTRY(name, Args, f64, double) \
   DR_WORDS(name, Args)
-#define DR_SCATTER(name, Args)             \
-  DR_SCATTER_ENTRY(name, Args, f32, float) \
+#define DR_SCATTER(name, Args)              \
+  DR_SCATTER_ENTRY(name, Args, f32, float)  \
   DR_SCATTER_ENTRY(name, Args, f64, double) \
   DR_WORDS(name, Args)

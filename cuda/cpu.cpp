@@ -1,4 +1,5 @@
-// The CPU library: the kernels of this folder compiled by the C++ compiler, once per instruction set (see setup.py).
+// The CPU library: the kernels of this folder compiled by the C++ compiler, once per instruction set (see
+// setup.py).
 #include "resolve.cu"
 #include "interpolate.cu"
 #include "topology.cu"

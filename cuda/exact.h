@@ -1,8 +1,10 @@
-// Exact signs of edge functions, for the few pixels that floating point cannot decide (CPU visibility search).
+// Exact signs of edge functions, for the few pixels that floating point cannot decide (CPU visibility
+// search).
 //
-// A sum of products of floating-point numbers is held as an expansion: a list of doubles of increasing magnitude that do not
-// overlap, whose sum is the exact value (Priest 1991; Shewchuk 1997, "Adaptive Precision Floating-Point Arithmetic", section 2).
-// The sign of the expansion is the sign of its last non-zero component. Slow, and called rarely.
+// A sum of products of floating-point numbers is held as an expansion: a list of doubles of increasing
+// magnitude that do not overlap, whose sum is the exact value (Priest 1991; Shewchuk 1997, "Adaptive
+// Precision Floating-Point Arithmetic", section 2). The sign of the expansion is the sign of its last
+// non-zero component. Slow, and called rarely.
 #pragma once
 #include "common.h"
 
@@ -43,8 +45,10 @@ struct Homogeneous {  // (x, y, w) of a vertex
   double x, y, w;
 };
 
-// Sign of det[(nx / W, ny / H, 1), p, q], with nx, ny integers: the edge function at a pixel centre, times W H.
-static inline int exact_edge_sign(const Homogeneous& p, const Homogeneous& q, double nx, double ny, double W, double H) {
+// Sign of det[(nx / W, ny / H, 1), p, q], with nx, ny integers: the edge function at a pixel centre, times W
+// H.
+static inline int exact_edge_sign(const Homogeneous& p, const Homogeneous& q, double nx, double ny, double W,
+                                  double H) {
   Expansion e;
   e.add_product(p.y, q.w, nx * H), e.add_product(-p.w, q.y, nx * H);
   e.add_product(p.w, q.x, ny * W), e.add_product(-p.x, q.w, ny * W);

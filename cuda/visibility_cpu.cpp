@@ -1,9 +1,14 @@
-// The CPU's search for visible triangles (docs/MATH.md, section 1): for every pixel centre the nearest triangle that covers it.
+// The CPU's search for visible triangles (docs/MATH.md, section 1): for every pixel centre the nearest
+// triangle that covers it.
 //
-// 1. Vertices are projected once, in parallel, to find what is off-screen and which rows a triangle can touch.
-// 2. Triangles are binned into bands of rows, in parallel over chunks of triangles; bins keep the order of the triangles.
-// 3. Bands are filled in parallel. A triangle is cut into one span of pixels per row: where an edge crosses the row is found in
-//    floating point with an error bound, and decided exactly (exact.h) where a pixel centre lies within the bound.
+// 1. Vertices are projected once, in parallel, to find what is off-screen and which rows a triangle can
+// touch.
+// 2. Triangles are binned into bands of rows, in parallel over chunks of triangles; bins keep the order of
+// the triangles.
+// 3. Bands are filled in parallel. A triangle is cut into one span of pixels per row: where an edge crosses
+// the row is found in
+//    floating point with an error bound, and decided exactly (exact.h) where a pixel centre lies within the
+//    bound.
 // So coverage is exact, no triangle is clipped, and vertices with w <= 0 need no special case.
 #include "common.h"
 #include "exact.h"
@@ -29,7 +34,16 @@ struct VisibilityArgs {
   i64 batch, vertices, triangles, height, width, pos_stride, cull;
 };
 
-enum Flag : u32 { kLeft = 1, kRight = 2, kBelow = 4, kAbove = 8, kNear = 16, kFar = 32, kBehind = 64, kNotFinite = 128 };
+enum Flag : u32 {
+  kLeft = 1,
+  kRight = 2,
+  kBelow = 4,
+  kAbove = 8,
+  kNear = 16,
+  kFar = 32,
+  kBehind = 64,
+  kNotFinite = 128
+};
 
 struct Projected {
   float x, y;  // pixels, clamped to a little outside the image
@@ -39,12 +53,15 @@ struct Projected {
 template <typename T>
 Projected project(const T* p, const Problem& s) {
   const double x = p[0], y = p[1], z = p[2], w = p[3];
-  if (!(std::isfinite(x) && std::isfinite(y) && std::isfinite(z) && std::isfinite(w))) return {0, 0, kNotFinite};
-  const u32 flags = (x < -w) * kLeft | (x > w) * kRight | (y < -w) * kBelow | (y > w) * kAbove | (z < -w) * kNear |
-                    (z > w) * kFar | (w <= 0) * kBehind;
+  if (!(std::isfinite(x) && std::isfinite(y) && std::isfinite(z) && std::isfinite(w)))
+    return {0, 0, kNotFinite};
+  const u32 flags = (x < -w) * kLeft | (x > w) * kRight | (y < -w) * kBelow | (y > w) * kAbove |
+                    (z < -w) * kNear | (z > w) * kFar | (w <= 0) * kBehind;
   if (w <= 0) return {0, 0, flags};
-  const double px = (x / w + 1) * 0.5 * (double)s.width - 0.5, py = (y / w + 1) * 0.5 * (double)s.height - 0.5;
-  return {(float)dr_clamp(px, -2.0, (double)s.width + 1), (float)dr_clamp(py, -2.0, (double)s.height + 1), flags};
+  const double px = (x / w + 1) * 0.5 * (double)s.width - 0.5,
+               py = (y / w + 1) * 0.5 * (double)s.height - 0.5;
+  return {(float)dr_clamp(px, -2.0, (double)s.width + 1), (float)dr_clamp(py, -2.0, (double)s.height + 1),
+          flags};
 }
 
 // Rows that the triangle may touch; empty (first > last) when it cannot cover a pixel centre.
@@ -56,7 +73,8 @@ Rows rows_of(const Projected& a, const Projected& b, const Projected& c, const P
   const u32 any = a.flags | b.flags | c.flags, all = a.flags & b.flags & c.flags;
   if (all || (any & kNotFinite)) return {0, -1};
   if (any & kBehind) return {0, (int)s.height - 1};
-  const float slack = 0.01f + 1e-6f * (float)std::max(s.height, s.width);  // covers the rounding of the projection
+  const float slack =
+      0.01f + 1e-6f * (float)std::max(s.height, s.width);  // covers the rounding of the projection
   const float x0 = std::min({a.x, b.x, c.x}) - slack, x1 = std::max({a.x, b.x, c.x}) + slack;
   const float y0 = std::min({a.y, b.y, c.y}) - slack, y1 = std::max({a.y, b.y, c.y}) + slack;
   if (std::ceil(x0) > std::floor(x1)) return {0, -1};
@@ -73,13 +91,16 @@ struct Edge {
 
   void setup(const Homogeneous& from, const Homogeneous& to, int sign, double W, double H) {
     p = from, q = to, orientation = sign;
-    const double a0 = p.y * q.w, a1 = p.w * q.y, b0 = p.w * q.x, b1 = p.x * q.w, c0 = p.x * q.y, c1 = p.y * q.x;
+    const double a0 = p.y * q.w, a1 = p.w * q.y, b0 = p.w * q.x, b1 = p.x * q.w, c0 = p.x * q.y,
+                 c1 = p.y * q.x;
     const double a = sign * (a0 - a1) * H, b = sign * (b0 - b1) * W, c = sign * (c0 - c1) * W * H;
     slope = 2 * a, per_row = 2 * b;
     origin = c + a * (1 - W) + b * (1 - H);
     inv_slope = slope != 0 ? -1 / slope : 0;
-    // Every term below is at most W H times these products; 2^-48 covers the dozen roundings with room to spare.
-    const double size = std::fabs(a0) + std::fabs(a1) + std::fabs(b0) + std::fabs(b1) + std::fabs(c0) + std::fabs(c1);
+    // Every term below is at most W H times these products; 2^-48 covers the dozen roundings with room to
+    // spare.
+    const double size =
+        std::fabs(a0) + std::fabs(a1) + std::fabs(b0) + std::fabs(b1) + std::fabs(c0) + std::fabs(c1);
     error = 3.6e-15 * size * W * H;
     const int sa = sign * exact_cross_sign_fast(a0, a1, p.y, p.w, q.y, q.w);
     owns_zero = sa != 0 ? sa > 0 : sign * exact_cross_sign_fast(b0, b1, p.w, p.x, q.w, q.x) < 0;
@@ -92,8 +113,9 @@ struct Edge {
   }
 
   bool inside_exactly(int ix, int iy, const Problem& s) const {
-    const int sign = orientation * exact_edge_sign(p, q, (double)(2 * (i64)ix + 1 - s.width), (double)(2 * (i64)iy + 1 - s.height),
-                                                   (double)s.width, (double)s.height);
+    const int sign = orientation * exact_edge_sign(p, q, (double)(2 * (i64)ix + 1 - s.width),
+                                                   (double)(2 * (i64)iy + 1 - s.height), (double)s.width,
+                                                   (double)s.height);
     return sign > 0 || (sign == 0 && owns_zero);
   }
 
@@ -179,7 +201,8 @@ struct Setup {
   }
 };
 
-// The pixels lo..hi of the rows of a triangle, as doubles so that all of a triangle's rows are cut at once with vector instructions.
+// The pixels lo..hi of the rows of a triangle, as doubles so that all of a triangle's rows are cut at once
+// with vector instructions.
 struct Spans {
   static const int kMax = 64;  // rows of a band at most
   double lo[kMax], hi[kMax];
@@ -195,8 +218,10 @@ struct Spans {
       return;
     }
     const double origin = e.origin * e.inv_slope, step = e.per_row * e.inv_slope;
-    // The crossing is origin + step iy, with an error of the edge function's error over its slope, and of its own rounding.
-    const double margin = 2 * e.error * std::fabs(e.inv_slope) + 1e-15 * (std::fabs(origin) + std::fabs(step) * (double)(y0 + rows));
+    // The crossing is origin + step iy, with an error of the edge function's error over its slope, and of its
+    // own rounding.
+    const double margin = 2 * e.error * std::fabs(e.inv_slope) +
+                          1e-15 * (std::fabs(origin) + std::fabs(step) * (double)(y0 + rows));
     double* const end = e.slope > 0 ? lo : hi;
     const double sign = e.slope > 0 ? 1 : -1;
     for (int r = 0; r < rows; ++r) {
@@ -209,16 +234,19 @@ struct Spans {
   }
 };
 
-// The first z/w that is not drawn. In float32 z/w = 1 rounds to 1; in float64 a triangle in the far plane needs room for rounding.
+// The first z/w that is not drawn. In float32 z/w = 1 rounds to 1; in float64 a triangle in the far plane
+// needs room for rounding.
 template <typename T>
 T beyond() {
   return sizeof(T) == 4 ? std::nextafter(T(1), T(2)) : T(1 + 1e-14);
 }
 
-// Pixels are drawn in runs of this many, so that short spans use vector instructions too; buffers have that much to spare.
+// Pixels are drawn in runs of this many, so that short spans use vector instructions too; buffers have that
+// much to spare.
 const int kRun = 8;
 
-// Draws the pixels lo..hi of one row: keeps the nearest, and of equals the first (triangles come in the order of their index).
+// Draws the pixels lo..hi of one row: keeps the nearest, and of equals the first (triangles come in the order
+// of their index).
 template <typename T>
 void fill(const Setup& t, int iy, int lo, int hi, int id, T* depth, int* ids) {
   const double base = t.depth_0 + t.depth_y * (double)iy;
@@ -236,7 +264,8 @@ void fill(const Setup& t, int iy, int lo, int hi, int id, T* depth, int* ids) {
 
 // The same for a later layer: only what lies behind (depth, index) of the layer before.
 template <typename T>
-void fill_behind(const Setup& t, int iy, int lo, int hi, int id, T* depth, int* ids, const T* before, const int* before_id) {
+void fill_behind(const Setup& t, int iy, int lo, int hi, int id, T* depth, int* ids, const T* before,
+                 const int* before_id) {
   const double base = t.depth_0 + t.depth_y * (double)iy;
   for (int x = lo; x <= hi; ++x) {
     const T d = (T)(base + t.depth_x * (double)x);
@@ -365,7 +394,8 @@ struct Search {
 template <typename T>
 void visibility(const VisibilityArgs<T>* args, int workers) {
   const VisibilityArgs<T>& a = *args;
-  // Enough images: one thread each. Few: all threads in one image, unless it is so small that starting them costs more.
+  // Enough images: one thread each. Few: all threads in one image, unless it is so small that starting them
+  // costs more.
   if (workers > 1 && a.batch >= 2 * workers) {
 #pragma omp parallel num_threads(workers)
     {
@@ -382,10 +412,12 @@ void visibility(const VisibilityArgs<T>* args, int workers) {
 
 }  // namespace
 
-extern "C" __attribute__((visibility("default"))) void visibility_f32(const VisibilityArgs<float>* a, i64, int workers) {
+extern "C" __attribute__((visibility("default"))) void visibility_f32(const VisibilityArgs<float>* a, i64,
+                                                                      int workers) {
   visibility(a, workers);
 }
-extern "C" __attribute__((visibility("default"))) void visibility_f64(const VisibilityArgs<double>* a, i64, int workers) {
+extern "C" __attribute__((visibility("default"))) void visibility_f64(const VisibilityArgs<double>* a, i64,
+                                                                      int workers) {
   visibility(a, workers);
 }
 DR_WORDS(visibility, VisibilityArgs)

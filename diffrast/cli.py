@@ -35,7 +35,12 @@ def _reconstruct_options(parser: argparse.ArgumentParser) -> None:
     add("--time-limit", type=float, metavar="SECONDS", help="finish, outputs included, in about this time")
     add("--steps", type=int, metavar="N", help="optimization steps of all stages together (default: 1200)")
     add("--faces", type=int, metavar="N", help="triangles of the mesh (default: by the photographs' size)")
-    add("--texture", type=int, metavar="N", help="texels along the texture's side (default: by the photographs' size)")
+    add(
+        "--texture",
+        type=int,
+        metavar="N",
+        help="texels along the texture's side (default: by the photographs' size)",
+    )
     add("--seed", type=int, default=0, help="seed of the order in which views are used (default: 0)")
     add("--device", default="cpu", help="cpu or cuda (default: cpu)")
     add("--quiet", action="store_true", help="no progress bar")
@@ -91,6 +96,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _fail(code: int, error: BaseException) -> int:
     # OSErrors that we raise carry a sentence; their own format would put "[Errno 28]" before it.
-    message = error.strerror if isinstance(error, OSError) and error.strerror and not error.filename else error
+    message = (
+        error.strerror if isinstance(error, OSError) and error.strerror and not error.filename else error
+    )
     print(f"diffrast: error: {message}", file=sys.stderr)
     return code

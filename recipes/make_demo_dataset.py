@@ -45,7 +45,9 @@ def parts(p: torch.Tensor) -> dict[str, torch.Tensor]:
     """Distances from points `[..., 3]` to the teapot's parts."""
     spout = torch.minimum(_capsule(p, (0.35, -0.16, 0), (0.66, 0.04, 0), 0.15, 0.09),
                           _capsule(p, (0.66, 0.04, 0), (0.88, 0.36, 0), 0.09, 0.065))  # fmt: skip
-    foot = torch.stack([torch.hypot(p[..., 0], p[..., 2]) - 0.3, p[..., 1] + 0.43], dim=-1).norm(dim=-1) - 0.075
+    foot = (
+        torch.stack([torch.hypot(p[..., 0], p[..., 2]) - 0.3, p[..., 1] + 0.43], dim=-1).norm(dim=-1) - 0.075
+    )
     return {
         "body": _ellipsoid(p, (0, 0, 0), (0.54, 0.43, 0.54)),
         "foot": foot,

@@ -22,7 +22,9 @@ class Backend(Protocol):
     name: str
     device_type: str
 
-    def launch(self, kernel: str, dtype: torch.dtype, count: int, args: Any, workers: int | None = None) -> None: ...
+    def launch(
+        self, kernel: str, dtype: torch.dtype, count: int, args: Any, workers: int | None = None
+    ) -> None: ...
 
     def visibility(self, dtype: torch.dtype, args: Any) -> None: ...
 

@@ -82,7 +82,9 @@ def empty(shape: Sequence[int], dtype: torch.dtype) -> torch.Tensor:
         return torch.frombuffer(_pool.lease(size), dtype=dtype, count=count).view(tuple(shape))
     except (OSError, RuntimeError, MemoryError) as error:
         name = str(dtype).removeprefix("torch.")
-        raise MemoryError(f"out of memory: {size} bytes for a {name} tensor {list(shape)} ({error})") from error
+        raise MemoryError(
+            f"out of memory: {size} bytes for a {name} tensor {list(shape)} ({error})"
+        ) from error
 
 
 def release() -> None:

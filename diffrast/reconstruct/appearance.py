@@ -105,7 +105,7 @@ def fit_texture(ctx, run: Run, stage: str, model: Textured, targets: Targets, *,
         index = next(choose)
         picture = render_textured(ctx, model, steps_of.to_vertices(u), texture, targets.matrices[index],
                                   targets.resolution, samples)  # fmt: skip
-        loss = 4 * (picture - targets.images[index]).square().mean()
+        loss = 4 * targets.residual(picture, index).square().mean()
         move.zero_grad()
         paint.zero_grad()
         loss.backward()

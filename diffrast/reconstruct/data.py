@@ -23,13 +23,15 @@ from ..scene.image import load_image
 @dataclass
 class View:
     """One photograph. ``rgb`` float32 ``[H, W, 3]``, display (sRGB-coded) values in 0..1, straight alpha;
-    ``alpha`` float32 ``[H, W]`` coverage of the object, None until a mask is known."""
+    ``alpha`` float32 ``[H, W]`` coverage of the object, None until a mask is known; ``doubt`` bool ``[H, W]``: pixels
+    outside of the mask that may yet show the object (None: no doubt)."""
 
     name: str
     path: Path
     rgb: torch.Tensor
     alpha: torch.Tensor | None
     camera: Camera
+    doubt: torch.Tensor | None = None
 
 
 def read_views(folder: str | os.PathLike) -> list[View]:

@@ -60,7 +60,7 @@ def fit_shape(ctx, run: Run, stage: str, shape: Shape, targets: Targets, *, step
         index = next(choose)
         picture = render_shape(ctx, steps_of.to_vertices(u), shape.faces, colors, targets.matrices[index],
                                targets.resolution, samples)  # fmt: skip
-        loss = 4 * (picture - targets.images[index]).abs().mean()
+        loss = 4 * targets.residual(picture, index).abs().mean()
         move.zero_grad()
         paint.zero_grad()
         loss.backward()

@@ -68,12 +68,18 @@ def _outline_distance(alpha: np.ndarray) -> np.ndarray:
     return distance.astype(np.float32)
 
 
+def _permitted(view: View) -> np.ndarray:
+    """Coverage ``[H, W]`` as far as it may carve: a pixel in doubt removes nothing."""
+    assert view.alpha is not None
+    return view.alpha.numpy() if view.doubt is None else np.where(view.doubt.numpy(), 1, view.alpha.numpy())
+
+
 class HullField:
     """The hull's distance at points ``[N, 3]``: see the module. Points that no view sees are outside."""
 
     def __init__(self, views: list[View], spare: int = 0):
         self.spare = spare
-        self.views = [(v.camera, torch.from_numpy(_outline_distance(v.alpha.numpy()))[None, None]) for v in views]
+        self.views = [(v.camera, torch.from_numpy(_outline_distance(_permitted(v)))[None, None]) for v in views]
 
     def __call__(self, points: torch.Tensor) -> torch.Tensor:
         smallest = points.new_full((self.spare + 1, len(points)), float("inf"))

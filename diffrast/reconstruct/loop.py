@@ -99,7 +99,9 @@ def batches(count: int, size: int, generator: torch.Generator) -> Iterator[torch
         pool = pool[size:]
 
 
-def optimize(run: Run, stage: str, step: Callable[[float], torch.Tensor], steps: int, seconds: float = math.inf) -> int:
+def optimize(
+    run: Run, stage: str, step: Callable[[float], torch.Tensor], steps: int, seconds: float = math.inf
+) -> int:
     """Call ``step(t)`` (t from 0 to 1, returns the loss) until ``steps`` are done, ``seconds`` are over, or the user
     stops. Returns the number of steps."""
     began = time.perf_counter()

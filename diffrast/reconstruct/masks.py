@@ -31,7 +31,7 @@ def add_masks(views: list[View], folder: str | os.PathLike | None = None) -> str
     else:
         for view in views:
             if view.alpha is None:
-                view.alpha = threshold_mask(view)
+                view.alpha, view.doubt = threshold_mask(view)
         source = "threshold"
     for view in views:
         assert view.alpha is not None
@@ -60,8 +60,8 @@ def _read_mask(folder: Path, view: View) -> torch.Tensor:
     return mask.contiguous()
 
 
-def threshold_mask(view: View, smallest: float = 2e-3) -> torch.Tensor:
-    """A mask ``[H, W]`` of an object before a much darker (or brighter) background.
+def threshold_mask(view: View, smallest: float = 2e-3) -> tuple[torch.Tensor, torch.Tensor]:
+    """A mask ``[H, W]`` of an object before a much darker (or brighter) background, and where it is in doubt (bool).
 
     Otsu's threshold finds what is surely object; a lower one, at which the histogram between background and object is
     emptiest, adds its shaded parts where they touch. Then a small closing, the largest component, dark clefts whose
@@ -86,7 +86,8 @@ def threshold_mask(view: View, smallest: float = 2e-3) -> torch.Tensor:
     if count == 0:
         raise ValueError(fault)
     mask = labels == 1 + np.argmax(ndimage.sum_labels(mask, labels, np.arange(1, count + 1)))
-    mask |= _shaded_clefts(view.rgb.numpy(), mask)
+    shaded, doubt = _clefts(view.rgb.numpy(), mask)
+    mask |= shaded
     holes, count = ndimage.label(~mask)
     if count:
         sizes = ndimage.sum_labels(~mask, holes, np.arange(count + 1))
@@ -94,29 +95,30 @@ def threshold_mask(view: View, smallest: float = 2e-3) -> torch.Tensor:
     on_border = np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]]).mean()
     if not 0.002 < mask.mean() < 0.9 or on_border > 0.5:
         raise ValueError(fault)
-    return torch.from_numpy(mask.astype(np.float32))
+    return torch.from_numpy(mask.astype(np.float32)), torch.from_numpy(doubt & ~mask)
 
 
-def _shaded_clefts(rgb: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Pixels between parts of the mask that are as dark as the background but not of its colour.
+def _clefts(rgb: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels between parts of the mask that are as dark as the background: those that are surely not of its colour,
+    and those that might not be.
 
     The background's colour is a Gaussian (of square roots, where noise is even), which is long along brightness and
-    thin across: a shadow on the object keeps its tint and lies outside.
+    thin across: a shadow on the object keeps its tint and lies outside. In between lie deep shadows and stray light.
     """
     reach = max(2, round(0.025 * max(mask.shape)))
     disk = np.hypot(*np.mgrid[-reach : reach + 1, -reach : reach + 1]) <= reach
     pad = reach + 1
     closed = ndimage.binary_closing(np.pad(mask, pad), disk)[pad:-pad, pad:-pad]
     far = ~ndimage.binary_dilation(closed, iterations=reach)
-    root = np.sqrt(ndimage.gaussian_filter(rgb.astype(np.float64), (0.7, 0.7, 0)))
     if far.sum() < 100:
-        return np.zeros_like(mask)
-    samples = root[far]
-    spread = np.cov(samples.T) + 1e-4 * np.eye(3)
-    difference = root - samples.mean(axis=0)
-    distance = np.einsum("hwi,ij,hwj->hw", difference, np.linalg.inv(spread), difference)
-    cleft = closed & ~mask & (distance > 4.5**2)
-    return ndimage.binary_opening(cleft | mask, iterations=2) & cleft  # no speckles and thin rims of stray light
+        return np.zeros_like(mask), closed & ~mask
+    root = np.sqrt(ndimage.gaussian_filter(rgb.astype(np.float64), (0.7, 0.7, 0)))
+    spread = np.cov(root[far].T) + 1e-4 * np.eye(3)
+    difference = root - root[far].mean(axis=0)
+    distance = np.sqrt(np.einsum("hwi,ij,hwj->hw", difference, np.linalg.inv(spread), difference))
+    cleft = closed & ~mask & (distance > 5)
+    cleft &= ndimage.binary_opening(cleft | mask, iterations=2)  # no speckles and thin rims of stray light
+    return cleft, closed & ~mask & (distance > 2)
 
 
 def _valley(level: np.ndarray, background: float, otsu: float) -> float:

@@ -42,13 +42,21 @@ def compare(picture: torch.Tensor, target: torch.Tensor) -> dict[str, float]:
     }
 
 
-def evaluate(ctx, model: Textured, views: list[View], matrices: torch.Tensor) -> tuple[list[dict], list[torch.Tensor]]:
+def evaluate(
+    ctx, model: Textured, views: list[View], matrices: torch.Tensor
+) -> tuple[list[dict], list[torch.Tensor]]:
     """Figures and rendered pictures ``[H, W, 4]`` of views at full size, one at a time."""
     figures, pictures = [], []
     for view, matrix in zip(views, matrices, strict=True):
         with torch.no_grad():
             picture = render_textured(
-                ctx, model, model.vertices, model.texture, matrix[None], (view.camera.height, view.camera.width), SAMPLES
+                ctx,
+                model,
+                model.vertices,
+                model.texture,
+                matrix[None],
+                (view.camera.height, view.camera.width),
+                SAMPLES,
             )[0].cpu()
         figures.append({"view": view.name, **compare(picture, over_white(view))})
         pictures.append(picture)
@@ -72,7 +80,10 @@ def chamfer(vertices: np.ndarray, faces: np.ndarray, reference, samples: int = 5
     from scipy.spatial import cKDTree
 
     ours = trimesh.Trimesh(vertices, faces, process=False)
-    dense = [trimesh.sample.sample_surface(m, 20 * samples, seed=seed + i)[0] for i, m in enumerate((ours, reference))]
+    dense = [
+        trimesh.sample.sample_surface(m, 20 * samples, seed=seed + i)[0]
+        for i, m in enumerate((ours, reference))
+    ]
     to_reference = cKDTree(dense[1]).query(dense[0][:samples], workers=-1)[0].mean()
     from_reference = cKDTree(dense[0]).query(dense[1][:samples], workers=-1)[0].mean()
     scale = 100 / float(np.linalg.norm(reference.extents))

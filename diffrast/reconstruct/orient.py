@@ -26,11 +26,16 @@ def undo_turns(views: list[View]) -> list[View]:
     up = torch.linalg.svd(sideways).Vh[0]
     candidates = []
     for sign in (1.0, -1.0):
-        turned = [replace(v, camera=v.camera.turned(ccw=bool(sign * (x @ up) > 0))) for v, x in zip(views, sideways, strict=True)]
+        turned = [
+            replace(v, camera=v.camera.turned(ccw=bool(sign * (x @ up) > 0)))
+            for v, x in zip(views, sideways, strict=True)
+        ]
         candidates.append((_hull_volume(turned), sign, turned))
     volume, _, best = max(candidates, key=lambda c: c[:2])
     if volume <= 0:
-        raise ValueError(f"{views[0].path}: the photographs' sides do not fit their calibration, turned or not")
+        raise ValueError(
+            f"{views[0].path}: the photographs' sides do not fit their calibration, turned or not"
+        )
     return best
 
 

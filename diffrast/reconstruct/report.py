@@ -72,7 +72,9 @@ def _curve(losses: list[tuple[str, float]]) -> str:
         points = " ".join(f"{x:.1f},{y:.1f}" for x, y in zip(xs, ys, strict=True))
         color = ("#0369a1", "#b45309", "#15803d", "#7e22ce")[k % 4]
         parts.append(f'<polyline fill="none" stroke="{color}" stroke-width="2" points="{points}"/>')
-        parts.append(f'<text x="{xs[0] + 4:.0f}" y="148" font-size="13" fill="{color}">{html.escape(name)}</text>')
+        parts.append(
+            f'<text x="{xs[0] + 4:.0f}" y="148" font-size="13" fill="{color}">{html.escape(name)}</text>'
+        )
         x0 += len(own)
     return f'<svg viewBox="0 0 1000 150" preserveAspectRatio="none">{"".join(parts)}</svg>'
 
@@ -90,14 +92,18 @@ def write_html(metrics: dict, views: list[View], pictures: list[torch.Tensor], h
         for name, g in groups
         if g.get("count")
     )
-    seconds = "".join(f"<tr><td>{html.escape(k)}</td><td>{v:.1f}</td></tr>" for k, v in metrics["seconds"].items())
+    seconds = "".join(
+        f"<tr><td>{html.escape(k)}</td><td>{v:.1f}</td></tr>" for k, v in metrics["seconds"].items()
+    )
     movie = ""
     if film is not None and film.suffix == ".mp4":
         movie = f'<video autoplay loop muted playsinline controls src="{_data("video/mp4", film.read_bytes())}"></video>'
     elif film is not None:
         movie = f'<img class=film alt="turntable" src="{_data("image/gif", film.read_bytes())}">'
     blocks = {i: _view_block(views[i], pictures[i], per_view[i], i in held) for i in [*held, *rest]}
-    definitions = "".join(f"<dt>{k}</dt><dd>{html.escape(v)}</dd>" for k, v in DEFINITIONS.items() if k != "chamfer_percent")
+    definitions = "".join(
+        f"<dt>{k}</dt><dd>{html.escape(v)}</dd>" for k, v in DEFINITIONS.items() if k != "chamfer_percent"
+    )
     note = "<p><b>Stopped early:</b> this is the state at Ctrl-C.</p>" if metrics["interrupted"] else ""
     return f"""<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">

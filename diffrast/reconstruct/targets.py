@@ -24,15 +24,23 @@ def over_white(view: View) -> torch.Tensor:
 @dataclass
 class Targets:
     """N windows of one size: ``images`` float32 ``[N, H, W, 4]`` (colour over white, mask), ``cameras`` of the windows
-    and their ``matrices`` ``[N, 4, 4]`` from the world to clip space."""
+    and their ``matrices`` ``[N, 4, 4]`` from the world to clip space; ``weights`` ``[N, H, W, 1]`` in 0..1, zero where
+    the mask is in doubt (None: one everywhere)."""
 
     images: torch.Tensor
+    weights: torch.Tensor | None
     cameras: list[Camera]
     matrices: torch.Tensor
 
     @property
     def resolution(self) -> tuple[int, int]:
         return self.images.shape[1], self.images.shape[2]
+
+
+    def residual(self, pictures: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+        """Weighted differences ``[B, H, W, 4]`` of rendered pictures to the targets of an index batch."""
+        difference = pictures - self.images[index]
+        return difference if self.weights is None else difference * self.weights[index]
 
 
 def make_targets(views: list[View], box: np.ndarray, level: int, device: torch.device) -> Targets:
@@ -52,15 +60,19 @@ def make_targets(views: list[View], box: np.ndarray, level: int, device: torch.d
     margin = 6 + 0.05 * max((right - left).max(), (top - bottom).max())
     w = _window((right - left).max() + 2 * margin, width, unit)
     h = _window((top - bottom).max() + 2 * margin, height, unit)
-    images, cameras = [], []
+    images, weights, cameras = [], [], []
     for view, x, y in zip(views, (left + right - w) // 2, (bottom + top - h) // 2, strict=True):
         x, y = int(np.clip(x, 0, width - w)), int(np.clip(y, 0, height - h))
-        window = over_white(view)[y : y + h, x : x + w]
+        doubt = torch.zeros(height, width) if view.doubt is None else view.doubt.float()
+        window = torch.cat([over_white(view), 1 - doubt[..., None]], dim=-1)[y : y + h, x : x + w]
         pooled = torch.nn.functional.avg_pool2d(window.permute(2, 0, 1)[None], unit)[0].permute(1, 2, 0)
-        images.append(pooled)
+        images.append(pooled[..., :4])
+        weights.append(pooled[..., 4:])
         cameras.append(view.camera.crop(x, y, w, h).resized(w // unit, h // unit))
     matrices = clip_matrices(cameras, torch.from_numpy(box))
-    return Targets(torch.stack(images).contiguous().to(device), cameras, matrices.to(device))
+    sure = all(v.doubt is None for v in views)
+    return Targets(torch.stack(images).to(device), None if sure else torch.stack(weights).to(device), cameras,
+                   matrices.to(device))  # fmt: skip
 
 
 def _window(wanted: float, available: int, unit: int) -> int:

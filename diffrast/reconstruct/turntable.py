@@ -27,7 +27,9 @@ def orbit(views: list[View], box: np.ndarray, count: int, size: int) -> list[Cam
     center = torch.from_numpy(box.mean(axis=0))
     away = torch.stack([torch.nn.functional.normalize(v.camera.center - center, dim=0) for v in views])
     elevation = float(np.clip(torch.asin((away @ up).clamp(-1, 1)).mean().item(), 0.15, 0.6))
-    front = away[int((away @ up).abs().argmin())]  # the photograph taken most nearly from the side comes first
+    front = away[
+        int((away @ up).abs().argmin())
+    ]  # the photograph taken most nearly from the side comes first
     front = torch.nn.functional.normalize(front - (front @ up) * up, dim=0)
     side = torch.linalg.cross(up, front)
     fov = math.radians(30)
@@ -41,7 +43,9 @@ def orbit(views: list[View], box: np.ndarray, count: int, size: int) -> list[Cam
     return cameras
 
 
-def film_frames(ctx, model: Textured, views: list[View], box: np.ndarray, count: int, size: int) -> list[np.ndarray]:
+def film_frames(
+    ctx, model: Textured, views: list[View], box: np.ndarray, count: int, size: int
+) -> list[np.ndarray]:
     """``count`` frames uint8 ``[size, 2 * size, 3]``, row 0 at the top: texture on the left, shape on the right."""
     frames = []
     mesh = Mesh(model.vertices, model.faces)
@@ -49,7 +53,9 @@ def film_frames(ctx, model: Textured, views: list[View], box: np.ndarray, count:
     for camera in orbit(views, own_box.double().cpu().numpy(), count, size):
         matrices = clip_matrices([camera], own_box)
         with torch.no_grad():
-            picture = render_textured(ctx, model, model.vertices, model.texture, matrices, (size, size), SAMPLES)[0, ..., :3]
+            picture = render_textured(
+                ctx, model, model.vertices, model.texture, matrices, (size, size), SAMPLES
+            )[0, ..., :3]
             clay = render_clay(ctx, to_clip(mesh.vertices, matrices), mesh, camera, (size, size), SAMPLES)[0]
         frames.append(to_uint8(torch.cat([picture, clay], dim=1), linear=False))
     return frames
@@ -63,7 +69,9 @@ def write_film(folder: Path, frames: list[np.ndarray], fps: int = 30) -> Path:
             imageio.mimwrite(temporary, frames, fps=fps, codec="libx264", quality=7, macro_block_size=2)  # type: ignore[call-overload]
         return path
     except (ImportError, ValueError, RuntimeError) as error:
-        logging.getLogger("diffrast").warning("turntable.mp4 cannot be encoded (%s); writing turntable.gif", error)
+        logging.getLogger("diffrast").warning(
+            "turntable.mp4 cannot be encoded (%s); writing turntable.gif", error
+        )
     path = folder / "turntable.gif"
     with atomic_path(path) as temporary:
         imageio.mimwrite(temporary, frames[::3], duration=3000 / fps, loop=0)  # type: ignore[call-overload]

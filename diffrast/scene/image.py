@@ -28,7 +28,9 @@ def linear_to_srgb(x: torch.Tensor) -> torch.Tensor:
     return torch.where(x <= 0.0031308, x * 12.92, 1.055 * x.clamp_min(0.0031308) ** (1 / 2.4) - 0.055)
 
 
-def load_image(path: str | os.PathLike, *, linear: bool = True, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+def load_image(
+    path: str | os.PathLike, *, linear: bool = True, dtype: torch.dtype = torch.float32
+) -> torch.Tensor:
     """Read a picture as ``[H, W, C]``, row 0 at the bottom, C = 1, 3 or 4 as in the file.
 
     Palettes and gray with alpha become RGBA, 16-bit gray is divided by 65535. Raises ``ValueError`` that names the
@@ -46,11 +48,23 @@ def load_image(path: str | os.PathLike, *, linear: bool = True, dtype: torch.dty
 
 
 # Modes whose numbers are not (gray, rgb, rgba) levels, and the mode that shows the same picture in levels.
-_CONVERT = {"P": "RGBA", "PA": "RGBA", "LA": "RGBA", "La": "RGBA", "RGBa": "RGBA", "CMYK": "RGB", "YCbCr": "RGB",
-            "LAB": "RGB", "HSV": "RGB", "1": "L"}
+_CONVERT = {
+    "P": "RGBA",
+    "PA": "RGBA",
+    "LA": "RGBA",
+    "La": "RGBA",
+    "RGBa": "RGBA",
+    "CMYK": "RGB",
+    "YCbCr": "RGB",
+    "LAB": "RGB",
+    "HSV": "RGB",
+    "1": "L",
+}
 
 
-def from_pil(picture: Image.Image, *, linear: bool = True, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+def from_pil(
+    picture: Image.Image, *, linear: bool = True, dtype: torch.dtype = torch.float32
+) -> torch.Tensor:
     """A PIL picture as ``[H, W, C]``, row 0 at the bottom, C = 1, 3 or 4."""
     array = np.asarray(picture.convert(_CONVERT[picture.mode]) if picture.mode in _CONVERT else picture)
     array = array[::-1].reshape(*array.shape[:2], -1)

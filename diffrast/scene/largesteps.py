@@ -108,7 +108,9 @@ class AdamUniform(torch.optim.Optimizer):
                     continue
                 state = self.state[p]
                 if not state:
-                    state.update(step=0, m=torch.zeros_like(p), v=torch.zeros((), dtype=p.dtype, device=p.device))
+                    state.update(
+                        step=0, m=torch.zeros_like(p), v=torch.zeros((), dtype=p.dtype, device=p.device)
+                    )
                 state["step"] += 1
                 state["m"].lerp_(p.grad, 1 - b1)
                 state["v"].lerp_(p.grad.abs().max() ** 2, 1 - b2)

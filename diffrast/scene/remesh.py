@@ -44,7 +44,9 @@ def split_long(v: np.ndarray, f: np.ndarray, limit: float) -> tuple[np.ndarray, 
     while True:
         edges = _Edges(f)
         length = edges.lengths(v)
-        longest = np.take_along_axis(edges.of_face, length[edges.of_face].argmax(axis=1)[:, None], axis=1)[:, 0]
+        longest = np.take_along_axis(edges.of_face, length[edges.of_face].argmax(axis=1)[:, None], axis=1)[
+            :, 0
+        ]
         # An edge that is the longest of all its faces shares no face with another such edge.
         votes = np.bincount(longest, minlength=len(length))
         chosen = np.flatnonzero((length > limit) & (votes == edges.count))
@@ -96,7 +98,9 @@ def collapse_short(v: np.ndarray, f: np.ndarray, limit: float, longest: float, p
         order[np.argsort(length[pick], kind="stable")] = np.arange(len(pick))
         rank = np.full(n, np.iinfo(np.int64).max)
         np.minimum.at(rank, ends[pick], np.broadcast_to(order[:, None], (len(pick), 2)))
-        near = rank.copy()  # the best rank within one edge of each vertex: winners share no neighbour that moves
+        near = (
+            rank.copy()
+        )  # the best rank within one edge of each vertex: winners share no neighbour that moves
         np.minimum.at(near, ends[:, 0], rank[ends[:, 1]])
         np.minimum.at(near, ends[:, 1], rank[ends[:, 0]])
         pick = pick[(near[ends[pick]] == order[:, None]).all(axis=1)]
@@ -212,7 +216,9 @@ def drop_unused(v: np.ndarray, f: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return v[used], (np.cumsum(used) - 1)[f]
 
 
-def isotropic(v: np.ndarray, f: np.ndarray, edge: float, iterations: int = 4) -> tuple[np.ndarray, np.ndarray]:
+def isotropic(
+    v: np.ndarray, f: np.ndarray, edge: float, iterations: int = 4
+) -> tuple[np.ndarray, np.ndarray]:
     """Remesh towards edges of length ``edge``: vertices ``[V, 3 + C]`` and faces ``[F, 3]`` in, new ones out."""
     v, f = np.asarray(v, dtype=np.float64), np.asarray(f, dtype=np.int64)
     for _ in range(iterations):

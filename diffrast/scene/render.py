@@ -45,7 +45,9 @@ def finish(color: torch.Tensor, rast: torch.Tensor, clip: torch.Tensor, faces: t
     return picture.reshape(b, h // samples, samples, w // samples, samples, c).mean(dim=(2, 4))
 
 
-def render_clay(ctx, clip: torch.Tensor, mesh: Mesh, camera: Camera, resolution: tuple[int, int], samples: int = 2):
+def render_clay(
+    ctx, clip: torch.Tensor, mesh: Mesh, camera: Camera, resolution: tuple[int, int], samples: int = 2
+):
     """The bare shape ``[B, H, W, 3]``, display values: gray, lit from beside the eye, over white. For people to look at."""
     rast, _ = dr.rasterize(ctx, clip, mesh.faces, (resolution[0] * samples, resolution[1] * samples))
     normal, _ = dr.interpolate(vertex_normals(mesh.vertices, mesh.faces), rast, mesh.faces)
@@ -54,4 +56,6 @@ def render_clay(ctx, clip: torch.Tensor, mesh: Mesh, camera: Camera, resolution:
     key = torch.nn.functional.normalize(0.5 * right + 0.7 * up + back, dim=0)
     fill = torch.nn.functional.normalize(-0.8 * right + 0.2 * up + back, dim=0)
     shade = 0.16 + 0.62 * (normal @ key).clamp_min(0) + 0.22 * (normal @ fill).clamp_min(0)
-    return finish(shade[..., None] * shade.new_tensor([0.93, 0.92, 0.9]), rast, clip, mesh.faces, 1.0, samples)[..., :3]
+    return finish(
+        shade[..., None] * shade.new_tensor([0.93, 0.92, 0.9]), rast, clip, mesh.faces, 1.0, samples
+    )[..., :3]
