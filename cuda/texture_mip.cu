@@ -47,10 +47,11 @@ struct Texel {
   i64 image, y, x;
 };
 
-// Division by 32 bits is several times faster, and nearly always enough.
+// Division is most of the work: 32 bits are several times faster and nearly always enough, and often there is
+// but one image.
 DR_FN Texel texel_of(i64 i, i64 height, i64 width) {
   if (i < 0x100000000ll && height < 0x100000000ll && width < 0x100000000ll) {
-    const u32 row = (u32)i / (u32)width, image = row / (u32)height;
+    const u32 row = (u32)i / (u32)width, image = row < (u32)height ? 0 : row / (u32)height;
     return {image, row - image * (u32)height, (u32)i - row * (u32)width};
   }
   const i64 row = i / width, image = row / height;
