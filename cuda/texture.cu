@@ -67,11 +67,6 @@ struct Block {
   T dot[2][4][N];    // <gradient, texel>
 };
 
-template <typename T>
-DR_FN Vec3<T> load3(const T* p, i64 i, int step) {
-  return {p[i], p[i + step], p[i + 2 * step]};
-}
-
 // The direction of pixel i on its face; any direction where there is none.
 template <typename T>
 DR_FN Projection<T> projection_at(const TextureArgs<T>& a, i64 i, bool found) {

@@ -12,6 +12,11 @@ struct Vec3 {
   V x, y, z;
 };
 
+template <typename T>
+DR_FN Vec3<T> load3(const T* p, i64 i, int step) {
+  return {p[i], p[i + step], p[i + 2 * step]};
+}
+
 template <typename V>
 struct OnFace {
   V sc, tc, ma;
