@@ -36,7 +36,7 @@ def bounds(views: list[View], margin: float = 0.02) -> np.ndarray:
         for row, on in ((P[0], inside.any(axis=0)), (P[1], inside.any(axis=1))):
             lowest, highest = np.flatnonzero(on)[[0, -1]]
             for limit, sign in ((lowest - 1.0, -1.0), (highest + 2.0, 1.0)):
-                if 0 <= limit <= len(on):  # sign * (row . x - limit * P[2] . x) <= 0
+                if 0 <= limit <= np.size(on):  # sign * (row . x - limit * P[2] . x) <= 0
                     plane = sign * (row - limit * P[2])
                     plane = plane / np.linalg.norm(plane[:3])
                     normals.append(plane[:3])
@@ -48,9 +48,13 @@ def bounds(views: list[View], margin: float = 0.02) -> np.ndarray:
             cost[axis] = sign
             found = linprog(cost, A_ub=np.array(normals), b_ub=np.array(offsets), bounds=(None, None))
             if found.status == 3:
-                raise ValueError("the views do not surround the object: its extent cannot be bounded from them")
+                raise ValueError(
+                    "the views do not surround the object: its extent cannot be bounded from them"
+                )
             if found.status != 0:
-                raise ValueError("the outlines have no common inside: camera poses and masks do not fit together")
+                raise ValueError(
+                    "the outlines have no common inside: camera poses and masks do not fit together"
+                )
             box[end, axis] = found.x[axis]
     grow = margin * np.linalg.norm(box[1] - box[0])
     return box + np.array([[-grow], [grow]])
@@ -79,7 +83,9 @@ class HullField:
 
     def __init__(self, views: list[View], spare: int = 0):
         self.spare = spare
-        self.views = [(v.camera, torch.from_numpy(_outline_distance(_permitted(v)))[None, None]) for v in views]
+        self.views = [
+            (v.camera, torch.from_numpy(_outline_distance(_permitted(v)))[None, None]) for v in views
+        ]
 
     def __call__(self, points: torch.Tensor) -> torch.Tensor:
         smallest = points.new_full((self.spare + 1, len(points)), float("inf"))
@@ -97,7 +103,9 @@ class HullField:
         return torch.where(torch.isinf(smallest[-1]), -smallest.new_ones(()), smallest[-1])
 
 
-def visual_hull(views: list[View], box: np.ndarray, resolution: int = 160, spare: int = 0, keep: float = 0.02):
+def visual_hull(
+    views: list[View], box: np.ndarray, resolution: int = 160, spare: int = 0, keep: float = 0.02
+):
     """The hull as ``vertices`` float64 ``[V, 3]`` and ``faces`` int64 ``[F, 3]`` with ``resolution`` voxels along the
     longest side of ``box``. Parts with less than the share ``keep`` of the largest part's volume are dropped.
 
@@ -122,7 +130,10 @@ def visual_hull(views: list[View], box: np.ndarray, resolution: int = 160, spare
 
 
 def _lattice(origin: np.ndarray, step: float, shape: np.ndarray) -> torch.Tensor:
-    axes = [torch.from_numpy((o + step * np.arange(n)).astype(np.float32)) for o, n in zip(origin, shape, strict=True)]
+    axes = [
+        torch.from_numpy((o + step * np.arange(n)).astype(np.float32))
+        for o, n in zip(origin, shape, strict=True)
+    ]
     return torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).reshape(-1, 3)
 
 
@@ -135,5 +146,7 @@ def drop_parts(v: np.ndarray, f: np.ndarray, keep: float) -> tuple[np.ndarray, n
     links = sp.coo_matrix((np.ones(2 * len(f)), (f[:, :2].ravel(), f[:, 1:].ravel())), shape=(len(v), len(v)))
     _, part = connected_components(links, directed=False)
     a, b, c = v[f[:, 0], :3], v[f[:, 1], :3], v[f[:, 2], :3]
-    volume = np.bincount(part[f[:, 0]], weights=(a * np.cross(b, c)).sum(axis=1) / 6, minlength=part.max() + 1)
+    volume = np.bincount(
+        part[f[:, 0]], weights=(a * np.cross(b, c)).sum(axis=1) / 6, minlength=part.max() + 1
+    )
     return drop_unused(v, f[volume[part[f[:, 0]]] > keep * volume.max()])
