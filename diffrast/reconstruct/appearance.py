@@ -16,7 +16,7 @@ from scipy import ndimage
 import diffrast.torch as dr
 
 from ..scene.largesteps import AdamUniform, LargeSteps
-from ..scene.render import finish, to_clip
+from ..scene.render import finish
 from .geometry import Shape
 from .loop import Run, batches, cosine, optimize
 from .targets import BACKGROUND, Targets
@@ -70,12 +70,12 @@ def fill_gaps(texture: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
     return texture[rows, cols]
 
 
-def render_textured(ctx, model: Textured, vertices, texture, matrices, resolution, samples: int = 1) -> torch.Tensor:
-    """``[B, H, W, 4]``: the texture over white, and coverage. Differentiable into vertices and texture.
+def render_textured(ctx, model: Textured, clip, texture, resolution, samples: int = 1) -> torch.Tensor:
+    """``[B, H, W, 4]`` from clip positions ``[B, V, 4]`` of the welded vertices: the texture over white, and coverage.
+    Differentiable into positions and texture.
 
     The welded faces go to rasterization and antialiasing (a chart's border is no silhouette), the cut ones carry UVs.
     """
-    clip = to_clip(vertices, matrices)
     size = (resolution[0] * samples, resolution[1] * samples)
     rast, rast_db = dr.rasterize(ctx, clip, model.faces, size, grad_db=False)
     uv, uv_da = dr.interpolate(model.uv, rast, model.uv_faces, rast_db=rast_db, diff_attrs="all")
@@ -89,31 +89,37 @@ MIP_LEVELS = 4  # beyond, texels of different charts mix
 
 def fit_texture(ctx, run: Run, stage: str, model: Textured, targets: Targets, *, steps: int, seconds: float = math.inf,
                 rate: float = 2e-3, smoothness: float = 4.0, texture_rate: float = 0.02, batch: int = 4,
-                samples: int = 1) -> Textured:  # fmt: skip
-    """Fit texture and vertices together to the targets, least squares (what PSNR measures)."""
+                samples: int = 1, align: float = 0.0) -> Textured:  # fmt: skip
+    """Fit texture and vertices together to the targets, least squares (what PSNR measures). ``align`` is the step of
+    the targets' offsets in pixels (0: they stay)."""
     radius = 0.5 * float((model.vertices.amax(0) - model.vertices.amin(0)).norm())
     steps_of = LargeSteps(model.faces, len(model.vertices), smoothness)
     u = steps_of.from_vertices(model.vertices).requires_grad_()
     texture = model.texture.clone().requires_grad_()
     move = AdamUniform([u], lr=rate * radius)
     paint = torch.optim.Adam([texture], lr=texture_rate, betas=(0.9, 0.99), fused=True)
+    targets.offsets.requires_grad_(align > 0)
+    shift = torch.optim.Adam([targets.offsets], lr=max(align, 1e-9))
     choose = batches(len(targets.images), batch, run.generator)
 
     def step(t: float) -> torch.Tensor:
         move.param_groups[0]["lr"] = radius * cosine(t, rate, 0.02 * rate) * min(1.0, 10 * t)
         paint.param_groups[0]["lr"] = cosine(t, texture_rate, 0.05 * texture_rate)
+        shift.param_groups[0]["lr"] = cosine(t, align, 0.05 * align)
         index = next(choose)
-        picture = render_textured(ctx, model, steps_of.to_vertices(u), texture, targets.matrices[index],
-                                  targets.resolution, samples)  # fmt: skip
+        clip = targets.clip(steps_of.to_vertices(u), index)
+        picture = render_textured(ctx, model, clip, texture, targets.resolution, samples)
         loss = 4 * targets.residual(picture, index).square().mean()
-        move.zero_grad()
-        paint.zero_grad()
+        optimizers = (move, paint, shift)
+        for optimizer in optimizers:
+            optimizer.zero_grad()
         loss.backward()
-        move.step()
-        paint.step()
+        for optimizer in optimizers:
+            optimizer.step()
         return loss.detach()
 
     optimize(run, stage, step, steps, seconds)
+    targets.offsets.requires_grad_(False)
     final = fill_gaps(texture.detach().clamp(0, 1), model.covered)
     return Textured(steps_of.to_vertices(u).detach(), model.faces, model.uv, model.uv_faces, model.source, final,
                     model.covered)  # fmt: skip

@@ -24,7 +24,8 @@ from ..scene.image import load_image
 class View:
     """One photograph. ``rgb`` float32 ``[H, W, 3]``, display (sRGB-coded) values in 0..1, straight alpha;
     ``alpha`` float32 ``[H, W]`` coverage of the object, None until a mask is known; ``doubt`` bool ``[H, W]``: pixels
-    outside of the mask that may yet show the object (None: no doubt)."""
+    outside of the mask that may yet show the object (None: no doubt); ``turn``: quarter turns, counter-clockwise, that the
+    stored picture has over its calibration."""
 
     name: str
     path: Path
@@ -32,6 +33,7 @@ class View:
     alpha: torch.Tensor | None
     camera: Camera
     doubt: torch.Tensor | None = None
+    turn: int = 0
 
 
 def read_views(folder: str | os.PathLike) -> list[View]:
@@ -51,8 +53,8 @@ def read_views(folder: str | os.PathLike) -> list[View]:
 
 def _picture(folder: Path, name: str, listed_in: Path) -> Path:
     """The path of a picture that a data set names, with or without its extension; it must lie in the folder."""
-    relative = os.path.normpath(name.replace("\\", "/"))
-    if os.path.isabs(relative) or relative.split(os.sep)[0] == "..":
+    relative = Path(os.path.normpath(name.replace("\\", "/")))
+    if relative.is_absolute() or relative.parts[:1] == ("..",):
         raise ValueError(f"{listed_in} names an image outside the data set's folder: {name}")
     path = folder / relative
     for candidate in (path, *(path.with_name(path.name + s) for s in (".png", ".jpg", ".jpeg"))):

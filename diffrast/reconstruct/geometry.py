@@ -17,7 +17,7 @@ import diffrast.torch as dr
 
 from ..scene.largesteps import AdamUniform, LargeSteps
 from ..scene.remesh import edge_for_faces, isotropic
-from ..scene.render import finish, to_clip
+from ..scene.render import finish
 from .hull import drop_parts
 from .loop import Run, batches, cosine, optimize
 from .targets import BACKGROUND, Targets
@@ -32,9 +32,9 @@ class Shape:
     colors: torch.Tensor
 
 
-def render_shape(ctx, vertices, faces, colors, matrices, resolution, samples: int = 1) -> torch.Tensor:
-    """``[B, H, W, 4]``: vertex colours over white, and coverage. Differentiable into vertices and colours."""
-    clip = to_clip(vertices, matrices)
+def render_shape(ctx, clip, faces, colors, resolution, samples: int = 1) -> torch.Tensor:
+    """``[B, H, W, 4]`` from clip positions ``[B, V, 4]``: vertex colours over white, and coverage. Differentiable into
+    positions and colours."""
     rast, _ = dr.rasterize(ctx, clip, faces, (resolution[0] * samples, resolution[1] * samples), grad_db=False)
     color, _ = dr.interpolate(colors, rast, faces)
     return finish(color, rast, clip, faces, BACKGROUND, samples)
@@ -58,8 +58,8 @@ def fit_shape(ctx, run: Run, stage: str, shape: Shape, targets: Targets, *, step
         move.param_groups[0]["lr"] = radius * cosine(t, rate, 0.02 * rate) * min(1.0, 0.1 + 10 * t)
         paint.param_groups[0]["lr"] = cosine(t, color_rate, 0.2 * color_rate)
         index = next(choose)
-        picture = render_shape(ctx, steps_of.to_vertices(u), shape.faces, colors, targets.matrices[index],
-                               targets.resolution, samples)  # fmt: skip
+        clip = targets.clip(steps_of.to_vertices(u), index)
+        picture = render_shape(ctx, clip, shape.faces, colors, targets.resolution, samples)
         loss = 4 * targets.residual(picture, index).abs().mean()
         move.zero_grad()
         paint.zero_grad()

@@ -26,10 +26,8 @@ def undo_turns(views: list[View]) -> list[View]:
     up = torch.linalg.svd(sideways).Vh[0]
     candidates = []
     for sign in (1.0, -1.0):
-        turned = [
-            replace(v, camera=v.camera.turned(ccw=bool(sign * (x @ up) > 0)))
-            for v, x in zip(views, sideways, strict=True)
-        ]
+        turns = [1 if sign * float(x @ up) > 0 else -1 for x in sideways]
+        turned = [replace(v, camera=v.camera.turned(ccw=t > 0), turn=t) for v, t in zip(views, turns, strict=True)]
         candidates.append((_hull_volume(turned), sign, turned))
     volume, _, best = max(candidates, key=lambda c: c[:2])
     if volume <= 0:
@@ -37,6 +35,20 @@ def undo_turns(views: list[View]) -> list[View]:
             f"{views[0].path}: the photographs' sides do not fit their calibration, turned or not"
         )
     return best
+
+
+def shift_cameras(views: list[View], held: list[int], offsets: torch.Tensor) -> list[View]:
+    """Views whose principal points are moved by ``offsets`` ``[N, 2]`` (pixels) of the N that are not held out. A view
+    held out moves by the mean of those that are turned like it: its own picture is not looked at."""
+    used = [i for i in range(len(views)) if i not in held]
+    shifted = []
+    for i, view in enumerate(views):
+        alike = [k for k, j in enumerate(used) if views[j].turn == view.turn] or list(range(len(used)))
+        own = offsets[used.index(i)] if i not in held else offsets[alike].mean(dim=0)
+        K = view.camera.K.clone()
+        K[:2, 2] += own.double()
+        shifted.append(replace(view, camera=replace(view.camera, K=K)))
+    return shifted
 
 
 def _hull_volume(views: list[View], resolution: int = 48) -> float:

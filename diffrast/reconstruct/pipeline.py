@@ -29,7 +29,7 @@ from .hull import bounds, visual_hull
 from .loop import Progress, Run, Stop
 from .masks import add_masks
 from .metrics import DEFINITIONS, evaluate, mean_figures
-from .orient import undo_turns
+from .orient import shift_cameras, undo_turns
 from .report import write_html
 from .targets import make_targets
 from .turntable import film_frames, write_film
@@ -42,7 +42,8 @@ STAGES = {"coarse shape": 0.25, "fine shape": 0.35, "texture": 0.40}
 
 @dataclass(frozen=True)
 class Options:
-    """How to reconstruct. ``None`` means: chosen from the data (faces, texture) or without limit (time)."""
+    """How to reconstruct. ``None`` means: chosen from the data (faces, texture) or without limit (time); ``refine``
+    fits each view's principal point, by default where there is no alpha, that is for real photographs."""
 
     holdout: int = 0
     steps: int | None = None
@@ -54,6 +55,7 @@ class Options:
     faces: int | None = None
     texture: int | None = None
     batch: int = 4
+    refine: bool | None = None
     progress: bool = True
 
 
@@ -111,7 +113,10 @@ def _reconstruct(dataset: Path, out: Path, options: Options, run: Run, device: t
     run.progress.begin("texture")
     if not run.stop.requested:
         targets = make_targets(used, box, 0, device)
-        model = fit_texture(ctx, run, "texture", model, targets, **share("texture"), batch=options.batch)
+        refine = mask_source != "alpha" if options.refine is None else options.refine
+        model = fit_texture(ctx, run, "texture", model, targets, **share("texture"), batch=options.batch,
+                            align=0.03 if refine else 0.0)  # fmt: skip
+        views = shift_cameras(views, held, targets.offsets.cpu())
     run.progress.begin("write")
     return _write(ctx, run, out, dataset, options, views, held, mask_source, model, box)
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from ..scene.camera import Camera
-from ..scene.render import clip_matrices
+from ..scene.render import clip_matrices, to_clip
 from .data import View
 
 BACKGROUND = 1.0  # white, as the NeRF-synthetic benchmark composites
@@ -25,17 +25,26 @@ def over_white(view: View) -> torch.Tensor:
 class Targets:
     """N windows of one size: ``images`` float32 ``[N, H, W, 4]`` (colour over white, mask), ``cameras`` of the windows
     and their ``matrices`` ``[N, 4, 4]`` from the world to clip space; ``weights`` ``[N, H, W, 1]`` in 0..1, zero where
-    the mask is in doubt (None: one everywhere)."""
+    the mask is in doubt (None: one everywhere). ``offsets`` ``[N, 2]`` shift each view's picture by pixels: errors of
+    the calibration, refined together with the shape."""
 
     images: torch.Tensor
     weights: torch.Tensor | None
     cameras: list[Camera]
     matrices: torch.Tensor
+    offsets: torch.Tensor
 
     @property
     def resolution(self) -> tuple[int, int]:
         return self.images.shape[1], self.images.shape[2]
 
+
+    def clip(self, vertices: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+        """Vertices ``[V, 3]`` in the clip space of an index batch, ``[B, V, 4]``. Differentiable, into ``offsets`` too."""
+        clip = to_clip(vertices, self.matrices[index])
+        height, width = self.resolution
+        shift = self.offsets[index] * self.offsets.new_tensor([2 / width, 2 / height])
+        return torch.cat([clip[..., :2] + shift[:, None] * clip[..., 3:], clip[..., 2:]], dim=-1)
 
     def residual(self, pictures: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
         """Weighted differences ``[B, H, W, 4]`` of rendered pictures to the targets of an index batch."""
@@ -72,7 +81,7 @@ def make_targets(views: list[View], box: np.ndarray, level: int, device: torch.d
     matrices = clip_matrices(cameras, torch.from_numpy(box))
     sure = all(v.doubt is None for v in views)
     return Targets(torch.stack(images).to(device), None if sure else torch.stack(weights).to(device), cameras,
-                   matrices.to(device))  # fmt: skip
+                   matrices.to(device), torch.zeros(len(views), 2, device=device))  # fmt: skip
 
 
 def _window(wanted: float, available: int, unit: int) -> int:
