@@ -13,6 +13,7 @@ struct ResolveArgs {
   const T* grad_rast;     // [B, H, W, 4]
   const T* grad_rast_db;  // [B, H, W, 4] or null
   T* grad_pos;            // [slabs, B|1, V, 4]
+  i64 count;              // B * H * W
   i64 height, width;
   double inv_height, inv_width;
   i64 pos_stride;  // V * 4, or 0 where the batch shares the positions
@@ -20,6 +21,14 @@ struct ResolveArgs {
 
   DR_FN void slab(i64 k) { grad_pos += k * slab_size; }
 };
+
+// Pixels are computed in blocks, so that the CPU's vector instructions serve several at once; on the GPU a
+// block is one pixel.
+#if defined(__CUDACC__)
+static const int kLanes = 1;
+#else
+static const int kLanes = 16;
+#endif
 
 // A vertex seen from the pixel centre: its homogeneous coordinates after the centre has been moved to the
 // origin, x' = x - X w and y' = y - Y w. The subtraction cancels, so it is done in double; everything after
@@ -29,31 +38,64 @@ struct Corner {
   T x, y, w, z;
 };
 
-struct Centre {  // of a pixel, in normalized device coordinates
-  double X, Y;
+// The pixels of a block: their triangles, and the corners seen from their centres, times `scale`. Where
+// products of coordinates could leave the range of T, the scale is a power of two; nothing computed from
+// homogeneous coordinates depends on it.
+template <typename T>
+struct PixelBlock {
+  int lanes, visible;    // pixels in the block, and how many of them see a triangle
+  i64 triangle[kLanes];  // or -1
+  i64 image[kLanes];
+  double X[kLanes], Y[kLanes];
+  T x[3][kLanes], y[3][kLanes], w[3][kLanes], z[3][kLanes];
+  T scale[kLanes];
+
+  DR_FN void corners(int j, Corner<T> (&c)[3]) const {
+    for (int k = 0; k < 3; ++k) c[k] = {x[k][j], y[k][j], w[k][j], z[k][j]};
+  }
 };
 
 template <typename T>
-DR_FN Centre centre_of(const ResolveArgs<T>& a, const Pixel& p) {
-  return {(double)(2 * p.x + 1 - a.width) * a.inv_width, (double)(2 * p.y + 1 - a.height) * a.inv_height};
-}
-
-// The corners of triangle t. Where products of them could leave the range of T they are all multiplied by one
-// power of two, which is returned: nothing that is computed from homogeneous coordinates depends on their
-// scale.
-template <typename T>
-DR_FN T corners_of(const ResolveArgs<T>& a, const Pixel& p, const Centre& at, i64 t, Corner<T> (&c)[3]) {
-  const T* pos = a.pos + p.image * a.pos_stride;
-  T size = 0;
-  for (int k = 0; k < 3; ++k) {
-    const T* v = pos + 4 * (i64)a.tri[3 * t + k];
-    c[k] = {(T)((double)v[0] - at.X * (double)v[3]), (T)((double)v[1] - at.Y * (double)v[3]), v[3], v[2]};
-    size = dr_max(size, dr_max(v[3], -v[3]));
+DR_FN void load_block(const ResolveArgs<T>& a, i64 begin, PixelBlock<T>& b) {
+  b.lanes = (int)dr_min((i64)kLanes, a.count - begin), b.visible = 0;
+  for (int j = 0; j < b.lanes; ++j) b.visible += a.id[begin + j] > 0;
+  if (!b.visible) return;
+  Pixel p = pixel_at(begin, a.height, a.width);
+  for (int j = 0; j < kLanes; ++j) {
+    b.triangle[j] = j < b.lanes ? (i64)a.id[begin + j] - 1 : -1;
+    b.image[j] = p.image;
+    b.X[j] = (double)(2 * p.x + 1 - a.width) * a.inv_width,
+    b.Y[j] = (double)(2 * p.y + 1 - a.height) * a.inv_height;
+    if (++p.x == a.width) {
+      p.x = 0;
+      if (++p.y == a.height) p.y = 0, ++p.image;
+    }
+    for (int k = 0; k < 3; ++k) {
+      if (b.triangle[j] < 0) {  // any triangle, so that the arithmetic stays finite
+        b.x[k][j] = T(k == 1), b.y[k][j] = T(k == 2), b.z[k][j] = 0, b.w[k][j] = 1;
+        continue;
+      }
+      const T* v = a.pos + b.image[j] * a.pos_stride + 4 * (i64)a.tri[3 * b.triangle[j] + k];
+      b.x[k][j] = v[0], b.y[k][j] = v[1], b.z[k][j] = v[2], b.w[k][j] = v[3];
+    }
   }
-  if (size > T(1e-6) && size < T(1e6)) return 1;
-  const T scale = (T)power_of_two_below((double)size);
-  for (int k = 0; k < 3; ++k) c[k] = {c[k].x * scale, c[k].y * scale, c[k].w * scale, c[k].z * scale};
-  return scale;
+  int far_from_one = 0;
+  for (int j = 0; j < kLanes; ++j) {
+    T size = 0;
+    for (int k = 0; k < 3; ++k) {
+      b.x[k][j] = (T)((double)b.x[k][j] - b.X[j] * (double)b.w[k][j]);
+      b.y[k][j] = (T)((double)b.y[k][j] - b.Y[j] * (double)b.w[k][j]);
+      size = dr_max(size, dr_max(b.w[k][j], -b.w[k][j]));
+    }
+    b.scale[j] = size;
+    far_from_one |= !(size > T(1e-6)) | !(size < T(1e6));
+  }
+  for (int j = 0; j < kLanes; ++j) {
+    b.scale[j] = far_from_one ? (T)power_of_two_below((double)b.scale[j]) : T(1);
+    if (!far_from_one) continue;
+    for (int k = 0; k < 3; ++k)
+      b.x[k][j] *= b.scale[j], b.y[k][j] *= b.scale[j], b.w[k][j] *= b.scale[j], b.z[k][j] *= b.scale[j];
+  }
 }
 
 // Barycentrics and their derivatives per pixel. `sx`, `sy` are the sizes of a pixel, 2/W and 2/H.
@@ -108,52 +150,77 @@ DR_FN void barycentrics_bwd(const Corner<T> (&c)[3], T sx, T sy, T gu, T gv, Vec
   }
 }
 
+// The kernels do a block and move i to its last pixel.
+
 template <typename T>
-DR_FN void resolve_fwd(const ResolveArgs<T>& a, i64 i) {
-  const i64 t = (i64)a.id[i] - 1;
-  if (t < 0) {
-    store4(a.rast, i, {0, 0, 0, 0});
-    if (a.rast_db) store4(a.rast_db, i, {0, 0, 0, 0});
-    return;
+DR_FN void resolve_fwd(const ResolveArgs<T>& a, i64& i) {
+  const i64 begin = i;
+  PixelBlock<T> block;
+  load_block(a, begin, block);
+  i += block.lanes - 1;
+  T u[kLanes], v[kLanes], depth[kLanes], db[4][kLanes];
+  if (block.visible) {
+#pragma omp simd
+    for (int j = 0; j < kLanes; ++j) {
+      Corner<T> c[3];
+      block.corners(j, c);
+      const Barycentrics<T> b = barycentrics(c, T(2 * a.inv_width), T(2 * a.inv_height));
+      depth[j] =
+          (b.a0 * c[0].z + b.a1 * c[1].z + b.a2 * c[2].z) / (b.a0 * c[0].w + b.a1 * c[1].w + b.a2 * c[2].w);
+      // The exact coverage test has put the centre inside; this only removes the rounding of the division.
+      const T inside_u = dr_max(b.u, T(0)), inside_v = dr_max(b.v, T(0)),
+              over = dr_max(inside_u + inside_v, T(1));
+      u[j] = inside_u / over, v[j] = inside_v / over;
+      db[0][j] = (b.dx0 - b.u * b.dxs) * b.inv_sum, db[1][j] = (b.dy0 - b.u * b.dys) * b.inv_sum;
+      db[2][j] = (b.dx1 - b.v * b.dxs) * b.inv_sum, db[3][j] = (b.dy1 - b.v * b.dys) * b.inv_sum;
+    }
   }
-  Corner<T> c[3];
-  const Pixel p = pixel_at(i, a.height, a.width);
-  corners_of(a, p, centre_of(a, p), t, c);
-  const Barycentrics<T> b = barycentrics(c, T(2 * a.inv_width), T(2 * a.inv_height));
-  const T depth =
-      (b.a0 * c[0].z + b.a1 * c[1].z + b.a2 * c[2].z) / (b.a0 * c[0].w + b.a1 * c[1].w + b.a2 * c[2].w);
-  // The exact coverage test has put the centre inside; this only removes the rounding of the division.
-  T u = dr_max(b.u, T(0)), v = dr_max(b.v, T(0));
-  if (u + v > 1) {
-    const T over = u + v;
-    u /= over, v /= over;
+  for (int j = 0; j < block.lanes; ++j) {
+    const bool hit = block.visible && block.triangle[j] >= 0;
+    const Vec4<T> none = {0, 0, 0, 0};
+    const Vec4<T> value = {u[j], v[j], depth[j], hit ? encode_id(block.triangle[j] + 1, T(0)) : T(0)};
+    const Vec4<T> value_db = {db[0][j], db[1][j], db[2][j], db[3][j]};
+    store4(a.rast, begin + j, hit ? value : none);
+    if (a.rast_db) store4(a.rast_db, begin + j, hit ? value_db : none);
   }
-  store4(a.rast, i, {u, v, depth, encode_id(t + 1, T(0))});
-  if (!a.rast_db) return;
-  store4(a.rast_db, i,
-         {(b.dx0 - b.u * b.dxs) * b.inv_sum, (b.dy0 - b.u * b.dys) * b.inv_sum,
-          (b.dx1 - b.v * b.dxs) * b.inv_sum, (b.dy1 - b.v * b.dys) * b.inv_sum});
 }
 
 template <typename T>
-DR_FN void resolve_bwd(const ResolveArgs<T>& a, i64 i) {
-  const i64 t = (i64)a.id[i] - 1;
-  if (t < 0) return;
-  const T gu = a.grad_rast[4 * i], gv = a.grad_rast[4 * i + 1];
-  Vec4<T> gdb = {0, 0, 0, 0};
-  if (a.grad_rast_db) gdb = load4(a.grad_rast_db, i);
-  if (gu == 0 && gv == 0 && gdb.x == 0 && gdb.y == 0 && gdb.z == 0 && gdb.w == 0) return;
-  Corner<T> c[3], g[3];
-  const Pixel p = pixel_at(i, a.height, a.width);
-  const Centre at = centre_of(a, p);
-  const T scale = corners_of(a, p, at, t, c);
-  barycentrics_bwd(c, T(2 * a.inv_width), T(2 * a.inv_height), gu, gv, gdb, g);
-  T* grad = a.grad_pos + p.image * a.pos_stride;
-  for (int k = 0; k < 3; ++k) {
-    T* corner = grad + 4 * (i64)a.tri[3 * t + k];
-    accumulate(corner, g[k].x * scale);
-    accumulate(corner + 1, g[k].y * scale);
-    accumulate(corner + 3, (g[k].w - (T)at.X * g[k].x - (T)at.Y * g[k].y) * scale);
+DR_FN void resolve_bwd(const ResolveArgs<T>& a, i64& i) {
+  const i64 begin = i;
+  PixelBlock<T> block;
+  load_block(a, begin, block);
+  i += block.lanes - 1;
+  if (!block.visible) return;
+  T gu[kLanes], gv[kLanes], gdb[4][kLanes], gx[3][kLanes], gy[3][kLanes], gw[3][kLanes];
+  for (int j = 0; j < kLanes; ++j) {
+    const bool hit = block.triangle[j] >= 0;
+    gu[j] = hit ? a.grad_rast[4 * (begin + j)] : T(0), gv[j] = hit ? a.grad_rast[4 * (begin + j) + 1] : T(0);
+    for (int c = 0; c < 4; ++c)
+      gdb[c][j] = hit && a.grad_rast_db ? a.grad_rast_db[4 * (begin + j) + c] : T(0);
+  }
+#pragma omp simd
+  for (int j = 0; j < kLanes; ++j) {
+    Corner<T> c[3], g[3];
+    block.corners(j, c);
+    barycentrics_bwd(c, T(2 * a.inv_width), T(2 * a.inv_height), gu[j], gv[j],
+                     {gdb[0][j], gdb[1][j], gdb[2][j], gdb[3][j]}, g);
+    for (int k = 0; k < 3; ++k) {
+      gx[k][j] = g[k].x * block.scale[j], gy[k][j] = g[k].y * block.scale[j];
+      gw[k][j] = (g[k].w - (T)block.X[j] * g[k].x - (T)block.Y[j] * g[k].y) * block.scale[j];
+    }
+  }
+  for (int j = 0; j < block.lanes; ++j) {
+    if (block.triangle[j] < 0) continue;
+    if (gu[j] == 0 && gv[j] == 0 && gdb[0][j] == 0 && gdb[1][j] == 0 && gdb[2][j] == 0 && gdb[3][j] == 0)
+      continue;
+    T* grad = a.grad_pos + block.image[j] * a.pos_stride;
+    for (int k = 0; k < 3; ++k) {
+      T* corner = grad + 4 * (i64)a.tri[3 * block.triangle[j] + k];
+      accumulate(corner, gx[k][j]);
+      accumulate(corner + 1, gy[k][j]);
+      accumulate(corner + 3, gw[k][j]);
+    }
   }
 }
 
