@@ -272,7 +272,15 @@ def _(grad_rast, grad_rast_db, pos, tri, ids):
 
 def _sizes(pos: torch.Tensor, ids: torch.Tensor, slab: int) -> tuple:
     height, width = ids.shape[1:]
-    return (ids.numel(), height, width, 1.0 / height, 1.0 / width, pos.shape[1] * 4 if pos.dim() == 3 else 0, slab)
+    return (
+        ids.numel(),
+        height,
+        width,
+        1.0 / height,
+        1.0 / width,
+        pos.shape[1] * 4 if pos.dim() == 3 else 0,
+        slab,
+    )
 
 
 def _setup_context(ctx, inputs, output):

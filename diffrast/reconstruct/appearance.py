@@ -6,8 +6,7 @@ textures are stored that way in glTF.
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -15,10 +14,10 @@ from scipy import ndimage
 
 import diffrast.torch as dr
 
-from ..scene.largesteps import AdamUniform, LargeSteps
 from ..scene.render import finish
+from .fit import Rates, fit
 from .geometry import Shape
-from .loop import Run, batches, cosine, optimize
+from .loop import Run
 from .targets import BACKGROUND, Targets
 
 
@@ -42,7 +41,9 @@ def unwrap(ctx, shape: Shape, size: int) -> Textured:
     import xatlas
 
     atlas = xatlas.Atlas()
-    atlas.add_mesh(shape.vertices.cpu().numpy().astype(np.float32), shape.faces.cpu().numpy().astype(np.uint32))
+    atlas.add_mesh(
+        shape.vertices.cpu().numpy().astype(np.float32), shape.faces.cpu().numpy().astype(np.uint32)
+    )
     charts, packing = xatlas.ChartOptions(), xatlas.PackOptions()
     charts.max_iterations = 1
     packing.resolution, packing.padding, packing.bilinear = size, 4, True
@@ -65,7 +66,9 @@ def fill_gaps(texture: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
     mipmaps across a chart's border then find its own colour."""
     if bool(known.all()) or not bool(known.any()):
         return texture
-    nearest = ndimage.distance_transform_edt(~known.cpu().numpy(), return_distances=False, return_indices=True)
+    nearest = ndimage.distance_transform_edt(
+        ~known.cpu().numpy(), return_distances=False, return_indices=True
+    )
     rows, cols = (torch.from_numpy(i.astype(np.int64)).to(texture.device) for i in nearest)
     return texture[rows, cols]
 
@@ -87,39 +90,15 @@ def render_textured(ctx, model: Textured, clip, texture, resolution, samples: in
 MIP_LEVELS = 4  # beyond, texels of different charts mix
 
 
-def fit_texture(ctx, run: Run, stage: str, model: Textured, targets: Targets, *, steps: int, seconds: float = math.inf,
-                rate: float = 2e-3, smoothness: float = 4.0, texture_rate: float = 0.02, batch: int = 4,
-                samples: int = 1, align: float = 0.0) -> Textured:  # fmt: skip
-    """Fit texture and vertices together to the targets, least squares (what PSNR measures). ``align`` is the step of
-    the targets' offsets in pixels (0: they stay)."""
-    radius = 0.5 * float((model.vertices.amax(0) - model.vertices.amin(0)).norm())
-    steps_of = LargeSteps(model.faces, len(model.vertices), smoothness)
-    u = steps_of.from_vertices(model.vertices).requires_grad_()
-    texture = model.texture.clone().requires_grad_()
-    move = AdamUniform([u], lr=rate * radius)
-    paint = torch.optim.Adam([texture], lr=texture_rate, betas=(0.9, 0.99), fused=True)
-    targets.offsets.requires_grad_(align > 0)
-    shift = torch.optim.Adam([targets.offsets], lr=max(align, 1e-9))
-    choose = batches(len(targets.images), batch, run.generator)
+def fit_texture(
+    ctx, run: Run, stage: str, model: Textured, targets: Targets, rates: Rates, **budget
+) -> Textured:
+    """Fit texture and vertices together to the targets; ``budget``: steps and seconds, as for ``fit``."""
 
-    def step(t: float) -> torch.Tensor:
-        move.param_groups[0]["lr"] = radius * cosine(t, rate, 0.02 * rate) * min(1.0, 10 * t)
-        paint.param_groups[0]["lr"] = cosine(t, texture_rate, 0.05 * texture_rate)
-        shift.param_groups[0]["lr"] = cosine(t, align, 0.05 * align)
-        index = next(choose)
-        clip = targets.clip(steps_of.to_vertices(u), index)
-        picture = render_textured(ctx, model, clip, texture, targets.resolution, samples)
-        loss = 4 * targets.residual(picture, index).square().mean()
-        optimizers = (move, paint, shift)
-        for optimizer in optimizers:
-            optimizer.zero_grad()
-        loss.backward()
-        for optimizer in optimizers:
-            optimizer.step()
-        return loss.detach()
+    def render(clip: torch.Tensor, texture: torch.Tensor) -> torch.Tensor:
+        return render_textured(ctx, model, clip, texture, targets.resolution)
 
-    optimize(run, stage, step, steps, seconds)
-    targets.offsets.requires_grad_(False)
-    final = fill_gaps(texture.detach().clamp(0, 1), model.covered)
-    return Textured(steps_of.to_vertices(u).detach(), model.faces, model.uv, model.uv_faces, model.source, final,
-                    model.covered)  # fmt: skip
+    vertices, texture = fit(
+        run, stage, model.vertices, model.faces, model.texture, render, targets, rates, **budget
+    )
+    return replace(model, vertices=vertices, texture=fill_gaps(texture, model.covered))

@@ -152,11 +152,17 @@ def _nerf_intrinsics(fields: dict, width: int, height: int, path: Path) -> torch
 def read_middlebury(path: Path) -> list[View]:
     """Middlebury multi-view stereo (Seitz et al. 2006): per line the image's name, K, R and t, world to camera with x
     right, y down, z ahead; pixel (0, 0) is the centre of the top left pixel. No masks."""
-    lines = [line.split() for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    lines = [
+        line.split()
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines()
+        if line.strip()
+    ]
     if not lines or len(lines[0]) != 1 or not lines[0][0].isdigit():
         raise ValueError(f"{path}: the first line must be the number of images")
     if int(lines[0][0]) != len(lines) - 1:
-        raise ValueError(f"{path}: the first line says {lines[0][0]} images but {len(lines) - 1} lines follow")
+        raise ValueError(
+            f"{path}: the first line says {lines[0][0]} images but {len(lines) - 1} lines follow"
+        )
     views = []
     for fields in lines[1:]:
         name, what = fields[0], f"the line of {fields[0]}"
@@ -177,7 +183,8 @@ def read_middlebury(path: Path) -> list[View]:
             width, height = height, width
         # y up from the bottom edge instead of down from the top pixel's centre: y' = height - (y + 1/2).
         ours = torch.tensor(
-            [[K[0, 0], -K[0, 1], K[0, 2] + 0.5], [0, K[1, 1], height - 0.5 - K[1, 2]], [0, 0, 1]], dtype=torch.float64
+            [[K[0, 0], -K[0, 1], K[0, 2] + 0.5], [0, K[1, 1], height - 0.5 - K[1, 2]], [0, 0, 1]],
+            dtype=torch.float64,
         )
         flip = torch.tensor([1.0, -1.0, -1.0], dtype=torch.float64)
         view = torch.eye(4, dtype=torch.float64)

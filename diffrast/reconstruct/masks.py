@@ -116,7 +116,7 @@ def _clefts(rgb: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     spread = np.cov(root[far].T) + 1e-4 * np.eye(3)
     difference = root - root[far].mean(axis=0)
     distance = np.sqrt(np.einsum("hwi,ij,hwj->hw", difference, np.linalg.inv(spread), difference))
-    cleft = closed & ~mask & (distance > 8)
+    cleft = closed & ~mask & (distance > 5)
     cleft &= ndimage.binary_opening(cleft | mask, iterations=2)  # no speckles and thin rims of stray light
     return cleft, closed & ~mask & (distance > 2)
 

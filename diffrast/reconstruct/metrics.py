@@ -50,15 +50,9 @@ def evaluate(
     figures, pictures = [], []
     for view, matrix in zip(views, matrices, strict=True):
         with torch.no_grad():
-            picture = render_textured(
-                ctx,
-                model,
-                model.vertices,
-                model.texture,
-                matrix[None],
-                (view.camera.height, view.camera.width),
-                SAMPLES,
-            )[0].cpu()
+            clip = to_clip(model.vertices, matrix[None])
+            size = (view.camera.height, view.camera.width)
+            picture = render_textured(ctx, model, clip, model.texture, size, SAMPLES)[0].cpu()
         figures.append({"view": view.name, **compare(picture, over_white(view))})
         pictures.append(picture)
     return figures, pictures

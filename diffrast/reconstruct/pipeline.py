@@ -7,7 +7,7 @@ import math
 import os
 import platform
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,7 @@ from ..scene.remesh import edge_for_faces, isotropic, smooth
 from ..scene.render import clip_matrices, to_clip
 from .appearance import Textured, fit_texture, unwrap
 from .data import View, held_out, read_views
+from .fit import Rates
 from .geometry import Shape, fit_shape, remesh
 from .hull import bounds, visual_hull
 from .loop import Progress, Run, Stop
@@ -38,6 +39,12 @@ OUTPUTS = ("mesh.glb", "turntable.mp4", "turntable.gif", "report.html", "metrics
 
 # The stages that optimize, with their share of the steps and of the time limit.
 STAGES = {"coarse shape": 0.25, "fine shape": 0.35, "texture": 0.40}
+
+RATES = {
+    "coarse shape": Rates(move=1.5e-2, paint=0.03),
+    "fine shape": Rates(move=1e-2, paint=0.03),
+    "texture": Rates(move=2e-3, paint=0.02, squared=True),
+}
 
 
 @dataclass(frozen=True)
@@ -77,7 +84,13 @@ def reconstruct(dataset: str | os.PathLike, out: str | os.PathLike, options: Opt
     _check(options)
     _claim(out, options.overwrite)
     device = _device(options.device)
-    weights = {"read": 2.0, "hull": 3.0, **{k: 80 * w for k, w in STAGES.items()}, "unwrap": 4.0, "write": 8.0}
+    weights = {
+        "read": 2.0,
+        "hull": 3.0,
+        **{k: 80 * w for k, w in STAGES.items()},
+        "unwrap": 4.0,
+        "write": 8.0,
+    }
     progress = Progress(weights, options.progress)
     try:
         with Stop() as stop:
@@ -102,26 +115,28 @@ def _reconstruct(dataset: Path, out: Path, options: Options, run: Run, device: t
     shape = _start(ctx, used, box, faces // 2, device)
 
     share = _Shares(options, run)
-    for stage, level, count in (("coarse shape", 1, faces // 2), ("fine shape", 0, faces)):
-        run.progress.begin(stage)
-        if not run.stop.requested:
-            shape = remesh(shape, count) if stage == "fine shape" else shape
-            shape = fit_shape(ctx, run, stage, shape, make_targets(used, box, level, device), **share(stage),
-                              rate=SHAPE_RATE[stage], batch=options.batch)  # fmt: skip
+    align = 0.03 if (options.refine if options.refine is not None else mask_source != "alpha") else 0.0
+    rates = {
+        name: replace(r, batch=options.batch, align=align * (name != "coarse shape"))
+        for name, r in RATES.items()
+    }
+
+    run.progress.begin("coarse shape")
+    targets = make_targets(used, box, 1, device)
+    shape = fit_shape(
+        ctx, run, "coarse shape", shape, targets, rates["coarse shape"], **share("coarse shape")
+    )
+    run.progress.begin("fine shape")
+    targets = make_targets(used, box, 0, device)
+    shape = remesh(shape, faces)
+    shape = fit_shape(ctx, run, "fine shape", shape, targets, rates["fine shape"], **share("fine shape"))
     run.progress.begin("unwrap")
     model = unwrap(ctx, shape, texture_size)
     run.progress.begin("texture")
-    if not run.stop.requested:
-        targets = make_targets(used, box, 0, device)
-        refine = mask_source != "alpha" if options.refine is None else options.refine
-        model = fit_texture(ctx, run, "texture", model, targets, **share("texture"), batch=options.batch,
-                            align=0.03 if refine else 0.0)  # fmt: skip
-        views = shift_cameras(views, held, targets.offsets.cpu())
+    model = fit_texture(ctx, run, "texture", model, targets, rates["texture"], **share("texture"))
+    views = shift_cameras(views, held, targets.offsets.cpu())
     run.progress.begin("write")
     return _write(ctx, run, out, dataset, options, views, held, mask_source, model, box)
-
-
-SHAPE_RATE = {"coarse shape": 1.5e-2, "fine shape": 1e-2}
 
 
 class _Shares:
@@ -140,7 +155,10 @@ class _Shares:
         reserve = min(0.25 * limit, 14.0) + (0.0 if stage == "texture" else min(0.05 * limit, 8.0))
         left = limit - self.run.progress.elapsed - reserve
         seconds = max(left * STAGES[stage] / later, 1e-3)
-        return {"steps": 1_000_000 if steps is None else max(1, round(steps * STAGES[stage])), "seconds": seconds}
+        return {
+            "steps": 1_000_000 if steps is None else max(1, round(steps * STAGES[stage])),
+            "seconds": seconds,
+        }
 
 
 def _check(options: Options) -> None:
@@ -164,7 +182,9 @@ def _claim(out: Path, overwrite: bool) -> None:
     """Make the folder before the work starts, and refuse one that holds another run."""
     there = [name for name in OUTPUTS if (out / name).exists()]
     if there and not overwrite:
-        raise ValueError(f"{out} already holds a run ({', '.join(there)}); choose another --out or give --overwrite")
+        raise ValueError(
+            f"{out} already holds a run ({', '.join(there)}); choose another --out or give --overwrite"
+        )
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -209,7 +229,9 @@ def _covered(ctx, view: View, v: np.ndarray, f: np.ndarray, box: np.ndarray, dev
     """The share of a view's mask that a mesh covers, at low resolution."""
     assert view.alpha is not None
     size = (128, 128)
-    clip = to_clip(torch.from_numpy(v).float(), clip_matrices([view.camera.resized(*size)], torch.from_numpy(box)))
+    clip = to_clip(
+        torch.from_numpy(v).float(), clip_matrices([view.camera.resized(*size)], torch.from_numpy(box))
+    )
     rast, _ = dr.rasterize(ctx, clip.to(device), torch.from_numpy(f.astype(np.int32)).to(device), size)
     mask = torch.nn.functional.interpolate(view.alpha[None, None], size, mode="area")[0, 0] > 0.5
     return float((mask & (rast[0, ..., 3].cpu() > 0)).sum() / mask.sum().clamp_min(1))
@@ -217,7 +239,9 @@ def _covered(ctx, view: View, v: np.ndarray, f: np.ndarray, box: np.ndarray, dev
 
 def _write(ctx, run: Run, out: Path, dataset: Path, options: Options, views: list[View], held: list[int],
            mask_source: str, model: Textured, box: np.ndarray) -> dict:  # fmt: skip
-    figures, pictures = evaluate(ctx, model, views, clip_matrices([v.camera for v in views], torch.from_numpy(box)))
+    figures, pictures = evaluate(
+        ctx, model, views, clip_matrices([v.camera for v in views], torch.from_numpy(box))
+    )
     used = [f for i, f in enumerate(figures) if i not in held]
     unheld = [figures[i] for i in held]
     for i, f in enumerate(figures):
@@ -226,7 +250,9 @@ def _write(ctx, run: Run, out: Path, dataset: Path, options: Options, views: lis
     save_mesh(out / "mesh.glb", mesh)
     film = write_film(out, film_frames(ctx, model, views, box, *FILM))
     v, f = len(model.vertices), len(model.faces)
-    edges = len(np.unique(np.sort(model.faces.cpu().numpy()[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1), axis=0))
+    edges = len(
+        np.unique(np.sort(model.faces.cpu().numpy()[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1), axis=0)
+    )
     metrics = {
         "dataset": Path(dataset).resolve().name,
         "interrupted": run.stop.requested,
@@ -236,7 +262,9 @@ def _write(ctx, run: Run, out: Path, dataset: Path, options: Options, views: lis
         "definitions": DEFINITIONS,
         "masks": mask_source,
         "mesh": {"vertices": v, "faces": f, "euler_number": v - edges + f, "texture": model.texture.shape[0]},
-        "options": {k: getattr(options, k) for k in ("holdout", "steps", "time_limit", "seed", "device", "batch")},
+        "options": {
+            k: getattr(options, k) for k in ("holdout", "steps", "time_limit", "seed", "device", "batch")
+        },
         "steps": {stage: sum(name == stage for name, _ in run.losses) for stage in STAGES},
         "seconds": {k: round(s, 2) for k, s in run.progress.seconds.items()},
         "versions": {

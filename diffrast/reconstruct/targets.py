@@ -38,7 +38,6 @@ class Targets:
     def resolution(self) -> tuple[int, int]:
         return self.images.shape[1], self.images.shape[2]
 
-
     def clip(self, vertices: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
         """Vertices ``[V, 3]`` in the clip space of an index batch, ``[B, V, 4]``. Differentiable, into ``offsets`` too."""
         clip = to_clip(vertices, self.matrices[index])

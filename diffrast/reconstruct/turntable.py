@@ -53,10 +53,9 @@ def film_frames(
     for camera in orbit(views, own_box.double().cpu().numpy(), count, size):
         matrices = clip_matrices([camera], own_box)
         with torch.no_grad():
-            picture = render_textured(
-                ctx, model, model.vertices, model.texture, matrices, (size, size), SAMPLES
-            )[0, ..., :3]
-            clay = render_clay(ctx, to_clip(mesh.vertices, matrices), mesh, camera, (size, size), SAMPLES)[0]
+            clip = to_clip(mesh.vertices, matrices)
+            picture = render_textured(ctx, model, clip, model.texture, (size, size), SAMPLES)[0, ..., :3]
+            clay = render_clay(ctx, clip, mesh, camera, (size, size), SAMPLES)[0]
         frames.append(to_uint8(torch.cat([picture, clay], dim=1), linear=False))
     return frames
 

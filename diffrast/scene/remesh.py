@@ -68,6 +68,14 @@ def _face_normals(v: np.ndarray, f: np.ndarray) -> np.ndarray:
     return np.cross(b - a, c - a)
 
 
+def _ranks(cost: np.ndarray) -> np.ndarray:
+    """Distinct ranks by ascending cost. Ties fall in a shuffled order (the same each time): in the order of the edges,
+    which on regular meshes is a path, each would block the next and one pass would change next to nothing."""
+    ranks = np.empty(len(cost), dtype=np.int64)
+    ranks[np.lexsort((np.random.default_rng(0).permutation(len(cost)), cost))] = np.arange(len(cost))
+    return ranks
+
+
 def _independent(rank: np.ndarray, touched: np.ndarray, num_vertices: int) -> np.ndarray:
     """Of candidates with distinct ``rank`` that touch vertices ``[N, K]``, those that win at every vertex."""
     best = np.full(num_vertices, np.iinfo(np.int64).max)
@@ -94,8 +102,7 @@ def collapse_short(v: np.ndarray, f: np.ndarray, limit: float, longest: float, p
         pick = np.flatnonzero(ok)
         if len(pick) == 0:
             break
-        order = np.empty(len(pick), dtype=np.int64)
-        order[np.argsort(length[pick], kind="stable")] = np.arange(len(pick))
+        order = _ranks(length[pick])
         rank = np.full(n, np.iinfo(np.int64).max)
         np.minimum.at(rank, ends[pick], np.broadcast_to(order[:, None], (len(pick), 2)))
         near = (
@@ -147,7 +154,7 @@ def _collapse_keeps_shape(v, f, edges: _Edges, pick: np.ndarray, longest: float)
     return good
 
 
-def flip_edges(v: np.ndarray, f: np.ndarray, passes: int = 4) -> np.ndarray:
+def flip_edges(v: np.ndarray, f: np.ndarray, passes: int = 12) -> np.ndarray:
     """Flip edges where that brings valences closer to six and does not fold the surface. Returns new faces."""
     n = len(v)
     for _ in range(passes):
@@ -162,6 +169,7 @@ def flip_edges(v: np.ndarray, f: np.ndarray, passes: int = 4) -> np.ndarray:
         new = np.minimum(c, d) * n + np.maximum(c, d)
         ok = (edges.count == 2) & (gain > 0) & (c != d) & ~np.isin(new, key)
         ok &= (valence[a] > 3) & (valence[b] > 3)
+        ok &= np.linalg.norm(v[c, :3] - v[d, :3], axis=1) < 1.5 * edges.lengths(v)
         pick = np.flatnonzero(ok)
         if len(pick) == 0:
             break
@@ -179,9 +187,7 @@ def flip_edges(v: np.ndarray, f: np.ndarray, passes: int = 4) -> np.ndarray:
             flat &= (normal * old).sum(axis=1) > 0.5 * np.linalg.norm(normal, axis=1)
         pick, one, two = pick[flat], one[flat], two[flat]
         touched = np.stack([one[:, 0], one[:, 1], one[:, 2], two[:, 1]], axis=1)
-        rank = np.empty(len(pick), dtype=np.int64)
-        rank[np.argsort(-gain[pick], kind="stable")] = np.arange(len(pick))
-        chosen = _independent(rank, touched, n)
+        chosen = _independent(_ranks(-gain[pick]), touched, n)
         f = f.copy()
         f[edges.face[pick[chosen], 0]] = one[chosen]
         f[edges.face[pick[chosen], 1]] = two[chosen]
@@ -189,14 +195,17 @@ def flip_edges(v: np.ndarray, f: np.ndarray, passes: int = 4) -> np.ndarray:
 
 
 def relax(v: np.ndarray, f: np.ndarray, amount: float = 0.5) -> np.ndarray:
-    """Move vertices towards the mean of their neighbours, along the surface only."""
+    """Move vertices towards the mean of their neighbours, along the surface only; those of a boundary stay."""
+    edges = _Edges(f)
+    free = np.ones((len(v), 1))
+    free[edges.ends[edges.count != 2].ravel()] = 0
     lap = laplacian(f, len(v))
     step = -(lap @ v[:, :3]) / np.maximum(lap.diagonal(), 1)[:, None]
     normal = np.zeros((len(v), 3))
     np.add.at(normal, f, _face_normals(v, f)[:, None])
     normal /= np.linalg.norm(normal, axis=1, keepdims=True) + 1e-300
     out = v.copy()
-    out[:, :3] += amount * (step - (step * normal).sum(axis=1, keepdims=True) * normal)
+    out[:, :3] += amount * free * (step - (step * normal).sum(axis=1, keepdims=True) * normal)
     return out
 
 

@@ -1,0 +1,69 @@
+"""One descent for every stage: vertices by Large Steps, paint (vertex colours or texels) by Adam, cameras by a shift."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from ..scene.largesteps import AdamUniform, LargeSteps
+from .loop import Run, batches, cosine, optimize
+from .targets import Targets
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Step sizes at the start of a stage; all fall along half a cosine. ``move``: of ``u`` in half diagonals of the
+    object; ``paint``: in display values; ``align``: of a view's offset in pixels (0: cameras stay)."""
+
+    move: float
+    paint: float
+    align: float = 0.0
+    smoothness: float = 4.0
+    batch: int = 4
+    squared: bool = False
+
+
+def fit(run: Run, stage: str, vertices: torch.Tensor, faces: torch.Tensor, paint: torch.Tensor,
+        render: Callable[[torch.Tensor, torch.Tensor], torch.Tensor], targets: Targets, rates: Rates, *, steps: int,
+        seconds: float = math.inf) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
+    """Fit vertices ``[V, 3]`` and ``paint`` to the targets; ``render(clip [B, V, 4], paint)`` makes pictures
+    ``[B, H, W, 4]``. Returns the new vertices and paint; ``targets.offsets`` changes in place if ``rates.align`` > 0.
+
+    The loss is the mean absolute difference of colour and coverage (masks have outliers), or with ``squared`` the mean
+    square, which is what PSNR measures.
+    """
+    radius = 0.5 * float((vertices.amax(0) - vertices.amin(0)).norm())
+    large = LargeSteps(faces, len(vertices), rates.smoothness)
+    u = large.from_vertices(vertices).requires_grad_()
+    paint = paint.clone().requires_grad_()
+    offsets = targets.offsets.requires_grad_(rates.align > 0)
+    # Colours may start unknown and would pull vertices and cameras astray: those start to move slowly.
+    optimizers = {
+        AdamUniform([u]): lambda t: (
+            radius * cosine(t, rates.move, 0.02 * rates.move) * min(1.0, 0.1 + 10 * t)
+        ),
+        torch.optim.Adam([paint], betas=(0.9, 0.99), fused=True): lambda t: cosine(
+            t, rates.paint, 0.05 * rates.paint
+        ),
+        torch.optim.Adam([offsets]): lambda t: cosine(t, rates.align, 0.05 * rates.align) * min(1.0, 10 * t),
+    }
+    choose = batches(len(targets.images), rates.batch, run.generator)
+
+    def step(t: float) -> torch.Tensor:
+        index = next(choose)
+        residual = targets.residual(render(targets.clip(large.to_vertices(u), index), paint), index)
+        loss = 4 * (residual.square() if rates.squared else residual.abs()).mean()
+        for optimizer in optimizers:
+            optimizer.zero_grad()
+        loss.backward()
+        for optimizer, rate in optimizers.items():
+            optimizer.param_groups[0]["lr"] = rate(t)
+            optimizer.step()
+        return loss.detach()
+
+    optimize(run, stage, step, steps, seconds)
+    targets.offsets.requires_grad_(False)
+    return large.to_vertices(u).detach(), paint.detach().clamp(0, 1)

@@ -1,0 +1,440 @@
+"""From outlines to a mesh and from photographs to all outputs, on pictures that the tests render themselves."""
+
+import importlib.util
+import json
+import math
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+
+import diffrast.torch as dr
+from diffrast.reconstruct import metrics, pipeline, turntable
+from diffrast.reconstruct.appearance import fill_gaps, unwrap
+from diffrast.reconstruct.data import View, read_views
+from diffrast.reconstruct.geometry import Shape
+from diffrast.reconstruct.hull import HullField, bounds, drop_parts, visual_hull
+from diffrast.reconstruct.loop import Stop, batches
+from diffrast.reconstruct.masks import add_masks
+from diffrast.reconstruct.metrics import chamfer, compare
+from diffrast.reconstruct.orient import shift_cameras
+from diffrast.reconstruct.pipeline import Options, reconstruct
+from diffrast.reconstruct.targets import make_targets
+from diffrast.scene import Camera, look_at, save_image
+from diffrast.scene.render import clip_matrices, finish, to_clip
+
+BOX = torch.tensor([[-1.4, -1.4, -0.5], [1.4, 1.4, 0.5]])
+
+
+def torus() -> trimesh.Trimesh:
+    return trimesh.creation.torus(1.0, 0.35, major_sections=96, minor_sections=48)
+
+
+def ring_cameras(count: int, size: int) -> list[Camera]:
+    cameras = []
+    for i in range(count):
+        e, a = math.asin(-0.9 + 1.8 * (i + 0.5) / count), 2.4 * i
+        eye = 5 * np.array([math.cos(e) * math.sin(a), math.sin(e), math.cos(e) * math.cos(a)])
+        cameras.append(look_at(eye, (0, 0, 0), (0, 1, 0), fov_y=0.65, width=size, height=size))
+    return cameras
+
+
+def photograph(mesh: trimesh.Trimesh, camera: Camera, samples: int = 3) -> torch.Tensor:
+    """RGBA [H, W, 4], display values, straight alpha: a colour pattern on the torus without any light."""
+    v = torch.tensor(mesh.vertices, dtype=torch.float32)
+    f = torch.tensor(mesh.faces, dtype=torch.int32)
+    clip = to_clip(v, clip_matrices([camera], BOX))
+    size = (camera.height * samples, camera.width * samples)
+    rast, _ = dr.rasterize(dr.RasterizeContext(), clip, f, size)
+    p, _ = dr.interpolate(v, rast, f)
+    color = 0.5 + 0.4 * torch.sin(4 * p + torch.tensor([0.0, 1.0, 2.0]))
+    picture = finish(color, rast, clip, f, 0.0, samples)[0]
+    return torch.cat(
+        [(picture[..., :3] / picture[..., 3:].clamp_min(1e-6)).clamp(0, 1), picture[..., 3:]], dim=-1
+    )
+
+
+@pytest.fixture(scope="module")
+def views() -> list[View]:
+    made = []
+    for i, camera in enumerate(ring_cameras(14, 72)):
+        rgba = photograph(torus(), camera)
+        made.append(
+            View(f"v{i}", Path(f"v{i}.png"), rgba[..., :3].contiguous(), rgba[..., 3].contiguous(), camera)
+        )
+    return made
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory, views) -> Path:
+    folder = tmp_path_factory.mktemp("torus")
+    frames = []
+    for view in views:
+        save_image(folder / view.path, torch.cat([view.rgb, view.alpha[..., None]], dim=-1), linear=False)
+        pose = torch.linalg.inv(view.camera.world_to_camera).tolist()
+        frames.append({"file_path": view.name, "transform_matrix": pose})
+    scene = {"camera_angle_x": 0.65, "frames": frames}
+    (folder / "transforms_train.json").write_text(json.dumps(scene))
+    return folder
+
+
+SMALL = Options(holdout=2, steps=60, progress=False, faces=1500, texture=128)
+
+
+@pytest.fixture
+def small_film(monkeypatch):
+    monkeypatch.setattr(pipeline, "FILM", (4, 64))
+
+
+@pytest.fixture(scope="module")
+def finished(dataset, tmp_path_factory) -> tuple[Path, dict]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline, "FILM", (6, 64))
+        out = tmp_path_factory.mktemp("out") / "run"
+        return out, reconstruct(dataset, out, Options(**{**SMALL.__dict__, "steps": 240}))
+
+
+# --- The start ------------------------------------------------------------------------------------------------------
+
+
+def test_hull_of_a_torus_keeps_its_hole(views):
+    box = bounds(views)
+    assert (np.abs(box) >= np.array([1.35, 1.35, 0.35]) * 0.97).all()
+    assert np.linalg.norm(box[1] - box[0]) < 1.25 * np.linalg.norm([2.7, 2.7, 0.7])
+    v, f = visual_hull(views, box, resolution=72)
+    mesh = trimesh.Trimesh(v, f, process=False)
+    assert mesh.is_watertight
+    assert mesh.euler_number == 0  # genus 1
+    assert (
+        0.98 < mesh.volume / torus().volume < 1.35
+    )  # a hull holds the object, and is little larger from all around
+    near_surface = np.abs(np.hypot(np.hypot(v[:, 0], v[:, 1]) - 1, v[:, 2]) - 0.35)
+    assert np.median(near_surface) < 0.05
+
+
+def test_hull_field_is_negative_outside_of_any_outline(views):
+    points = torch.rand(500, 3, generator=torch.Generator().manual_seed(0)) * 3 - 1.5
+    field = HullField(views)(points)
+    inside = torch.hypot(torch.hypot(points[:, 0], points[:, 1]) - 1, points[:, 2]) < 0.3
+    assert bool((field[inside] > 0).all())
+    far = torch.hypot(points[:, 0], points[:, 1]) < 0.3  # in the hole
+    assert bool((field[far & (points[:, 2].abs() < 0.3)] < 0).all())
+
+
+def test_spare_votes_forgive_a_wrong_mask(views):
+    broken = [View(**v.__dict__) for v in views]
+    broken[3].alpha = torch.zeros_like(broken[3].alpha)
+    broken[3].alpha[30:40, 30:40] = 1.0
+    points = torch.tensor([[0.0, 1.0, 0.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
+    assert int((HullField(broken)(points) > 0).sum()) < 3
+    assert bool((HullField(broken, spare=1)(points) > 0).all())
+    assert bool((HullField(broken, spare=1)(torch.zeros(1, 3)) < 0).all())
+
+
+def test_pixels_in_doubt_do_not_carve(views):
+    doubtful = [View(**v.__dict__) for v in views]
+    doubtful[0].alpha = torch.zeros_like(doubtful[0].alpha)
+    assert bool((HullField(doubtful)(torch.tensor([[0.0, 1.0, 0.0]])) < 0).all())
+    doubtful[0].doubt = torch.ones_like(doubtful[0].alpha, dtype=torch.bool)
+    assert bool((HullField(doubtful)(torch.tensor([[0.0, 1.0, 0.0]])) > 0).all())
+
+
+def test_masks_of_another_object_are_refused(views, tmp_path):
+    wrong = [View(**v.__dict__) for v in views]
+    for i, view in enumerate(wrong):
+        view.alpha = torch.zeros_like(view.alpha)
+        x, y = (10, 50) if i % 2 else (50, 10)
+        view.alpha[y : y + 12, x : x + 12] = 1.0
+    with pytest.raises(ValueError, match=r"camera poses and masks do not fit together|no common inside"):
+        pipeline._start(dr.RasterizeContext(), wrong, bounds(wrong), 500, torch.device("cpu"))
+
+
+def test_floaters_and_cavities_are_dropped():
+    big, small, cavity = (trimesh.creation.icosphere(subdivisions=2, radius=r) for r in (1.0, 0.1, 0.5))
+    small.apply_translation([3, 0, 0])
+    cavity.invert()
+    mesh = trimesh.util.concatenate([small, big, cavity])
+    v, f = drop_parts(np.asarray(mesh.vertices), np.asarray(mesh.faces), keep=0.02)
+    assert len(f) == len(big.faces)
+    np.testing.assert_allclose(np.linalg.norm(v, axis=1), 1, atol=1e-9)
+
+
+# --- Pieces -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("level", [0, 1])
+def test_targets_are_windows_of_the_photographs(views, level):
+    targets = make_targets(views, bounds(views), level, torch.device("cpu"))
+    assert targets.images.shape[1:3] == targets.resolution
+    assert targets.resolution[0] <= 72 >> level
+    ctx = dr.RasterizeContext()
+    mesh = torus()
+    v = torch.tensor(mesh.vertices, dtype=torch.float32)
+    f = torch.tensor(mesh.faces, dtype=torch.int32)
+    clip = targets.clip(v, torch.arange(len(views)))
+    rast, _ = dr.rasterize(ctx, clip, f, [4 * n for n in targets.resolution])
+    coverage = finish(torch.zeros_like(rast[..., :1]), rast, clip, f, 1.0, 4)[..., 1]
+    assert (coverage - targets.images[..., 3]).abs().mean() < 0.005
+
+
+def test_offsets_move_pictures_by_pixels(views):
+    targets = make_targets(views, bounds(views), 0, torch.device("cpu"))
+    v = torch.rand(10, 3, generator=torch.Generator().manual_seed(0)) - 0.5
+    index = torch.tensor([2, 5])
+    h, w = targets.resolution
+
+    def pixels():
+        clip = targets.clip(v, index)
+        return (clip[..., :2] / clip[..., 3:] + 1) / 2 * torch.tensor([w, h])
+
+    before = pixels()
+    targets.offsets[5] = torch.tensor([1.5, -0.25])
+    torch.testing.assert_close(pixels()[0], before[0])
+    torch.testing.assert_close(pixels()[1], before[1] + torch.tensor([1.5, -0.25]), atol=1e-4, rtol=0)
+    moved = shift_cameras(views, [0], targets.offsets[1:])
+    torch.testing.assert_close(
+        moved[5].camera.project(v)[0],
+        views[5].camera.project(v)[0] + torch.tensor([1.5, -0.25]),
+        atol=1e-4,
+        rtol=0,
+    )
+    # The held-out view moves by the mean of the others.
+    torch.testing.assert_close(
+        moved[0].camera.K[:2, 2] - views[0].camera.K[:2, 2], torch.tensor([1.5, -0.25]).double() / 13
+    )
+
+
+def test_batches_show_every_view_once_per_round():
+    choose = batches(7, 3, torch.Generator().manual_seed(0))
+    seen = torch.cat([next(choose) for _ in range(7)])
+    assert sorted(seen[:7].tolist()) == list(range(7))
+    assert torch.bincount(seen).tolist() == [3] * 7
+    assert len(next(batches(2, 5, torch.Generator()))) == 2
+
+
+def test_unwrapping_paints_the_vertex_colors():
+    mesh = torus()
+    v = torch.tensor(mesh.vertices, dtype=torch.float32)
+    shape = Shape(v, torch.tensor(mesh.faces, dtype=torch.int32), 0.5 + 0.3 * v)
+    model = unwrap(dr.RasterizeContext(), shape, 256)
+    assert len(model.uv_faces) == len(model.faces)
+    assert bool((model.source[model.uv_faces.long()] == model.faces).all())
+    assert 0.3 < model.covered.float().mean() < 1
+    # The middle of each face finds the face's mean colour.
+    uv = model.uv[model.uv_faces.long()].mean(dim=1)
+    color = dr.texture(model.texture[None], uv[None, None], filter_mode="linear", boundary_mode="clamp")[0, 0]
+    expected = shape.colors[model.faces.long()].mean(dim=1)
+    assert (color - expected).abs().mean() < 0.01
+
+
+def test_gaps_take_the_nearest_color():
+    texture = torch.zeros(8, 8, 3)
+    texture[2, 3] = 0.7
+    known = torch.zeros(8, 8, dtype=torch.bool)
+    known[2, 3] = True
+    assert bool((fill_gaps(texture, known) == 0.7).all())
+    assert fill_gaps(texture, torch.zeros_like(known)) is texture
+
+
+def test_figures_of_known_pictures():
+    target = torch.ones(10, 10, 4)
+    target[..., 3] = 0
+    target[2:6, 2:6] = torch.tensor([0.5, 0.5, 0.5, 1])
+    picture = target.clone()
+    assert compare(picture, target) == {"psnr": 100, "psnr_object": 100, "mask_iou": 1}
+    picture[2:6, 2:4, :3] += 0.1  # half of the object's pixels
+    figures = compare(picture, target)
+    assert figures["psnr"] == pytest.approx(-10 * math.log10(0.01 * 8 / 100), abs=1e-4)
+    assert figures["psnr_object"] == pytest.approx(-10 * math.log10(0.01 / 2), abs=1e-4)
+    picture[2, 2:6, 3] = 0
+    assert compare(picture, target)["mask_iou"] == pytest.approx(12 / 16)
+
+
+def test_chamfer_of_a_shifted_plane():
+    plane = trimesh.Trimesh(
+        [[0, 0, 0], [10, 0, 0], [10, 10, 0], [0, 10, 0]], [[0, 1, 2], [0, 2, 3]], process=False
+    )
+    figures = chamfer([*plane.vertices, 0, 0, 1.0], plane.faces, plane, samples=5000)
+    expected = 100 / math.hypot(10, 10)
+    for key in ("chamfer_percent", "to_reference_percent", "from_reference_percent"):
+        assert figures[key] == pytest.approx(expected, rel=0.01)
+
+
+# --- The whole way --------------------------------------------------------------------------------------------------
+
+
+def test_small_reconstruction_reaches_its_figures(finished):
+    _, result = finished
+    assert result["held_out"]["count"] == 2
+    assert result["held_out"]["psnr"] > 26
+    assert result["held_out"]["mask_iou"] > 0.97
+    assert result["mesh"]["euler_number"] == 0
+    assert not result["interrupted"]
+
+
+def test_outputs_open(finished):
+    out, result = finished
+    assert sorted(p.name for p in out.iterdir()) == [
+        "mesh.glb",
+        "metrics.json",
+        "report.html",
+        "turntable.mp4",
+    ]
+    mesh = trimesh.load(out / "mesh.glb", force="mesh", process=False)
+    assert len(mesh.faces) == result["mesh"]["faces"]
+    assert mesh.visual.material.baseColorTexture.size == (128, 128)
+    figures = chamfer(mesh.vertices, mesh.faces, torus(), samples=5000)
+    assert figures["chamfer_percent"] < 1.0
+    assert json.loads((out / "metrics.json").read_text()) == json.loads(json.dumps(result))
+    assert [v["view"] for v in result["views"] if v["held_out"]] == ["v3", "v10"]
+    assert set(result["definitions"]) >= {"psnr", "psnr_object", "mask_iou"}
+    import imageio.v2 as imageio
+
+    frames = imageio.mimread(out / "turntable.mp4", memtest=False)
+    assert len(frames) == 6
+    assert frames[0].shape[:2] == (64, 128)
+    assert np.asarray(frames[0])[:, :64].std() > 10  # something is in the picture
+
+
+def test_report_is_self_contained(finished):
+    out, _ = finished
+    page = (out / "report.html").read_text()
+    assert page.count("held out</span>") == 2
+    assert page.count("data:image/jpeg;base64,") == 3 * 14
+    assert "data:video/mp4;base64," in page
+    assert not re.findall(r'(?:src|href)="(?!data:)', page)
+
+
+def test_the_same_seed_gives_the_same_mesh(dataset, tmp_path, small_film):
+    files = []
+    for name in ("a", "b"):
+        reconstruct(dataset, tmp_path / name, SMALL)
+        files.append((tmp_path / name / "mesh.glb").read_bytes())
+    assert files[0] == files[1]
+
+
+@pytest.mark.parametrize("stage", ["coarse shape", "texture"])
+def test_ctrl_c_keeps_what_there_is(dataset, tmp_path, small_film, stage):
+    def interrupt(name, step):
+        if name == stage and step == 5:
+            raise KeyboardInterrupt
+
+    result = reconstruct(dataset, tmp_path / "out", SMALL, callback=interrupt)
+    assert result["interrupted"]
+    assert result["steps"][stage] == 6
+    assert result["steps"]["texture"] == (0 if stage == "coarse shape" else 6)
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {
+        "mesh.glb",
+        "metrics.json",
+        "report.html",
+        "turntable.mp4",
+    }
+    assert len(trimesh.load(tmp_path / "out" / "mesh.glb", force="mesh").faces) > 500
+
+
+def test_stop_takes_one_ctrl_c_and_obeys_the_second():
+    import os
+    import signal
+
+    before = signal.getsignal(signal.SIGINT)
+    with Stop() as stop:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop.requested
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_time_limit_is_a_budget(dataset, tmp_path, small_film, monkeypatch):
+    # No clock of the machine: a stage may spend what is left after the reserve for writing, by its share.
+    class Elapsed:
+        elapsed = 10.0
+
+    shares = pipeline._Shares(Options(time_limit=110.0), type("Run", (), {"progress": Elapsed})())
+    coarse, texture = shares("coarse shape"), shares("texture")
+    assert coarse["seconds"] == pytest.approx((100 - 14 - 5.5) * pipeline.STAGES["coarse shape"])
+    assert texture["seconds"] == pytest.approx(100 - 14)
+    result = reconstruct(
+        dataset, tmp_path / "out", Options(**{**SMALL.__dict__, "time_limit": 1e-3, "steps": None})
+    )
+    assert (
+        max(result["steps"].values()) <= 1
+    )  # each stage may begin one step before it sees that time is over
+
+
+def test_gif_where_mp4_cannot_be_encoded(tmp_path, monkeypatch):
+    real = turntable.imageio.mimwrite
+
+    def refuse(path, *args, **kwargs):
+        if str(path).endswith(".mp4"):
+            raise ImportError("no ffmpeg here")
+        return real(path, *args, **kwargs)
+
+    monkeypatch.setattr(turntable.imageio, "mimwrite", refuse)
+    frames = [np.full((16, 32, 3), 10 * i, dtype=np.uint8) for i in range(6)]
+    path = turntable.write_film(tmp_path, frames)
+    assert path.name == "turntable.gif"
+    assert [p.name for p in tmp_path.iterdir()] == ["turntable.gif"]
+    assert turntable.imageio.mimread(path)[0].shape[:2] == (16, 32)
+
+
+def test_photographs_without_alpha_are_reconstructed(dataset, views, tmp_path, small_film):
+    """The same torus before black, no masks: the threshold must find them and the pictures be aligned."""
+    folder = tmp_path / "dark"
+    folder.mkdir()
+    (folder / "transforms_train.json").write_text((dataset / "transforms_train.json").read_text())
+    for view in views:
+        save_image(folder / view.path, (0.15 + 0.85 * view.rgb) * view.alpha[..., None], linear=False)
+    result = reconstruct(folder, tmp_path / "out", Options(**{**SMALL.__dict__, "steps": 120}))
+    assert result["masks"] == "threshold"
+    assert result["held_out"]["mask_iou"] > 0.93
+    assert result["mesh"]["euler_number"] == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"steps": 0}, "--steps must be at least 1; got 0"),
+        ({"time_limit": -1.0}, "--time-limit must be at least 1e-09; got -1.0"),
+        ({"time_limit": math.nan}, "--time-limit must be at least"),
+        ({"faces": 10}, "--faces must be at least 100"),
+        ({"texture": 4}, "--texture must be at least 16"),
+        ({"device": "gpu"}, "--device must be cpu or cuda; got gpu"),
+        ({"holdout": 12}, "--holdout must lie between 0 and 11"),
+    ],
+)
+def test_bad_options(dataset, tmp_path, options, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        reconstruct(dataset, tmp_path / "out", Options(progress=False, **options))
+
+
+def test_demo_data_set_is_what_its_recipe_makes(tmp_path):
+    root = Path(__file__).resolve().parents[1]
+    spec = importlib.util.spec_from_file_location(
+        "make_demo_dataset", root / "recipes" / "make_demo_dataset.py"
+    )
+    recipe = importlib.util.module_from_spec(spec)
+    sys.modules["make_demo_dataset"] = recipe
+    spec.loader.exec_module(recipe)
+    demo = root / "assets" / "demo"
+    assert sum(p.stat().st_size for p in demo.rglob("*") if p.is_file()) < 3e6
+    views = read_views(demo)
+    assert add_masks(views) == "alpha"
+    mesh = recipe.build(step=0.04)
+    assert trimesh.Trimesh(mesh.vertices, mesh.faces, process=False).euler_number == 0  # the handle's hole
+    ctx = dr.RasterizeContext()
+    cameras = list(recipe.cameras(28, 256))
+    for i in (0, 13, 27):
+        torch.testing.assert_close(
+            cameras[i].world_to_camera, views[i].camera.world_to_camera, atol=1e-7, rtol=0
+        )
+        picture = recipe.photograph(ctx, mesh, cameras[i], samples=2)
+        assert (picture[..., 3] - views[i].alpha).abs().mean() < 0.01
+
+
+def test_metrics_are_judged_with_more_than_one_sample():
+    assert metrics.SAMPLES >= 2
