@@ -41,6 +41,13 @@ def _reconstruct_options(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="texels along the texture's side (default: by the photographs' size)",
     )
+    add(
+        "--frames",
+        type=int,
+        default=60,
+        metavar="N",
+        help="frames of the turntable film (default: 60; 0: no film)",
+    )
     add("--seed", type=int, default=0, help="seed of the order in which views are used (default: 0)")
     add("--device", default="cpu", help="cpu or cuda (default: cpu)")
     add("--quiet", action="store_true", help="no progress bar")
@@ -51,7 +58,8 @@ def _reconstruct(args: argparse.Namespace) -> int:
 
     options = Options(
         holdout=args.holdout, steps=args.steps, time_limit=args.time_limit, seed=args.seed, masks=args.masks,
-        device=args.device, overwrite=args.overwrite, faces=args.faces, texture=args.texture, progress=not args.quiet,
+        device=args.device, overwrite=args.overwrite, faces=args.faces, texture=args.texture,
+        frames=args.frames, progress=not args.quiet,
     )  # fmt: skip
     metrics = reconstruct(args.dataset, args.out, options)
     for title, group in (("held-out views", metrics["held_out"]), ("views used", metrics["used"])):

@@ -5,6 +5,7 @@ import json
 import math
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -82,20 +83,13 @@ def dataset(tmp_path_factory, views) -> Path:
     return folder
 
 
-SMALL = Options(holdout=2, steps=60, progress=False, faces=1500, texture=128)
-
-
-@pytest.fixture
-def small_film(monkeypatch):
-    monkeypatch.setattr(pipeline, "FILM", (4, 64))
+SMALL = Options(holdout=2, steps=60, progress=False, faces=1500, texture=128, frames=2)
 
 
 @pytest.fixture(scope="module")
 def finished(dataset, tmp_path_factory) -> tuple[Path, dict]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline, "FILM", (6, 64))
-        out = tmp_path_factory.mktemp("out") / "run"
-        return out, reconstruct(dataset, out, Options(**{**SMALL.__dict__, "steps": 240}))
+    out = tmp_path_factory.mktemp("out") / "run"
+    return out, reconstruct(dataset, out, replace(SMALL, steps=240, frames=6))
 
 
 # --- The start ------------------------------------------------------------------------------------------------------
@@ -296,8 +290,8 @@ def test_outputs_open(finished):
 
     frames = imageio.mimread(out / "turntable.mp4", memtest=False)
     assert len(frames) == 6
-    assert frames[0].shape[:2] == (64, 128)
-    assert np.asarray(frames[0])[:, :64].std() > 10  # something is in the picture
+    assert frames[0].shape[:2] == (pipeline.FILM_SIZE, 2 * pipeline.FILM_SIZE)
+    assert np.asarray(frames[0])[:, : pipeline.FILM_SIZE].std() > 10  # something is in the picture
 
 
 def test_report_is_self_contained(finished):
@@ -309,7 +303,7 @@ def test_report_is_self_contained(finished):
     assert not re.findall(r'(?:src|href)="(?!data:)', page)
 
 
-def test_the_same_seed_gives_the_same_mesh(dataset, tmp_path, small_film):
+def test_the_same_seed_gives_the_same_mesh(dataset, tmp_path):
     files = []
     for name in ("a", "b"):
         reconstruct(dataset, tmp_path / name, SMALL)
@@ -318,7 +312,7 @@ def test_the_same_seed_gives_the_same_mesh(dataset, tmp_path, small_film):
 
 
 @pytest.mark.parametrize("stage", ["coarse shape", "texture"])
-def test_ctrl_c_keeps_what_there_is(dataset, tmp_path, small_film, stage):
+def test_ctrl_c_keeps_what_there_is(dataset, tmp_path, stage):
     def interrupt(name, step):
         if name == stage and step == 5:
             raise KeyboardInterrupt
@@ -349,7 +343,7 @@ def test_stop_takes_one_ctrl_c_and_obeys_the_second():
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_time_limit_is_a_budget(dataset, tmp_path, small_film, monkeypatch):
+def test_time_limit_is_a_budget(dataset, tmp_path, monkeypatch):
     # No clock of the machine: a stage may spend what is left after the reserve for writing, by its share.
     class Elapsed:
         elapsed = 10.0
@@ -358,9 +352,7 @@ def test_time_limit_is_a_budget(dataset, tmp_path, small_film, monkeypatch):
     coarse, texture = shares("coarse shape"), shares("texture")
     assert coarse["seconds"] == pytest.approx((100 - 14 - 5.5) * pipeline.STAGES["coarse shape"])
     assert texture["seconds"] == pytest.approx(100 - 14)
-    result = reconstruct(
-        dataset, tmp_path / "out", Options(**{**SMALL.__dict__, "time_limit": 1e-3, "steps": None})
-    )
+    result = reconstruct(dataset, tmp_path / "out", replace(SMALL, time_limit=1e-3, steps=None))
     assert (
         max(result["steps"].values()) <= 1
     )  # each stage may begin one step before it sees that time is over
@@ -382,14 +374,14 @@ def test_gif_where_mp4_cannot_be_encoded(tmp_path, monkeypatch):
     assert turntable.imageio.mimread(path)[0].shape[:2] == (16, 32)
 
 
-def test_photographs_without_alpha_are_reconstructed(dataset, views, tmp_path, small_film):
+def test_photographs_without_alpha_are_reconstructed(dataset, views, tmp_path):
     """The same torus before black, no masks: the threshold must find them and the pictures be aligned."""
     folder = tmp_path / "dark"
     folder.mkdir()
     (folder / "transforms_train.json").write_text((dataset / "transforms_train.json").read_text())
     for view in views:
         save_image(folder / view.path, (0.15 + 0.85 * view.rgb) * view.alpha[..., None], linear=False)
-    result = reconstruct(folder, tmp_path / "out", Options(**{**SMALL.__dict__, "steps": 120}))
+    result = reconstruct(folder, tmp_path / "out", replace(SMALL, steps=120))
     assert result["masks"] == "threshold"
     assert result["held_out"]["mask_iou"] > 0.93
     assert result["mesh"]["euler_number"] == 0

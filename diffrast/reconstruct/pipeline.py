@@ -63,6 +63,7 @@ class Options:
     texture: int | None = None
     batch: int = 4
     refine: bool | None = None
+    frames: int = 60
     progress: bool = True
 
 
@@ -162,7 +163,14 @@ class _Shares:
 
 
 def _check(options: Options) -> None:
-    for name, low in (("steps", 1), ("time_limit", 1e-9), ("faces", 100), ("texture", 16), ("batch", 1)):
+    for name, low in (
+        ("steps", 1),
+        ("time_limit", 1e-9),
+        ("faces", 100),
+        ("texture", 16),
+        ("batch", 1),
+        ("frames", 0),
+    ):
         value = getattr(options, name)
         if value is not None and not (math.isfinite(value) and value >= low):
             raise ValueError(f"--{name.replace('_', '-')} must be at least {low:g}; got {value}")
@@ -248,7 +256,9 @@ def _write(ctx, run: Run, out: Path, dataset: Path, options: Options, views: lis
         f["held_out"] = i in held
     mesh = Mesh(model.vertices[model.source], model.uv_faces, model.uv, srgb_to_linear(model.texture))
     save_mesh(out / "mesh.glb", mesh)
-    film = write_film(out, film_frames(ctx, model, views, box, *FILM))
+    film = None
+    if options.frames:
+        film = write_film(out, film_frames(ctx, model, views, options.frames, FILM_SIZE))
     v, f = len(model.vertices), len(model.faces)
     edges = len(
         np.unique(np.sort(model.faces.cpu().numpy()[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1), axis=0)
@@ -283,4 +293,4 @@ def _write(ctx, run: Run, out: Path, dataset: Path, options: Options, views: lis
     return metrics
 
 
-FILM = (72, 480)  # frames, and pixels of a frame's height
+FILM_SIZE = 400  # pixels of a frame's height

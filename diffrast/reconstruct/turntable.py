@@ -43,9 +43,7 @@ def orbit(views: list[View], box: np.ndarray, count: int, size: int) -> list[Cam
     return cameras
 
 
-def film_frames(
-    ctx, model: Textured, views: list[View], box: np.ndarray, count: int, size: int
-) -> list[np.ndarray]:
+def film_frames(ctx, model: Textured, views: list[View], count: int, size: int) -> list[np.ndarray]:
     """``count`` frames uint8 ``[size, 2 * size, 3]``, row 0 at the top: texture on the left, shape on the right."""
     frames = []
     mesh = Mesh(model.vertices, model.faces)
@@ -60,7 +58,7 @@ def film_frames(
     return frames
 
 
-def write_film(folder: Path, frames: list[np.ndarray], fps: int = 30) -> Path:
+def write_film(folder: Path, frames: list[np.ndarray], fps: int = 15) -> Path:
     """``turntable.mp4`` (H.264), or ``turntable.gif`` where imageio-ffmpeg is missing or cannot encode."""
     path = folder / "turntable.mp4"
     try:

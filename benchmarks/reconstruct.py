@@ -1,0 +1,122 @@
+"""The main job's figures on the test data: held-out PSNR and mask IoU, distance to the known mesh, open spaces.
+
+python benchmarks/reconstruct.py [spot|temple|demo ...]
+"""
+
+import argparse
+import json
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import trimesh
+from scipy import ndimage
+
+import diffrast.torch as dr
+from diffrast.reconstruct.data import View, read_views
+from diffrast.reconstruct.masks import add_masks
+from diffrast.reconstruct.metrics import DEFINITIONS, SAMPLES, chamfer
+from diffrast.reconstruct.orient import undo_turns
+from diffrast.reconstruct.pipeline import Options, reconstruct
+from diffrast.scene.mesh import load_mesh
+from diffrast.scene.render import clip_matrices, finish, to_clip
+
+ROOT = Path(__file__).resolve().parents[1]
+DATA = Path(os.environ.get("DIFFRAST_DATA", ROOT.parent / "shared" / "data"))
+
+
+@dataclass(frozen=True)
+class Job:
+    """A data set, the seconds it may take, and the goals (at least, or for ``chamfer_percent`` at most)."""
+
+    folder: Path
+    seconds: float
+    goals: dict[str, float]
+    reference: Path | None = None
+
+
+JOBS = {
+    "spot": Job(
+        DATA / "spot_photos",
+        240,
+        {"psnr": 27, "mask_iou": 0.98, "chamfer_percent": 1},
+        DATA / "spot" / "spot_triangulated.obj",
+    ),
+    "temple": Job(DATA / "templeRing", 360, {"mask_iou": 0.95, "psnr_object": 22, "open_spaces": 1}),
+    "demo": Job(ROOT / "assets" / "demo", 120, {}),
+}
+OPEN_SPACES = (
+    "Share of the openings of the photographs' masks (enclosed background of at least 1 % of the object's area, all "
+    "views) of which the reconstruction leaves more than half open."
+)
+
+
+def open_spaces(mesh_file: Path, views: list[View]) -> float:
+    """See ``OPEN_SPACES``; 1 where the photographs show no opening."""
+    mesh = load_mesh(mesh_file)
+    ctx = dr.RasterizeContext()
+    box = torch.stack([mesh.vertices.amin(0), mesh.vertices.amax(0)])
+    found = []
+    for view in views:
+        assert view.alpha is not None
+        mask = view.alpha.numpy() > 0.5
+        clip = to_clip(mesh.vertices, clip_matrices([view.camera], box))
+        rast, _ = dr.rasterize(ctx, clip, mesh.faces, mask.shape)
+        ours = finish(torch.zeros_like(rast[..., :1]), rast, clip, mesh.faces, 0.0)[0, ..., 1].numpy() > 0.5
+        labels, count = ndimage.label(~mask)
+        outside = np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))
+        for k in set(range(1, count + 1)) - set(outside.tolist()):
+            if (labels == k).sum() >= 0.01 * mask.sum():
+                found.append(float((~ours[labels == k]).mean()) > 0.5)
+    return float(np.mean(found)) if found else 1.0
+
+
+def measure(name: str, job: Job, out: Path, holdout: int) -> dict:
+    start = time.perf_counter()
+    metrics = reconstruct(job.folder, out, Options(holdout=holdout, time_limit=job.seconds, overwrite=True))
+    row = {"data": name, "seconds": time.perf_counter() - start, "limit": job.seconds, **metrics["held_out"]}
+    views = read_views(job.folder)
+    add_masks(views)
+    row["open_spaces"] = open_spaces(out / "mesh.glb", undo_turns(views))
+    if job.reference is not None:
+        mesh = load_mesh(out / "mesh.glb")
+        reference = trimesh.load(job.reference, process=False, force="mesh")
+        row.update(chamfer(mesh.vertices.numpy(), mesh.faces.numpy(), reference))
+    reached = {k: row[k] <= v if k == "chamfer_percent" else row[k] >= v for k, v in job.goals.items()}
+    return {**row, "goals": job.goals, "reached": reached, "mesh": metrics["mesh"], "steps": metrics["steps"],
+            "stages": metrics["seconds"], "used": metrics["used"], "versions": metrics["versions"]}  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "data", nargs="*", default=list(JOBS), help=f"which of {', '.join(JOBS)} (default: all)"
+    )
+    parser.add_argument("--holdout", type=int, default=4)
+    parser.add_argument("--out", type=Path, default=ROOT / "out", help="folder for the runs (default: out)")
+    parser.add_argument("--json", type=Path, default=ROOT / "benchmarks" / "results" / "reconstruct.json")
+    args = parser.parse_args()
+    rows = [measure(name, JOBS[name], args.out / name, args.holdout) for name in args.data]
+    print(f"{args.holdout} views held out, {torch.get_num_threads()} threads")
+    columns = ("psnr", "psnr_object", "mask_iou", "chamfer_percent", "open_spaces")
+    print(f"{'data':<8}{'seconds':>8}{'limit':>7}" + "".join(f"{c:>17}" for c in columns) + "  goals")
+    for row in rows:
+        cells = "".join(f"{row[c]:>17.4f}" if c in row else f"{'-':>17}" for c in columns)
+        goals = ", ".join(
+            f"{k} {v:g}: {'yes' if row['reached'][k] else 'NO'}" for k, v in row["goals"].items()
+        )
+        print(f"{row['data']:<8}{row['seconds']:>8.0f}{row['limit']:>7.0f}{cells}  {goals}")
+    definitions = {**DEFINITIONS, "open_spaces": OPEN_SPACES, "samples_per_pixel": SAMPLES**2}
+    args.json.parent.mkdir(parents=True, exist_ok=True)
+    args.json.write_text(
+        json.dumps({"rows": rows, "definitions": definitions}, indent=1) + "\n", encoding="utf-8"
+    )
+
+
+if __name__ == "__main__":
+    main()
