@@ -1,7 +1,7 @@
 """A cube from tiny pictures: its vertices and colours, recovered from views of 16x16, 8x8 or even 4x4 pixels.
 
-You will see, from left to right, one of the pictures that the optimizer gets, the random start, three moments of the way, and
-the true cube; `cube.gif` shows the whole way (picture, the same picture of the learned cube, and the learned cube up close).
+You will see, from left to right, one of the pictures that the optimizer gets, the random start, two moments of the way, the
+result, and the true cube. `cube.gif` shows the whole way: the picture, the same picture of the learned cube, and that cube close.
 
     python recipes/cube.py --resolution 8 --out out
 
@@ -163,7 +163,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     still = turned(0.6, args.device)
     # Frames are spread evenly on a logarithmic axis.
     shown = {0, *(round(steps ** (k / frames)) for k in range(frames + 1))}
-    stops = [round(steps * k) for k in (0, 0.01, 0.025, 1)]
+    stops = [round(steps * k) for k in (0, 0.02, 0.04, 1)]
     moments: dict[int, torch.Tensor] = {}
     movie = []
 

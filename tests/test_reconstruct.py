@@ -252,7 +252,7 @@ def test_chamfer_of_a_shifted_plane():
     plane = trimesh.Trimesh(
         [[0, 0, 0], [10, 0, 0], [10, 10, 0], [0, 10, 0]], [[0, 1, 2], [0, 2, 3]], process=False
     )
-    figures = chamfer([*plane.vertices, 0, 0, 1.0], plane.faces, plane, samples=5000)
+    figures = chamfer(plane.vertices + np.array([0, 0, 1.0]), plane.faces, plane, samples=5000)
     expected = 100 / math.hypot(10, 10)
     for key in ("chamfer_percent", "to_reference_percent", "from_reference_percent"):
         assert figures[key] == pytest.approx(expected, rel=0.01)
