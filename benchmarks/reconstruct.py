@@ -50,7 +50,7 @@ JOBS = {
 }
 OPEN_SPACES = (
     "Share of the openings of the photographs' masks (enclosed background of at least 1 % of the object's area, all "
-    "views) of which the reconstruction leaves more than half open."
+    "views, at most half of it in doubt, see metrics.doubt) of which the reconstruction leaves more than half open."
 )
 
 
@@ -63,13 +63,14 @@ def open_spaces(mesh_file: Path, views: list[View]) -> float:
     for view in views:
         assert view.alpha is not None
         mask = view.alpha.numpy() > 0.5
+        doubt = np.zeros_like(mask) if view.doubt is None else view.doubt.numpy()
         clip = to_clip(mesh.vertices, clip_matrices([view.camera], box))
         rast, _ = dr.rasterize(ctx, clip, mesh.faces, mask.shape)
         ours = finish(torch.zeros_like(rast[..., :1]), rast, clip, mesh.faces, 0.0)[0, ..., 1].numpy() > 0.5
         labels, count = ndimage.label(~mask)
         outside = np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))
         for k in set(range(1, count + 1)) - set(outside.tolist()):
-            if (labels == k).sum() >= 0.01 * mask.sum():
+            if (labels == k).sum() >= 0.01 * mask.sum() and doubt[labels == k].mean() <= 0.5:
                 found.append(float((~ours[labels == k]).mean()) > 0.5)
     return float(np.mean(found)) if found else 1.0
 

@@ -9,14 +9,17 @@
 
 typedef long long i64;
 typedef unsigned int u32;
+typedef unsigned long long u64;
 
 #if defined(__CUDACC__)
 #define DR_FN __device__ __forceinline__
+#define DR_RARE __device__ __noinline__  // slow code that must not weigh on its callers
 #else
 #include <cmath>
 #include <cstdint>
 #include <cstring>
 #define DR_FN inline __attribute__((always_inline))
+#define DR_RARE __attribute__((noinline, unused))
 #endif
 
 template <typename T>
@@ -38,6 +41,11 @@ DR_FN T dr_clamp(T x, T lo, T hi) {
 }
 
 template <typename T>
+DR_FN bool dr_finite(T x) {
+  return x - x == 0;
+}
+
+template <typename T>
 DR_FN Vec4<T> load4(const T* p, i64 i) {
   return {p[4 * i], p[4 * i + 1], p[4 * i + 2], p[4 * i + 3]};
 }
@@ -46,22 +54,46 @@ DR_FN void store4(T* p, i64 i, Vec4<T> v) {
   p[4 * i] = v.x, p[4 * i + 1] = v.y, p[4 * i + 2] = v.z, p[4 * i + 3] = v.w;
 }
 
+// A number's bits, and back.
+#if defined(__CUDACC__)
+DR_FN u32 float_bits(float f) {
+  return __float_as_uint(f);
+}
+DR_FN float bits_float(u32 b) {
+  return __uint_as_float(b);
+}
+DR_FN u64 double_bits(double f) {
+  return (u64)__double_as_longlong(f);
+}
+DR_FN double bits_double(u64 b) {
+  return __longlong_as_double((i64)b);
+}
+#else
+template <typename To, typename From>
+DR_FN To same_bits(From from) {
+  To to;
+  std::memcpy(&to, &from, sizeof(to));
+  return to;
+}
+DR_FN u32 float_bits(float f) {
+  return same_bits<u32>(f);
+}
+DR_FN float bits_float(u32 b) {
+  return same_bits<float>(b);
+}
+DR_FN u64 double_bits(double f) {
+  return same_bits<u64>(f);
+}
+DR_FN double bits_double(u64 b) {
+  return same_bits<double>(b);
+}
+#endif
+
 // 2^-e for a finite number of size 2^e, so that multiplying by it brings the number near 1 and rounds
 // nothing. Its argument is not below the normal range, where it would overflow.
 DR_FN double power_of_two_below(double size) {
-  const double smallest = 1e-300;
-#if defined(__CUDACC__)
-  const i64 exponent = __double_as_longlong(dr_max(size, smallest)) & 0x7FF0000000000000ll;
-  return __longlong_as_double(0x7FE0000000000000ll - exponent);
-#else
-  const double bounded = dr_max(size, smallest);
-  i64 exponent;
-  std::memcpy(&exponent, &bounded, 8);
-  exponent = 0x7FE0000000000000ll - (exponent & 0x7FF0000000000000ll);
-  double result;
-  std::memcpy(&result, &exponent, 8);
-  return result;
-#endif
+  const u64 exponent = double_bits(dr_max(size, 1e-300)) & 0x7FF0000000000000ull;
+  return bits_double(0x7FE0000000000000ull - exponent);
 }
 
 // Pixel i of a batch of images. Indices that fit 32 bits take the short division, which is several times
@@ -78,45 +110,20 @@ DR_FN Pixel pixel_at(i64 i, i64 height, i64 width) {
   return {image, i - row * width, row - image * height};
 }
 
-// Gradients that several elements share are summed here. On the GPU that is an atomic; on the CPU each worker
-// owns a slab (a private copy, see DR_SCATTER), so a plain addition is right, and the result does not depend
-// on how the threads are scheduled.
-template <typename T>
-DR_FN void accumulate(T* p, T value) {
-#if defined(__CUDACC__)
-  atomicAdd(p, value);
-#else
-  *p += value;
-#endif
-}
+#include "accumulate.h"
 
 // Triangle ids are stored as id + 1 in the scalar type of `rast`. A float32 counts exactly up to 2^24;
 // beyond, the number n is stored as the (n - 2^24)-th float32 above 2^24, which is exact and keeps the order
 // (docs/MATH.md, section 2).
 DR_FN float encode_id(i64 n, float) {
-  if (n <= 16777216) return (float)n;
-  u32 bits = 0x4B800000u + (u32)(n - 16777216);
-#if defined(__CUDACC__)
-  return __uint_as_float(bits);
-#else
-  float f;
-  std::memcpy(&f, &bits, 4);
-  return f;
-#endif
+  return n <= 16777216 ? (float)n : bits_float(0x4B800000u + (u32)(n - 16777216));
 }
 DR_FN double encode_id(i64 n, double) {
   return (double)n;
 }
 
 DR_FN i64 decode_id(float f) {
-  if (!(f > 16777216.0f)) return (i64)f;
-#if defined(__CUDACC__)
-  u32 bits = __float_as_uint(f);
-#else
-  u32 bits;
-  std::memcpy(&bits, &f, 4);
-#endif
-  return 16777216 + (i64)(bits - 0x4B800000u);
+  return f > 16777216.0f ? 16777216 + (i64)(float_bits(f) - 0x4B800000u) : (i64)f;
 }
 DR_FN i64 decode_id(double f) {
   return (i64)f;
@@ -131,12 +138,23 @@ DR_FN i64 triangle_of(const T* rast, i64 pixel, i64 triangle_count) {
 
 #if defined(__CUDACC__)
 
-#define DR_ENTRY(name, Args, suffix, T)                                                      \
-  extern "C" __global__ void name##_##suffix(Args<T> a, i64 n) {                             \
-    const i64 stride = (i64)gridDim.x * blockDim.x;                                          \
-    for (i64 i = (i64)blockIdx.x * blockDim.x + threadIdx.x; i < n; i += stride) name(a, i); \
+#define DR_LOOP(name)                             \
+  const i64 stride = (i64)gridDim.x * blockDim.x; \
+  for (i64 i = (i64)blockIdx.x * blockDim.x + threadIdx.x; i < n; i += stride) name(a, i);
+#define DR_ENTRY(name, Args, suffix, T)                          \
+  extern "C" __global__ void name##_##suffix(Args<T> a, i64 n) { \
+    DR_LOOP(name)                                                \
   }
+#if defined(DR_FIXED)
+#define DR_SCATTER_ENTRY(name, Args, suffix, T)                               \
+  extern "C" __global__ void name##_##suffix(Args<T> a, i64 n, Fixed fixed) { \
+    if (threadIdx.x == 0) dr_fixed = fixed;                                   \
+    __syncthreads();                                                          \
+    DR_LOOP(name)                                                             \
+  }
+#else
 #define DR_SCATTER_ENTRY DR_ENTRY
+#endif
 
 #else
 
@@ -182,11 +200,13 @@ static const i64 kChunk = 2048;
   extern "C" __attribute__((visibility("default"))) const i64 name##_words = sizeof(Args<float>) / 8;
 #endif
 
-#define DR_KERNEL(name, Args)       \
-  DR_ENTRY(name, Args, f32, float)  \
-  DR_ENTRY(name, Args, f64, double) \
-  DR_WORDS(name, Args)
-#define DR_SCATTER(name, Args)              \
-  DR_SCATTER_ENTRY(name, Args, f32, float)  \
-  DR_SCATTER_ENTRY(name, Args, f64, double) \
-  DR_WORDS(name, Args)
+// Both scalar types, or the one that is asked for (backends/specialize.py).
+#if defined(DR_SCALAR)
+#define DR_BOTH(entry, name, Args) DR_ONE(entry, name, Args, DR_SUFFIX, DR_SCALAR)
+#define DR_ONE(entry, name, Args, suffix, T) entry(name, Args, suffix, T)
+#else
+#define DR_BOTH(entry, name, Args) entry(name, Args, f32, float) entry(name, Args, f64, double)
+#endif
+
+#define DR_KERNEL(name, Args) DR_BOTH(DR_ENTRY, name, Args) DR_WORDS(name, Args)
+#define DR_SCATTER(name, Args) DR_BOTH(DR_SCATTER_ENTRY, name, Args) DR_WORDS(name, Args)

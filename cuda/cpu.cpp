@@ -6,4 +6,6 @@
 #include "antialias.cu"
 #include "texture.cu"
 #include "texture_mip.cu"
+#include "fixed.cu"
+#include "visibility.cu"
 #include "visibility_cpu.cpp"

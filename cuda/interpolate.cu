@@ -27,14 +27,14 @@ struct InterpolateArgs {
   }
 };
 
-// Offsets of the three vertices' attributes, or false for background.
+// Offsets of the three vertices' attributes. Returns the triangle, or -1 for background.
 template <typename T>
-DR_FN bool corner_offsets(const InterpolateArgs<T>& a, i64 i, i64 (&at)[3]) {
+DR_FN i64 corner_offsets(const InterpolateArgs<T>& a, i64 i, i64 (&at)[3]) {
   const i64 t = triangle_of(a.rast, i, a.triangles);
-  if (t < 0) return false;
+  if (t < 0) return -1;
   const i64 base = (i / a.pixels) * a.attr_stride;
   for (int k = 0; k < 3; ++k) at[k] = base + (i64)a.tri[3 * t + k] * a.channels;
-  return true;
+  return t;
 }
 
 template <typename T>
@@ -42,7 +42,7 @@ DR_FN void interpolate_fwd(const InterpolateArgs<T>& a, i64 i) {
   T* out = a.out + i * a.channels;
   T* da = a.out_da + i * 2 * a.diff_count;
   i64 at[3];
-  if (!corner_offsets(a, i, at)) {
+  if (corner_offsets(a, i, at) < 0) {
     for (i64 c = 0; c < a.channels; ++c) out[c] = 0;
     for (i64 d = 0; d < 2 * a.diff_count; ++d) da[d] = 0;
     return;
@@ -64,17 +64,19 @@ template <typename T>
 DR_FN void interpolate_bwd(const InterpolateArgs<T>& a, i64 i) {
   Vec4<T> grad = {0, 0, 0, 0}, grad_db = {0, 0, 0, 0};
   i64 at[3];
-  if (corner_offsets(a, i, at)) {
+  const i64 t = corner_offsets(a, i, at);
+  if (t >= 0) {
     const T *p0 = a.attr + at[0], *p1 = a.attr + at[1], *p2 = a.attr + at[2];
     const T u = a.rast[4 * i], v = a.rast[4 * i + 1], w = 1 - u - v;
     const T* g = a.grad_out + i * a.channels;
+    const Peers peers = peers_of((i / a.pixels) << 32 | t);
     for (i64 c = 0; c < a.channels; ++c) {
       grad.x += g[c] * (p0[c] - p2[c]);
       grad.y += g[c] * (p1[c] - p2[c]);
       if (a.grad_attr) {
-        accumulate(a.grad_attr + at[0] + c, u * g[c]);
-        accumulate(a.grad_attr + at[1] + c, v * g[c]);
-        accumulate(a.grad_attr + at[2] + c, w * g[c]);
+        accumulate(a.grad_attr + at[0] + c, u * g[c], peers);
+        accumulate(a.grad_attr + at[1] + c, v * g[c], peers);
+        accumulate(a.grad_attr + at[2] + c, w * g[c], peers);
       }
     }
     if (a.diff_count > 0) {
@@ -88,9 +90,9 @@ DR_FN void interpolate_bwd(const InterpolateArgs<T>& a, i64 i) {
         grad_db.z += gx * dv, grad_db.w += gy * dv;
         if (a.grad_attr) {
           const T g0 = gx * db.x + gy * db.y, g1 = gx * db.z + gy * db.w;
-          accumulate(a.grad_attr + at[0] + c, g0);
-          accumulate(a.grad_attr + at[1] + c, g1);
-          accumulate(a.grad_attr + at[2] + c, -g0 - g1);
+          accumulate(a.grad_attr + at[0] + c, g0, peers);
+          accumulate(a.grad_attr + at[1] + c, g1, peers);
+          accumulate(a.grad_attr + at[2] + c, -g0 - g1, peers);
         }
       }
     }

@@ -215,11 +215,12 @@ DR_FN void resolve_bwd(const ResolveArgs<T>& a, i64& i) {
     if (gu[j] == 0 && gv[j] == 0 && gdb[0][j] == 0 && gdb[1][j] == 0 && gdb[2][j] == 0 && gdb[3][j] == 0)
       continue;
     T* grad = a.grad_pos + block.image[j] * a.pos_stride;
+    const Peers peers = peers_of(block.image[j] << 32 | block.triangle[j]);
     for (int k = 0; k < 3; ++k) {
       T* corner = grad + 4 * (i64)a.tri[3 * block.triangle[j] + k];
-      accumulate(corner, gx[k][j]);
-      accumulate(corner + 1, gy[k][j]);
-      accumulate(corner + 3, gw[k][j]);
+      accumulate(corner, gx[k][j], peers);
+      accumulate(corner + 1, gy[k][j], peers);
+      accumulate(corner + 3, gw[k][j], peers);
     }
   }
 }

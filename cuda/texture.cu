@@ -37,6 +37,14 @@ struct TextureArgs {
   i64 linear_levels;                          // whether neighbouring levels are blended
   i64 slab_size;
 
+  DR_FN int boundary_mode() const {
+#if defined(DR_BOUNDARY)
+    return DR_BOUNDARY;
+#else
+    return (int)boundary;
+#endif
+  }
+
   DR_FN i64 image_size(int l) const {
     return faces * level_size(height, l) * level_size(width, l) * channels;
   }
@@ -92,7 +100,7 @@ DR_FN Vec4<T> jacobian_cube(const TextureArgs<T>& a, i64 i, const Projection<T>&
 // Where the samples are.
 template <typename T, bool cube, int N>
 DR_FN void locate(const TextureArgs<T>& a, i64 i, Block<T, N>& b) {
-  const bool wrap = a.boundary == kWrap;
+  const bool wrap = a.boundary_mode() == kWrap;
   for (int k = 0; k < N; ++k) {
     if (cube) {
       const Vec3<T> d = load3(a.uv, 3 * (i + k), 1);
@@ -139,7 +147,7 @@ DR_FN void choose_levels(const TextureArgs<T>& a, i64 i, Block<T, N>& b) {
 // Which texels, and what they weigh.
 template <typename T, bool cube, bool backward, int N>
 DR_FN void place_taps(const TextureArgs<T>& a, Block<T, N>& b) {
-  const int width = (int)a.width, height = (int)a.height, boundary = (int)a.boundary;
+  const int width = (int)a.width, height = (int)a.height, boundary = a.boundary_mode();
   for (int q = 0; q < 2; ++q) {
     if (q == b.levels) break;
     for (int k = 0; k < N; ++k) {
@@ -234,8 +242,9 @@ DR_FN void visit_bwd(const TextureArgs<T>& a, i64 i, Block<T, N>& b, int k, bool
         b.dot[q][j][k] = dot;
       }
       const T share = b.share[q][j][k];
-      if (to)
-        for (int c = 0; c < channels; ++c) accumulate(to + at + c, share * g[c]);
+      if (!to) continue;
+      const Peers peers = peers_of((i64)(to + at));
+      for (int c = 0; c < channels; ++c) accumulate(to + at + c, share * g[c], peers);
     }
   }
 }
@@ -330,7 +339,7 @@ DR_FN i64 nearest_texel(const TextureArgs<T>& a, i64 i) {
   locate<T, cube, 1>(a, i, b);
   if (!b.found[0]) return -1;
   const i64 x = texel_index(b.s[0], (int)a.width), y = texel_index(b.t[0], (int)a.height);
-  const i64 in_face = nearest_2d(x, y, a.width, a.height, (int)a.boundary);
+  const i64 in_face = nearest_2d(x, y, a.width, a.height, a.boundary_mode());
   if (in_face < 0) return -1;
   const i64 image = a.batch > 1 ? i / a.pixels * a.faces : 0;
   return (image + (cube ? b.face[0] : 0)) * a.width * a.height + in_face;
@@ -346,9 +355,11 @@ DR_FN void nearest_fwd(const TextureArgs<T>& a, i64 i) {
 template <typename T, bool cube>
 DR_FN void nearest_bwd(const TextureArgs<T>& a, i64 i) {
   const i64 texel = nearest_texel<T, cube>(a, i), channels = a.channels;
-  if (texel >= 0 && a.grad_level[0])
+  if (texel >= 0 && a.grad_level[0]) {
+    const Peers peers = peers_of(texel);
     for (i64 c = 0; c < channels; ++c)
-      accumulate(a.grad_level[0] + texel * channels + c, a.grad_out[i * channels + c]);
+      accumulate(a.grad_level[0] + texel * channels + c, a.grad_out[i * channels + c], peers);
+  }
   no_gradient<T, 1>(a, i, cube ? 3 : 2);
 }
 
@@ -389,11 +400,16 @@ static_assert(kChunk % kBlock == 0, "blocks must not straddle chunks");
   template <typename T>                                                   \
   DR_FN void texture_bwd_linear_##kind(const TextureArgs<T>& a, i64& i) { \
     DR_BLOCK(linear_bwd, cube);                                           \
-  }                                                                       \
-  DR_KERNEL(texture_fwd_nearest_##kind, TextureArgs)                      \
-  DR_SCATTER(texture_bwd_nearest_##kind, TextureArgs)                     \
-  DR_KERNEL(texture_fwd_linear_##kind, TextureArgs)                       \
-  DR_SCATTER(texture_bwd_linear_##kind, TextureArgs)
+  }
 
 DR_TEXTURE(2d, false)
 DR_TEXTURE(cube, true)
+
+DR_KERNEL(texture_fwd_nearest_2d, TextureArgs)
+DR_SCATTER(texture_bwd_nearest_2d, TextureArgs)
+DR_KERNEL(texture_fwd_linear_2d, TextureArgs)
+DR_SCATTER(texture_bwd_linear_2d, TextureArgs)
+DR_KERNEL(texture_fwd_nearest_cube, TextureArgs)
+DR_SCATTER(texture_bwd_nearest_cube, TextureArgs)
+DR_KERNEL(texture_fwd_linear_cube, TextureArgs)
+DR_SCATTER(texture_bwd_linear_cube, TextureArgs)

@@ -22,30 +22,14 @@ DR_FN double dr_sqrt(double x) {
 // it: x = 2^e m with m in [sqrt(1/2), sqrt(2)), and log2 m from the series of atanh. For positive normal x;
 // the error is about one unit in the last place.
 DR_FN float dr_log2(float x) {
-#if defined(__CUDACC__)
-  const int bits = __float_as_int(x);
-#else
-  int bits;
-  std::memcpy(&bits, &x, 4);
-#endif
-  const int e = (bits - 0x3F3504F3) >> 23, mantissa = bits - (int)((u32)e << 23);
-#if defined(__CUDACC__)
-  const float m = __int_as_float(mantissa);
-#else
-  float m;
-  std::memcpy(&m, &mantissa, 4);
-#endif
+  const int bits = (int)float_bits(x), e = (bits - 0x3F3504F3) >> 23;
+  const float m = bits_float((u32)bits - ((u32)e << 23));
   const float z = (m - 1) / (m + 1), q = z * z;
   const float series = 0.57707802f + q * (0.41219858f + q * 0.32059889f);  // 2 / (k ln 2) for k = 5, 7, 9
   return (float)e + z * (2.88539008f + q * (0.96179669f + q * series));
 }
 DR_FN double dr_log2(double x) {
   return log2(x);
-}
-
-template <typename T>
-DR_FN bool dr_finite(T x) {
-  return x - x == 0;
 }
 
 // Level l has max(1, n >> l) texels along an axis of n.

@@ -10,17 +10,12 @@
 //    floating point with an error bound, and decided exactly (exact.h) where a pixel centre lies within the
 //    bound.
 // So coverage is exact, no triangle is clipped, and vertices with w <= 0 need no special case.
-#include "common.h"
-#include "exact.h"
+#include "coverage.h"
 
 #include <algorithm>
 #include <vector>
 
 namespace {
-
-struct Problem {
-  i64 vertices, triangles, height, width, cull;  // cull: 0 none, 1 back, 2 front
-};
 
 template <typename T>
 struct VisibilityArgs {
@@ -34,172 +29,55 @@ struct VisibilityArgs {
   i64 batch, vertices, triangles, height, width, pos_stride, cull;
 };
 
-enum Flag : u32 {
-  kLeft = 1,
-  kRight = 2,
-  kBelow = 4,
-  kAbove = 8,
-  kNear = 16,
-  kFar = 32,
-  kBehind = 64,
-  kNotFinite = 128
-};
-
-struct Projected {
-  float x, y;  // pixels, clamped to a little outside the image
-  u32 flags;
-};
-
-template <typename T>
-Projected project(const T* p, const Problem& s) {
-  const double x = p[0], y = p[1], z = p[2], w = p[3];
-  if (!(std::isfinite(x) && std::isfinite(y) && std::isfinite(z) && std::isfinite(w)))
-    return {0, 0, kNotFinite};
-  const u32 flags = (x < -w) * kLeft | (x > w) * kRight | (y < -w) * kBelow | (y > w) * kAbove |
-                    (z < -w) * kNear | (z > w) * kFar | (w <= 0) * kBehind;
-  if (w <= 0) return {0, 0, flags};
-  const double px = (x / w + 1) * 0.5 * (double)s.width - 0.5,
-               py = (y / w + 1) * 0.5 * (double)s.height - 0.5;
-  return {(float)dr_clamp(px, -2.0, (double)s.width + 1), (float)dr_clamp(py, -2.0, (double)s.height + 1),
-          flags};
+// Narrows [lo, hi] with exact arithmetic. Inside is a half line of the row, so its end can be found by
+// bisection.
+void search(const Edge& e, int iy, int& lo, int& hi, const Problem& s) {
+  const bool first = e.inside_exactly(lo, iy, s), last = e.inside_exactly(hi, iy, s);
+  if (first && last) return;
+  if (!first && !last) {
+    hi = lo - 1;
+    return;
+  }
+  int in = first ? lo : hi, out = first ? hi : lo;
+  while (std::abs(in - out) > 1) {
+    const int middle = in + (out - in) / 2;
+    (e.inside_exactly(middle, iy, s) ? in : out) = middle;
+  }
+  (first ? hi : lo) = in;
 }
 
-// Rows that the triangle may touch; empty (first > last) when it cannot cover a pixel centre.
-struct Rows {
-  int first, last;
-};
-
-Rows rows_of(const Projected& a, const Projected& b, const Projected& c, const Problem& s) {
-  const u32 any = a.flags | b.flags | c.flags, all = a.flags & b.flags & c.flags;
-  if (all || (any & kNotFinite)) return {0, -1};
-  if (any & kBehind) return {0, (int)s.height - 1};
-  const float slack =
-      0.01f + 1e-6f * (float)std::max(s.height, s.width);  // covers the rounding of the projection
-  const float x0 = std::min({a.x, b.x, c.x}) - slack, x1 = std::max({a.x, b.x, c.x}) + slack;
-  const float y0 = std::min({a.y, b.y, c.y}) - slack, y1 = std::max({a.y, b.y, c.y}) + slack;
-  if (std::ceil(x0) > std::floor(x1)) return {0, -1};
-  return {std::max(0, (int)std::ceil(y0)), std::min((int)s.height - 1, (int)std::floor(y1))};
+// Narrows [lo, hi] to the pixels of row iy that lie inside.
+void cut(const Edge& e, int iy, int& lo, int& hi, const Problem& s) {
+  const double row = e.origin + e.per_row * (double)iy;
+  if (std::fabs(e.slope) > 0) {
+    const double at = row * e.inv_slope,
+                 margin = 2 * e.error * std::fabs(e.inv_slope) + 1e-15 * std::fabs(at);
+    // Outside [lo, hi] the crossing decides nothing but all or none, and may not fit an int.
+    if (at + margin < (double)lo) {
+      if (e.slope < 0) hi = lo - 1;
+      return;
+    }
+    if (at - margin > (double)hi) {
+      if (e.slope > 0) hi = lo - 1;
+      return;
+    }
+    const double first = std::ceil(at - margin), last = std::floor(at + margin);  // pixel centres in doubt
+    if (first > last || first == last) {
+      const int doubtful = (int)last;
+      const bool inside = first == last && e.inside_exactly(doubtful, iy, s);
+      if (e.slope > 0) {
+        lo = std::max(lo, inside ? doubtful : doubtful + 1);
+      } else {
+        hi = std::min(hi, inside || first > last ? doubtful : doubtful - 1);
+      }
+      return;
+    }
+  } else if (std::fabs(row) > e.error) {
+    if (row < 0) hi = lo - 1;
+    return;
+  }
+  search(e, iy, lo, hi, s);
 }
-
-// An edge function along a row of pixels, oriented so that the inside is positive:
-// g(ix, iy) = sign(D) det[(X, Y, 1), p, q] W H = slope ix + row(iy).
-struct Edge {
-  Homogeneous p, q;
-  int orientation;
-  double slope, inv_slope, per_row, origin, error;
-  bool owns_zero;  // the top-left rule for centres exactly on the edge
-
-  void setup(const Homogeneous& from, const Homogeneous& to, int sign, double W, double H) {
-    p = from, q = to, orientation = sign;
-    const double a0 = p.y * q.w, a1 = p.w * q.y, b0 = p.w * q.x, b1 = p.x * q.w, c0 = p.x * q.y,
-                 c1 = p.y * q.x;
-    const double a = sign * (a0 - a1) * H, b = sign * (b0 - b1) * W, c = sign * (c0 - c1) * W * H;
-    slope = 2 * a, per_row = 2 * b;
-    origin = c + a * (1 - W) + b * (1 - H);
-    inv_slope = slope != 0 ? -1 / slope : 0;
-    // Every term below is at most W H times these products; 2^-48 covers the dozen roundings with room to
-    // spare.
-    const double size =
-        std::fabs(a0) + std::fabs(a1) + std::fabs(b0) + std::fabs(b1) + std::fabs(c0) + std::fabs(c1);
-    error = 3.6e-15 * size * W * H;
-    const int sa = sign * exact_cross_sign_fast(a0, a1, p.y, p.w, q.y, q.w);
-    owns_zero = sa != 0 ? sa > 0 : sign * exact_cross_sign_fast(b0, b1, p.w, p.x, q.w, q.x) < 0;
-  }
-
-  // Sign of m * t - n * s given the rounded products m t and n s.
-  static int exact_cross_sign_fast(double mt, double ns, double m, double n, double s, double t) {
-    if (std::fabs(mt - ns) > 1e-15 * (std::fabs(mt) + std::fabs(ns))) return mt > ns ? 1 : -1;
-    return exact_cross_sign(m, n, s, t);
-  }
-
-  bool inside_exactly(int ix, int iy, const Problem& s) const {
-    const int sign = orientation * exact_edge_sign(p, q, (double)(2 * (i64)ix + 1 - s.width),
-                                                   (double)(2 * (i64)iy + 1 - s.height), (double)s.width,
-                                                   (double)s.height);
-    return sign > 0 || (sign == 0 && owns_zero);
-  }
-
-  // Narrows [lo, hi] to the pixels of row iy that lie inside.
-  void cut(int iy, int& lo, int& hi, const Problem& s) const {
-    const double row = origin + per_row * (double)iy;
-    if (std::fabs(slope) > 0) {
-      const double at = row * inv_slope, margin = 2 * error * std::fabs(inv_slope) + 1e-15 * std::fabs(at);
-      // Outside [lo, hi] the crossing decides nothing but all or none, and may not fit an int.
-      if (at + margin < (double)lo) {
-        if (slope < 0) hi = lo - 1;
-        return;
-      }
-      if (at - margin > (double)hi) {
-        if (slope > 0) hi = lo - 1;
-        return;
-      }
-      const double first = std::ceil(at - margin), last = std::floor(at + margin);  // pixel centres in doubt
-      if (first > last || first == last) {
-        const int doubtful = (int)last;
-        const bool inside = first == last && inside_exactly(doubtful, iy, s);
-        if (slope > 0) {
-          lo = std::max(lo, inside ? doubtful : doubtful + 1);
-        } else {
-          hi = std::min(hi, inside || first > last ? doubtful : doubtful - 1);
-        }
-        return;
-      }
-    } else if (std::fabs(row) > error) {
-      if (row < 0) hi = lo - 1;
-      return;
-    }
-    search(iy, lo, hi, s);
-  }
-
-  // The same with exact arithmetic. Inside is a half line of the row, so its end can be found by bisection.
-  void search(int iy, int& lo, int& hi, const Problem& s) const {
-    const bool first = inside_exactly(lo, iy, s), last = inside_exactly(hi, iy, s);
-    if (first && last) return;
-    if (!first && !last) {
-      hi = lo - 1;
-      return;
-    }
-    int in = first ? lo : hi, out = first ? hi : lo;
-    while (std::abs(in - out) > 1) {
-      const int middle = in + (out - in) / 2;
-      (inside_exactly(middle, iy, s) ? in : out) = middle;
-    }
-    (first ? hi : lo) = in;
-  }
-};
-
-// A triangle ready to be filled: its three edges and its depth plane z/w = depth_x ix + depth_y iy + depth_0.
-struct Setup {
-  Edge edge[3];
-  double depth_x, depth_y, depth_0;
-
-  template <typename T>
-  bool make(const T* const (&v)[3], const Problem& s) {
-    Homogeneous q[3];
-    for (int k = 0; k < 3; ++k) q[k] = {v[k][0], v[k][1], v[k][3]};
-    double A[3], B[3], C[3], size = 0, D = 0;
-    for (int k = 0; k < 3; ++k) {
-      const Homogeneous &m = q[(k + 1) % 3], &n = q[(k + 2) % 3];
-      A[k] = m.y * n.w - m.w * n.y, B[k] = m.w * n.x - m.x * n.w, C[k] = m.x * n.y - m.y * n.x;
-      D += C[k] * q[k].w;
-      size += (std::fabs(m.x * n.y) + std::fabs(m.y * n.x)) * std::fabs(q[k].w);
-    }
-    int sign = D > 0 ? 1 : -1;
-    if (std::fabs(D) <= 3.6e-15 * size) sign = exact_orientation(q[0], q[1], q[2]);
-    if (sign == 0 || sign == (s.cull == 1 ? -1 : s.cull == 2 ? 1 : 0)) return false;
-    const double W = (double)s.width, H = (double)s.height;
-    for (int k = 0; k < 3; ++k) edge[k].setup(q[(k + 1) % 3], q[(k + 2) % 3], sign, W, H);
-    double a = 0, b = 0, c = 0;
-    for (int k = 0; k < 3; ++k) {
-      const double z = v[k][2];
-      a += z * A[k], b += z * B[k], c += z * C[k];
-    }
-    const double inv = 1 / D;
-    depth_x = 2 * a * inv / W, depth_y = 2 * b * inv / H;
-    depth_0 = (a * (1 - W) / W + b * (1 - H) / H + c) * inv;
-    return std::isfinite(depth_x) && std::isfinite(depth_y) && std::isfinite(depth_0);
-  }
-};
 
 // The pixels lo..hi of the rows of a triangle, as doubles so that all of a triangle's rows are cut at once
 // with vector instructions.
@@ -234,13 +112,6 @@ struct Spans {
   }
 };
 
-// The first z/w that is not drawn. In float32 z/w = 1 rounds to 1; in float64 a triangle in the far plane
-// needs room for rounding.
-template <typename T>
-T beyond() {
-  return sizeof(T) == 4 ? std::nextafter(T(1), T(2)) : T(1 + 1e-14);
-}
-
 // Pixels are drawn in runs of this many, so that short spans use vector instructions too; buffers have that
 // much to spare.
 const int kRun = 8;
@@ -249,7 +120,7 @@ const int kRun = 8;
 // of their index).
 template <typename T>
 void fill(const Setup& t, int iy, int lo, int hi, int id, T* depth, int* ids) {
-  const double base = t.depth_0 + t.depth_y * (double)iy;
+  const double base = t.depth_of_row(iy);
   for (int x = lo; x <= hi; x += kRun) {
     const int left = hi - x;
 #pragma omp simd
@@ -266,7 +137,7 @@ void fill(const Setup& t, int iy, int lo, int hi, int id, T* depth, int* ids) {
 template <typename T>
 void fill_behind(const Setup& t, int iy, int lo, int hi, int id, T* depth, int* ids, const T* before,
                  const int* before_id) {
-  const double base = t.depth_0 + t.depth_y * (double)iy;
+  const double base = t.depth_of_row(iy);
   for (int x = lo; x <= hi; ++x) {
     const T d = (T)(base + t.depth_x * (double)x);
     const bool behind = before_id[x] != 0 && (d > before[x] || (d == before[x] && id > before_id[x]));
@@ -331,8 +202,9 @@ struct Search {
       const i64 end = std::min(count, (c + 1) * chunk);
       for (i64 t = first + c * chunk; t < first + end; ++t) {
         const int* v = a.tri + 3 * t;
-        const Rows rows = rows_of(projected[v[0]], projected[v[1]], projected[v[2]], s);
-        for (i64 k = rows.first / band_rows; k * band_rows <= rows.last; ++k) bin[k].push_back((int)t);
+        const Box box = box_of(projected[v[0]], projected[v[1]], projected[v[2]], s);
+        if (box.empty()) continue;
+        for (i64 k = box.y0 / band_rows; k * band_rows <= box.y1; ++k) bin[k].push_back((int)t);
       }
     }
   }
@@ -353,18 +225,11 @@ struct Search {
   void draw(const T* p, int t, int y0, int y1, Band& buffer) {
     const int* v = a.tri + 3 * (i64)t;
     const T* const corner[3] = {p + 4 * (i64)v[0], p + 4 * (i64)v[1], p + 4 * (i64)v[2]};
-    const Projected &q0 = projected[v[0]], &q1 = projected[v[1]], &q2 = projected[v[2]];
-    const Rows touched = rows_of(q0, q1, q2, s);
-    y0 = std::max(y0, touched.first), y1 = std::min(y1, touched.last);
-    const int rows = y1 - y0 + 1;
-    int x0 = 0, x1 = (int)s.width - 1;
-    if (!((q0.flags | q1.flags | q2.flags) & kBehind)) {
-      const float slack = 0.01f + 1e-6f * (float)std::max(s.height, s.width);
-      x0 = std::max(x0, (int)std::ceil(std::min({q0.x, q1.x, q2.x}) - slack));
-      x1 = std::min(x1, (int)std::floor(std::max({q0.x, q1.x, q2.x}) + slack));
-    }
+    const Box box = box_of(projected[v[0]], projected[v[1]], projected[v[2]], s);
+    y0 = std::max(y0, box.y0), y1 = std::min(y1, box.y1);
+    const int rows = y1 - y0 + 1, x0 = box.x0, x1 = box.x1;
     Setup setup;
-    if (x0 > x1 || !setup.make(corner, s)) return;
+    if (!setup.make(corner, s)) return;
     Spans spans;
     for (int r = 0; r < rows; ++r) spans.lo[r] = x0, spans.hi[r] = x1, spans.doubtful[r] = false;
     for (const Edge& e : setup.edge) spans.cut(e, y0, rows);
@@ -372,7 +237,7 @@ struct Search {
       const int iy = y0 + r;
       int lo = x0, hi = x1;
       if (spans.doubtful[r]) {
-        for (int k = 0; k < 3 && lo <= hi; ++k) setup.edge[k].cut(iy, lo, hi, s);
+        for (int k = 0; k < 3 && lo <= hi; ++k) cut(setup.edge[k], iy, lo, hi, s);
       } else if (spans.lo[r] <= spans.hi[r]) {
         lo = (int)spans.lo[r], hi = (int)spans.hi[r];
       } else {

@@ -4,6 +4,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+import emulation
 import pytest
 import torch
 
@@ -22,15 +23,34 @@ class Raster:
     device: torch.device
 
 
-@pytest.fixture(params=sorted(backends.LOADERS))
+# Besides the backends of the package, the GPU's search for visible triangles as the CPU runs it.
+backends.LOADERS["emulated"] = emulation.create
+
+
+def _missing() -> dict[str, str]:
+    """Backends that cannot start here, and why."""
+    reasons = {}
+    for name in sorted(backends.LOADERS):
+        try:
+            backends.get(name)
+        except RuntimeError as error:
+            reasons[name] = str(error)
+    return reasons
+
+
+MISSING = _missing()
+
+
+def pytest_report_header() -> list[str]:
+    here = [name for name in sorted(backends.LOADERS) if name not in MISSING]
+    return [f"backends under test: {', '.join(here)}", *(f"NOT TESTED: {name}: {why}" for name, why in MISSING.items())]
+
+
+@pytest.fixture(params=[name for name in sorted(backends.LOADERS) if name not in MISSING])
 def raster(request: pytest.FixtureRequest) -> Raster:
-    """Every registered backend in turn; a backend that cannot start here is skipped with its reason."""
-    name = request.param
-    try:
-        backend = backends.get(name)
-    except RuntimeError as error:
-        pytest.skip(f"backend {name}: {error}")
-    return Raster(name, dr.RasterizeContext(backend=name), torch.device(backend.device_type))
+    """Every backend that can start here, in turn; the header of the run names the others and their reasons."""
+    backend = backends.get(request.param)
+    return Raster(request.param, dr.RasterizeContext(backend=request.param), torch.device(backend.device_type))
 
 
 @pytest.fixture(scope="session")

@@ -2,15 +2,17 @@
 
 A backend has a `name`, the `device_type` of the tensors it takes, and
 
-- `launch(kernel, dtype, count, args, workers=None)`: run `cuda/<file>.cu`'s element function for `count` elements;
+- `launch(kernel, dtype, count, args, workers=None, constants=None, sums=())`: run `cuda/<file>.cu`'s element function for `count`
+  elements; `constants` are known when a kernel is compiled at run time, `sums` are the gradients that elements share;
 - `visibility(...)`: the search for visible triangles, the only thing that a rasterizer decides;
+- `fixed_point()`: whether sums of gradients are made in fixed point, so that they repeat (torch.use_deterministic_algorithms);
 - `workers(count)`: how many private copies a scatter kernel over `count` elements accumulates its gradients in;
 - `empty(shape, dtype, device)`: an output tensor whose memory is cheap to touch for the first time.
 
 A new backend is one file here and one entry in `LOADERS`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib import import_module
 from typing import Any, Protocol
@@ -23,12 +25,22 @@ class Backend(Protocol):
     device_type: str
 
     def launch(
-        self, kernel: str, dtype: torch.dtype, count: int, args: Any, workers: int | None = None
+        self,
+        kernel: str,
+        dtype: torch.dtype,
+        count: int,
+        args: Any,
+        workers: int | None = None,
+        *,
+        constants: Mapping[str, int] | None = None,
+        sums: Sequence[torch.Tensor] = (),
     ) -> None: ...
 
     def visibility(self, dtype: torch.dtype, args: Any) -> None: ...
 
     def workers(self, count: int) -> int: ...
+
+    def fixed_point(self) -> bool: ...
 
     def empty(self, shape: Any, dtype: torch.dtype, device: torch.device) -> torch.Tensor: ...
 
@@ -37,10 +49,10 @@ def _load(module: str) -> Callable[[], Backend]:
     return lambda: import_module(f"diffrast.backends.{module}").create()
 
 
-LOADERS: dict[str, Callable[[], Backend]] = {"cpu": _load("cpu")}
+LOADERS: dict[str, Callable[[], Backend]] = {"cpu": _load("cpu"), "cuda": _load("cuda")}
 
 # Which backend runs the kernels for tensors of a device type.
-KERNELS_FOR_DEVICE = {"cpu": "cpu"}
+KERNELS_FOR_DEVICE = {"cpu": "cpu", "cuda": "cuda"}
 
 
 @cache

@@ -2,7 +2,7 @@
 
 import ctypes
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -87,8 +87,11 @@ class CpuBackend:
         count: int,
         args: Sequence[Argument],
         workers: int | None = None,
+        *,
+        constants: Mapping[str, int] | None = None,
+        sums: Sequence[torch.Tensor] = (),
     ) -> None:
-        """Runs element function `kernel` for elements 0..count-1.
+        """Runs element function `kernel` for elements 0..count-1. `constants` and `sums` matter on GPUs only.
 
         `args` are the fields of the kernel's Args struct in order; every field is 8 bytes: a tensor gives its address, None a null
         pointer. Tensors must be contiguous and outlive the call (it returns when the work is done).
@@ -107,6 +110,10 @@ class CpuBackend:
     def workers(self, count: int) -> int:
         """How many threads a scatter kernel over `count` elements runs on, each with private copies of the gradients."""
         return max(1, min(torch.get_num_threads(), MAX_SLABS, count // MIN_ELEMENTS_PER_WORKER))
+
+    def fixed_point(self) -> bool:
+        """No: each thread has its own sums, which are added up in order, so they repeat anyway."""
+        return False
 
     def empty(self, shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
         return memory.empty(shape, dtype)

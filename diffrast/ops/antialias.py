@@ -3,6 +3,8 @@
 Laine et al. 2020, section 3; docs/MATH.md, section 5.
 """
 
+from collections.abc import Sequence
+
 import torch
 
 from .. import backends
@@ -91,6 +93,7 @@ def _launch(
     cull: str = "none",
     boost: float = 1.0,
     workers: int | None = None,
+    sums: Sequence[torch.Tensor] = (),
     **fields: torch.Tensor | None,
 ) -> None:
     """Launches with inputs = (color, rast, pos, tri, ring) and what else the kernel uses, by its name in OPTIONAL."""
@@ -100,7 +103,7 @@ def _launch(
     sizes = (rast.shape[:3].numel(), *rast.shape[1:3], color.shape[-1], tri.shape[0], *strides)
     optional = [fields.get(name) for name in OPTIONAL]
     args = (*inputs, *optional, *sizes, CULL.index(cull), _run_length(run), pos.numel(), boost)
-    run.launch(kernel, rast.dtype, count, args, workers)
+    run.launch(kernel, rast.dtype, count, args, workers, sums=sums)
 
 
 def _run_length(run: backends.Backend) -> int:
@@ -167,6 +170,7 @@ def _antialias_backward(
         (color, rast, pos, tri, None),
         boost=boost,
         workers=workers,
+        sums=(grad_pos,) if needs_pos else (),
         pairs=pairs,
         grad_out=grad_out.contiguous(),
         grad_color=grad_color if needs_color else None,

@@ -1,6 +1,7 @@
 """Attribute interpolation with pixel derivatives. Laine et al. 2020, section 3.3; docs/MATH.md, section 3."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 
@@ -65,6 +66,12 @@ def _channels(diff_attrs: Sequence[int] | str | None, count: int) -> list[int]:
     return [c % count for c in channels]
 
 
+@lru_cache(maxsize=256)
+def _channel_table(channels: tuple[int, ...], device: torch.device) -> torch.Tensor:
+    """The channels as int64 `[D]` on the device; kept, so that only their first use copies them there."""
+    return torch.tensor(channels, dtype=torch.int64, device=device)
+
+
 # --- The operators ---------------------------------------------------------------------------------------------------------
 
 
@@ -97,7 +104,7 @@ def _interpolate(
     run = backends.kernels_for(rast)
     out = run.empty((*rast.shape[:3], attr.shape[-1]), rast.dtype, rast.device)
     out_da = run.empty((*rast.shape[:3], 2 * len(diff_attrs)), rast.dtype, rast.device)
-    channels = torch.tensor(diff_attrs, dtype=torch.int64, device=rast.device)
+    channels = _channel_table(tuple(diff_attrs), rast.device)
     sizes = _sizes(attr, rast, tri, diff_attrs, 0)
     args = (attr, rast, rast_db, tri, channels, out, out_da, None, None, None, None, None, *sizes)
     run.launch("interpolate_fwd", rast.dtype, rast.shape[:3].numel(), args)
@@ -134,13 +141,14 @@ def _interpolate_backward(
     grad_attr = attr.new_zeros((workers or 0, *attr.shape))
     grad_rast = run.empty(rast.shape, rast.dtype, rast.device)
     grad_db = run.empty(rast.shape if diff_attrs else (0,), rast.dtype, rast.device)
-    channels = torch.tensor(diff_attrs, dtype=torch.int64, device=rast.device)
+    channels = _channel_table(tuple(diff_attrs), rast.device)
     da = grad_out_da.contiguous() if grad_out_da is not None else None
     sizes = _sizes(attr, rast, tri, diff_attrs, attr.numel())
     args = (attr, rast, rast_db, tri, channels, None, None, grad_out.contiguous(), da,
             grad_attr if needs_attr else None, grad_rast, grad_db if diff_attrs else None, *sizes)  # fmt: skip
-    run.launch("interpolate_bwd", rast.dtype, rast.shape[:3].numel(), args, workers)
-    return grad_attr.sum(0), grad_rast, grad_db
+    sums = (grad_attr,) if needs_attr else ()
+    run.launch("interpolate_bwd", rast.dtype, rast.shape[:3].numel(), args, workers, sums=sums)
+    return grad_attr[0] if workers == 1 else grad_attr.sum(0), grad_rast, grad_db
 
 
 @_interpolate_backward.register_fake

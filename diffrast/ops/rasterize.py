@@ -261,7 +261,7 @@ def _resolve_backward(
         grad_pos,
         *_sizes(pos, ids, pos.numel()),
     )
-    run.launch("resolve_bwd", pos.dtype, ids.numel(), args, workers)
+    run.launch("resolve_bwd", pos.dtype, ids.numel(), args, workers, sums=(grad_pos,))
     return grad_pos.sum(0) if workers > 1 else grad_pos[0]
 
 

@@ -116,6 +116,12 @@ def _kernel(direction: str, filter_mode: str, boundary_mode: str) -> str:
     return f"texture_{direction}_{'nearest' if filter_mode == FILTERS[0] else 'linear'}_{kind}"
 
 
+def _constants(tex: torch.Tensor, boundary_mode: str) -> dict[str, int]:
+    """What a kernel that is compiled at run time may know: the boundary, and up to 16 channels."""
+    constants = {"DR_BOUNDARY": BOUNDARIES.index(boundary_mode)}
+    return constants | ({"DR_CHANNELS": tex.shape[-1]} if tex.shape[-1] <= 16 else {})
+
+
 def _addresses(tensors: Sequence[torch.Tensor | None]) -> tuple[torch.Tensor | None, ...]:
     return (*tensors, *[None] * (MAX_LEVELS - len(tensors)))
 
@@ -145,7 +151,10 @@ def _texture(
     out = run.empty((*uv.shape[:3], levels[0].shape[-1]), uv.dtype, uv.device)
     sizes = _sizes(levels, uv, filter_mode, boundary_mode, 0)
     args = (*_addresses(levels), *_addresses([]), None, uv, uv_da, bias, out, None, None, None, None, *sizes)
-    run.launch(_kernel("fwd", filter_mode, boundary_mode), uv.dtype, uv.shape[:3].numel(), args)
+    constants = _constants(levels[0], boundary_mode)
+    run.launch(
+        _kernel("fwd", filter_mode, boundary_mode), uv.dtype, uv.shape[:3].numel(), args, constants=constants
+    )
     return out
 
 
@@ -185,9 +194,10 @@ def _texture_backward(
     ]
     wanted = [grad if grad.numel() else None for grad in grads]
     sizes = _sizes(levels, uv, filter_mode, boundary_mode, slab)
-    into = _addresses(
-        [grad if needed else None for grad, needed in zip(grad_levels, needs_levels, strict=True)]
-    )
+    # Sums in fixed point want the levels in one piece.
+    sums = torch.zeros(slab, dtype=uv.dtype, device=uv.device) if run.fixed_point() else None
+    pieces = grad_levels if sums is None else sums.split([grad.numel() for grad in grad_levels])
+    into = _addresses([piece if needed else None for piece, needed in zip(pieces, needs_levels, strict=True)])
     args = (
         *_addresses(levels),
         *into,
@@ -200,7 +210,18 @@ def _texture_backward(
         *wanted,
         *sizes,
     )
-    run.launch(_kernel("bwd", filter_mode, boundary_mode), uv.dtype, uv.shape[:3].numel(), args, workers)
+    run.launch(
+        _kernel("bwd", filter_mode, boundary_mode),
+        uv.dtype,
+        uv.shape[:3].numel(),
+        args,
+        workers,
+        constants=_constants(levels[0], boundary_mode),
+        sums=() if sums is None else (sums,),
+    )
+    if sums is not None:
+        for grad, piece in zip(grad_levels, pieces, strict=True):
+            grad.copy_(piece.view(grad.shape))
     start = 0
     for grad in grad_levels:
         for other in scratch[:, start : start + grad.numel()]:

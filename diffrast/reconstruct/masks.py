@@ -12,6 +12,7 @@ from skimage.filters import threshold_otsu
 
 from ..scene.image import load_image
 from .data import View
+from .matte import refine_rim
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 
@@ -31,7 +32,7 @@ def add_masks(views: list[View], folder: str | os.PathLike | None = None) -> str
     else:
         for view in views:
             if view.alpha is None:
-                view.alpha, view.doubt = threshold_mask(view)
+                view.alpha, view.rgb, view.doubt = threshold_mask(view)
         source = "threshold"
     for view in views:
         assert view.alpha is not None
@@ -60,12 +61,13 @@ def _read_mask(folder: Path, view: View) -> torch.Tensor:
     return mask.contiguous()
 
 
-def threshold_mask(view: View, smallest: float = 2e-3) -> tuple[torch.Tensor, torch.Tensor]:
-    """A mask ``[H, W]`` of an object before a much darker (or brighter) background, and where it is in doubt (bool).
+def threshold_mask(view: View, smallest: float = 2e-3) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """An object before a much darker (or brighter) background: its mask ``[H, W]``, its colours ``[H, W, 3]`` freed of
+    background, and where the mask is in doubt (bool ``[H, W]``).
 
     Otsu's threshold finds what is surely object; a lower one, at which the histogram between background and object is
-    emptiest, adds its shaded parts where they touch. Then a small closing, the largest component, dark clefts whose
-    colour is not the background's, and holes below the share ``smallest`` of the object (real openings are larger).
+    emptiest, adds its shaded parts where they touch. Then a small closing, the largest component, holes below the share
+    ``smallest`` of the object (real openings are larger), and the outline to a fraction of a pixel (matte.py).
     """
     fault = f"{view.path} has no alpha and its object does not stand out from its background; give masks with --masks"
     level = ndimage.gaussian_filter(view.rgb.numpy().max(axis=-1).astype(np.float64), 0.7)
@@ -86,8 +88,6 @@ def threshold_mask(view: View, smallest: float = 2e-3) -> tuple[torch.Tensor, to
     if count == 0:
         raise ValueError(fault)
     mask = labels == 1 + np.argmax(ndimage.sum_labels(mask, labels, np.arange(1, count + 1)))
-    shaded, doubt = _clefts(view.rgb.numpy(), mask)
-    mask |= shaded
     holes, count = ndimage.label(~mask)
     if count:
         sizes = ndimage.sum_labels(~mask, holes, np.arange(count + 1))
@@ -95,30 +95,35 @@ def threshold_mask(view: View, smallest: float = 2e-3) -> tuple[torch.Tensor, to
     on_border = np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]]).mean()
     if not 0.002 < mask.mean() < 0.9 or on_border > 0.5:
         raise ValueError(fault)
-    return torch.from_numpy(mask.astype(np.float32)), torch.from_numpy(doubt & ~mask)
+    doubt = _clefts(view.rgb.numpy(), mask)
+    alpha, colors = refine_rim(view.rgb.numpy(), mask, doubt)
+    return torch.from_numpy(alpha), torch.from_numpy(colors), torch.from_numpy(doubt)
 
 
-def _clefts(rgb: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels between parts of the mask that are as dark as the background: those that are surely not of its colour,
-    and those that might not be.
+def _clefts(rgb: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Pixels between parts of the mask that may be background or the object's deep shadow.
 
     The background's colour is a Gaussian (of square roots, where noise is even), which is long along brightness and
-    thin across: a shadow on the object keeps its tint and lies outside. In between lie deep shadows and stray light.
+    thin across: a shadow on the object keeps its tint and lies outside. Where the gap is so narrow that stray light
+    and shadow fill it, its colour tells nothing.
     """
     reach = max(2, round(0.025 * max(mask.shape)))
-    disk = np.hypot(*np.mgrid[-reach : reach + 1, -reach : reach + 1]) <= reach
-    pad = reach + 1
-    closed = ndimage.binary_closing(np.pad(mask, pad), disk)[pad:-pad, pad:-pad]
-    far = ~ndimage.binary_dilation(closed, iterations=reach)
+    closed, narrow = _closed(mask, reach) & ~mask, _closed(mask, max(1, reach * 2 // 5)) & ~mask
+    far = ~ndimage.binary_dilation(closed | mask, iterations=reach)
     if far.sum() < 100:
-        return np.zeros_like(mask), closed & ~mask
+        return closed
     root = np.sqrt(ndimage.gaussian_filter(rgb.astype(np.float64), (0.7, 0.7, 0)))
     spread = np.cov(root[far].T) + 1e-4 * np.eye(3)
     difference = root - root[far].mean(axis=0)
     distance = np.sqrt(np.einsum("hwi,ij,hwj->hw", difference, np.linalg.inv(spread), difference))
-    cleft = closed & ~mask & (distance > 5)
-    cleft &= ndimage.binary_opening(cleft | mask, iterations=2)  # no speckles and thin rims of stray light
-    return cleft, closed & ~mask & (distance > 2)
+    return narrow | (closed & (distance > 2))
+
+
+def _closed(mask: np.ndarray, reach: int) -> np.ndarray:
+    """The mask with what a disk of radius ``reach`` pixels cannot enter."""
+    disk = np.hypot(*np.mgrid[-reach : reach + 1, -reach : reach + 1]) <= reach
+    pad = reach + 1
+    return ndimage.binary_closing(np.pad(mask, pad), disk)[pad:-pad, pad:-pad]
 
 
 def _valley(level: np.ndarray, background: float, otsu: float) -> float:

@@ -17,6 +17,9 @@ DEFINITIONS = {
     "results are reported: 10 log10(1 / mean squared error). The mesh is rendered with 2x2 samples per pixel.",
     "psnr_object": "PSNR in dB over the pixels of the photograph's mask (coverage > 0.5) only.",
     "mask_iou": "Intersection over union of rendered coverage > 0.5 and mask > 0.5.",
+    "doubt": "Where a mask comes from a threshold, its outline is placed to a fraction of a pixel and the pixels on it take "
+    "the object's colour beside them; dark clefts of which the photograph does not tell whether they are background or "
+    "shadow are not judged.",
     "mean": "Arithmetic mean over the views of the group.",
     "chamfer_percent": "Symmetric Chamfer distance: the mean of the two mean distances from points sampled evenly on one "
     "surface to the other surface, in percent of the reference's bounding-box diagonal.",
@@ -31,8 +34,13 @@ def psnr(mse: float) -> float:
     return 10 * math.log10(1 / max(mse, 1e-10))
 
 
-def compare(picture: torch.Tensor, target: torch.Tensor) -> dict[str, float]:
-    """The figures of one view: both ``[H, W, 4]``, colour over white in display values, and coverage."""
+def compare(
+    picture: torch.Tensor, target: torch.Tensor, doubt: torch.Tensor | None = None
+) -> dict[str, float]:
+    """The figures of one view: both ``[H, W, 4]``, colour over white in display values, and coverage. Pixels in
+    ``doubt`` (bool ``[H, W]``) are not judged."""
+    known = torch.ones(target.shape[:2], dtype=torch.bool) if doubt is None else ~doubt
+    picture, target = picture[known], target[known]
     error = (picture[..., :3].clamp(0, 1) - target[..., :3]).square().mean(dim=-1)
     ours, theirs = picture[..., 3] > 0.5, target[..., 3] > 0.5
     union = int((ours | theirs).sum())
@@ -53,7 +61,7 @@ def evaluate(
             clip = to_clip(model.vertices, matrix[None])
             size = (view.camera.height, view.camera.width)
             picture = render_textured(ctx, model, clip, model.texture, size, SAMPLES)[0].cpu()
-        figures.append({"view": view.name, **compare(picture, over_white(view))})
+        figures.append({"view": view.name, **compare(picture, over_white(view), view.doubt)})
         pictures.append(picture)
     return figures, pictures
 

@@ -1,0 +1,174 @@
+"""The CUDA backend: the kernels of `cuda/`, compiled at run time by NVRTC, loaded and launched through CuPy.
+
+Launches go to torch's current stream of the tensors' device, under a device guard; memory comes from torch's allocator. CuPy's own
+stream and memory pool are never used.
+"""
+
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from . import specialize
+from .compute import search
+from .cpu import Argument, pack
+
+BLOCK = 256  # threads; kBlockThreads in cuda/visibility.cu
+MOST_BLOCKS = 1 << 20  # beyond, each thread takes several elements
+ADDENDS_PER_ELEMENT = 64  # a bound: a pixel adds to at most this many places that might be one (taps of two levels)
+
+WHEEL = {"12": "cuda12", "13": "cuda13"}
+
+
+def _mend() -> str:
+    major = (torch.version.cuda or "").split(".")[0]
+    return f"`pip install diffrast[{WHEEL.get(major, 'cuda12')}]`"
+
+
+def load_cupy() -> Any:
+    """The module `cupy`. Raises RuntimeError, with the reason and the mending command, where the backend cannot start."""
+    if torch.version.cuda is None:
+        raise RuntimeError(
+            f"the CUDA backend cannot start: torch {torch.__version__} is built without CUDA; "
+            "`pip install --force-reinstall torch --index-url https://download.pytorch.org/whl/cu126`"
+        )
+    if not torch.cuda.is_available():
+        raise RuntimeError(
+            "the CUDA backend cannot start: no CUDA device; torch sees none. If `nvidia-smi` lists one, its driver is older than "
+            f"CUDA {torch.version.cuda}, which this torch is built for: install a newer driver"
+        )
+    try:
+        import cupy
+    except ImportError as error:
+        raise RuntimeError(
+            f"the CUDA backend cannot start: CuPy cannot be imported ({error}); {_mend()}"
+        ) from error
+    try:
+        cupy.cuda.runtime.getDeviceCount()
+        built = cupy.cuda.runtime.runtimeGetVersion() // 1000
+    except cupy.cuda.runtime.CUDARuntimeError as error:
+        raise RuntimeError(
+            f"the CUDA backend cannot start: {error}; CuPy must be the one for torch's CUDA {torch.version.cuda}: {_mend()}"
+        ) from error
+    major = int(torch.version.cuda.split(".")[0])
+    if built != major:
+        raise RuntimeError(
+            f"the CUDA backend cannot start: CuPy is built for CUDA {built} but torch for CUDA {torch.version.cuda}; "
+            f"`pip uninstall -y cupy-cuda{built}x` and {_mend()}"
+        )
+    return cupy
+
+
+def architecture(device: torch.device) -> str:
+    """Such as "sm_90"."""
+    major, minor = torch.cuda.get_device_capability(device)
+    return f"sm_{major}{minor}"
+
+
+class CudaBackend:
+    """Runs kernels on CUDA tensors. No launch synchronizes; the first use of a kernel compiles it or loads it from disk."""
+
+    name = "cuda"
+    device_type = "cuda"
+
+    def __init__(self) -> None:
+        self._cupy = load_cupy()
+        self._functions: dict[tuple[specialize.Kernel, int], Any] = {}
+        self._lock = threading.Lock()
+
+    def _function(self, kernel: specialize.Kernel, device: torch.device) -> Any:
+        key = kernel, device.index or 0
+        found = self._functions.get(key)
+        if found is None:
+            with self._lock:  # one thread compiles; the others wait for it
+                if key not in self._functions:
+                    place = specialize.cubin(kernel, architecture(device))
+                    self._functions[key] = self._cupy.RawModule(path=str(place)).get_function(kernel.entry)
+                found = self._functions[key]
+        return found
+
+    def launch(
+        self,
+        kernel: str,
+        dtype: torch.dtype,
+        count: int,
+        args: Sequence[Argument],
+        workers: int | None = None,
+        *,
+        constants: Mapping[str, int] | None = None,
+        sums: Sequence[torch.Tensor] = (),
+    ) -> None:
+        """Runs element function `kernel` for elements 0..count-1 on the current stream; see CpuBackend.launch.
+
+        constants: preprocessor names that the kernel is compiled with.
+        sums: the gradients that elements share, zero at the start. With torch.use_deterministic_algorithms(True) they are summed
+            in fixed point: the kernel runs twice and takes 8 bytes more for each sum.
+        """
+        if count == 0:
+            return None
+        device = next(arg.device for arg in args if isinstance(arg, torch.Tensor))
+        if sums and self.fixed_point():
+            return self._launch_fixed(kernel, dtype, count, args, constants, sums, device)
+        self._run(specialize.kernel(kernel, dtype, constants), count, args, device)
+
+    def _run(
+        self, kernel: specialize.Kernel, count: int, args: Sequence[Argument], device: torch.device, *more: Any
+    ) -> None:
+        blocks = min(-(-count // BLOCK), MOST_BLOCKS)
+        with torch.cuda.device(device):
+            function = self._function(kernel, device)
+            stream = self._cupy.cuda.ExternalStream(torch.cuda.current_stream(device).cuda_stream, device.index)
+            with stream:
+                function((blocks,), (BLOCK,), (_struct(args), np.int64(count), *more))
+
+    def _launch_fixed(
+        self,
+        kernel: str,
+        dtype: torch.dtype,
+        count: int,
+        args: Sequence[Argument],
+        constants: Mapping[str, int] | None,
+        sums: Sequence[torch.Tensor],
+        device: torch.device,
+    ) -> None:
+        (values,) = sums
+        fixed = specialize.kernel(kernel, dtype, {**(constants or {}), "DR_FIXED": 1})
+        integers = torch.zeros(values.numel(), dtype=torch.int64, device=device)
+        largest = torch.zeros(1, dtype=torch.int64, device=device)
+        headroom = 2.0 ** (61 - (count * ADDENDS_PER_ELEMENT).bit_length())
+        for phase in (0, 1):
+            self._run(fixed, count, args, device, _struct((values, integers, largest, headroom, phase)))
+        self._run(
+            specialize.kernel("fixed_finish", dtype), values.numel(), (integers, largest, values, headroom), device
+        )
+
+    def visibility(self, dtype: torch.dtype, args: Sequence[Argument]) -> None:
+        """Finds the visible triangles; `args` as VisibilityArgs in cuda/visibility_cpu.cpp."""
+        pos = args[0]
+        assert isinstance(pos, torch.Tensor)
+        device = torch.cuda.get_device_properties(pos.device)
+        threads = device.multi_processor_count * device.max_threads_per_multi_processor // BLOCK * BLOCK
+        search(self.launch, dtype, args, threads)
+
+    def workers(self, count: int) -> int:
+        """One: elements share one copy of the gradients and add to it atomically."""
+        return 1
+
+    def fixed_point(self) -> bool:
+        """Whether gradients are summed in fixed point, so that they repeat bit by bit."""
+        return torch.are_deterministic_algorithms_enabled()
+
+    def empty(self, shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+        return torch.empty(tuple(shape), dtype=dtype, device=device)
+
+
+def _struct(args: Sequence[Argument]) -> np.ndarray:
+    """The Args struct as CuPy passes it by value: the bytes of one NumPy object."""
+    packed = pack(args)
+    return np.frombuffer(packed, dtype=np.dtype((np.void, len(packed)))).reshape(())
+
+
+def create() -> CudaBackend:
+    return CudaBackend()
