@@ -84,18 +84,30 @@ DR_FN void texture_mip_fwd(const TextureMipArgs<T>& a, i64 i) {
   for (i64 c = 0; c < channels; ++c) to[c] = weigh(from, a.width, channels, c, y, x);
 }
 
+// Where both sizes are even each fine texel has one parent, so one element is a coarse texel and its four
+// children; otherwise it is a fine texel.
 template <typename T>
 DR_FN void texture_mip_bwd(const TextureMipArgs<T>& a, i64 i) {
   const i64 h = dr_max(a.height / 2, (i64)1), w = dr_max(a.width / 2, (i64)1), channels = a.channels;
+  if (a.height % 2 == 0 && a.width % 2 == 0) {
+    const Texel at = texel_of(i, h, w);
+    const T* p = a.grad_coarse + i * channels;
+    for (i64 row = 0; row < 2; ++row) {
+      const i64 first = ((at.image * a.height + 2 * at.y + row) * a.width + 2 * at.x) * channels;
+      const T* own = a.grad_own ? a.grad_own + first : a.grad_own;
+      T* to = a.grad_fine + first;
+      for (i64 c = 0; c < channels; ++c) {
+        const T share = p[c] * T(0.25);
+        to[c] = share + (own ? own[c] : T(0));
+        to[c + channels] = share + (own ? own[c + channels] : T(0));
+      }
+    }
+    return;
+  }
   const Texel at = texel_of(i, a.height, a.width);
   const T* from = a.grad_coarse + at.image * h * w * channels;
   const T* own = a.grad_own ? a.grad_own + i * channels : a.grad_own;
   T* to = a.grad_fine + i * channels;
-  if (a.height % 2 == 0 && a.width % 2 == 0) {
-    const T* p = from + ((at.y / 2) * w + at.x / 2) * channels;
-    for (i64 c = 0; c < channels; ++c) to[c] = p[c] * T(0.25) + (own ? own[c] : T(0));
-    return;
-  }
   const Span<T> y = parents<T>(at.y, a.height), x = parents<T>(at.x, a.width);
   for (i64 c = 0; c < channels; ++c) to[c] = weigh(from, w, channels, c, y, x) + (own ? own[c] : T(0));
 }

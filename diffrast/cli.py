@@ -54,8 +54,10 @@ def _reconstruct_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _reconstruct(args: argparse.Namespace) -> int:
+    from .backends.memory import keep_freed_memory
     from .reconstruct.pipeline import Options, reconstruct
 
+    keep_freed_memory()
     options = Options(
         holdout=args.holdout, steps=args.steps, time_limit=args.time_limit, seed=args.seed, masks=args.masks,
         device=args.device, overwrite=args.overwrite, faces=args.faces, texture=args.texture,

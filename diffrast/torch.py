@@ -4,6 +4,7 @@ Names, argument order, defaults and output layout are those of the interface tha
 switches by changing one import line. What diffrast adds is keyword-only.
 """
 
+from .backends.memory import keep_freed_memory
 from .ops.antialias import antialias
 from .ops.context import (
     RasterizeContext,
@@ -27,6 +28,7 @@ __all__ = [
     "antialias_construct_topology_hash",
     "get_log_level",
     "interpolate",
+    "keep_freed_memory",
     "rasterize",
     "set_log_level",
     "texture",

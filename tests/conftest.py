@@ -43,14 +43,19 @@ MISSING = _missing()
 
 def pytest_report_header() -> list[str]:
     here = [name for name in sorted(backends.LOADERS) if name not in MISSING]
-    return [f"backends under test: {', '.join(here)}", *(f"NOT TESTED: {name}: {why}" for name, why in MISSING.items())]
+    return [
+        f"backends under test: {', '.join(here)}",
+        *(f"NOT TESTED: {name}: {why}" for name, why in MISSING.items()),
+    ]
 
 
 @pytest.fixture(params=[name for name in sorted(backends.LOADERS) if name not in MISSING])
 def raster(request: pytest.FixtureRequest) -> Raster:
     """Every backend that can start here, in turn; the header of the run names the others and their reasons."""
     backend = backends.get(request.param)
-    return Raster(request.param, dr.RasterizeContext(backend=request.param), torch.device(backend.device_type))
+    return Raster(
+        request.param, dr.RasterizeContext(backend=request.param), torch.device(backend.device_type)
+    )
 
 
 @pytest.fixture(scope="session")

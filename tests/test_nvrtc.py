@@ -17,7 +17,7 @@ SOURCES = sorted(source_folder("cuda").glob("*.cu"))
 @pytest.fixture(scope="module")
 def compiled() -> dict[tuple[str, str], nvrtc.Compiled]:
     """(file name, architecture) -> result."""
-    if nvrtc.library() is None:
+    if not nvrtc.available():
         message = (
             "libnvrtc is not installed; `pip install nvidia-cuda-nvrtc-cu12` (Linux on x86-64 and arm64)"
         )
@@ -36,12 +36,12 @@ def test_compiles_to_machine_code(compiled, name, arch):
     result = compiled[name, arch]
     assert result.ok, result.log
     assert result.cubin.startswith(b"\x7fELF")
-    assert result.report(), f"{name} has no kernel:\n{result.log}"
+    assert nvrtc.report(result), f"{name} has no kernel:\n{result.log}"
 
 
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_no_kernel_spills_registers(compiled, arch):
-    uses = [use for name in SOURCES for use in compiled[name.name, arch].report()]
+    uses = [use for name in SOURCES for use in nvrtc.report(compiled[name.name, arch])]
     spilled = [use for use in uses if use.spill_stores or use.spill_loads]
     assert not spilled, "\n".join(map(str, uses))
 
@@ -49,7 +49,7 @@ def test_no_kernel_spills_registers(compiled, arch):
 def test_cpu_library_has_every_kernel(compiled):
     """One source: what the GPU can launch, the CPU library exports under the same name."""
     library = ctypes.CDLL(backends.get("cpu").library._name)
-    kernels = {use.kernel for path in SOURCES for use in compiled[path.name, "sm_80"].report()}
+    kernels = {use.kernel for path in SOURCES for use in nvrtc.report(compiled[path.name, "sm_80"])}
     assert {"interpolate_fwd_f32", "interpolate_bwd_f64", "resolve_fwd_f32", "resolve_bwd_f64"} <= kernels
     assert [kernel for kernel in sorted(kernels) if not hasattr(library, kernel)] == []
 
@@ -58,7 +58,7 @@ def test_nvrtc_defines_cudacc_and_reports_errors(compiled):
     fine = '#if !defined(__CUDACC__)\n#error no __CUDACC__\n#endif\nextern "C" __global__ void k(int* p) { *p = 1; }'
     result = nvrtc.compile_cuda(fine, "fine.cu", "sm_80")
     assert result.ok, result.log
-    assert [use.kernel for use in result.report()] == ["k"]
+    assert [use.kernel for use in nvrtc.report(result)] == ["k"]
     broken = nvrtc.compile_cuda('#line 7 "somewhere.h"\nint x = ;', "broken.cu", "sm_80")
     assert not broken.ok
     assert "somewhere.h(7)" in broken.log

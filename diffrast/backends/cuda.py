@@ -6,6 +6,7 @@ stream and memory pool are never used.
 
 import threading
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,9 @@ from .cpu import Argument, pack
 
 BLOCK = 256  # threads; kBlockThreads in cuda/visibility.cu
 MOST_BLOCKS = 1 << 20  # beyond, each thread takes several elements
-ADDENDS_PER_ELEMENT = 64  # a bound: a pixel adds to at most this many places that might be one (taps of two levels)
+ADDENDS_PER_ELEMENT = (
+    64  # a bound: a pixel adds to at most this many places that might be one (taps of two levels)
+)
 
 WHEEL = {"12": "cuda12", "13": "cuda13"}
 
@@ -40,7 +43,7 @@ def load_cupy() -> Any:
             f"CUDA {torch.version.cuda}, which this torch is built for: install a newer driver"
         )
     try:
-        import cupy
+        cupy: Any = import_module("cupy")  # an extra: type checkers need not have it
     except ImportError as error:
         raise RuntimeError(
             f"the CUDA backend cannot start: CuPy cannot be imported ({error}); {_mend()}"
@@ -107,19 +110,27 @@ class CudaBackend:
             in fixed point: the kernel runs twice and takes 8 bytes more for each sum.
         """
         if count == 0:
-            return None
+            return
         device = next(arg.device for arg in args if isinstance(arg, torch.Tensor))
         if sums and self.fixed_point():
-            return self._launch_fixed(kernel, dtype, count, args, constants, sums, device)
-        self._run(specialize.kernel(kernel, dtype, constants), count, args, device)
+            self._launch_fixed(kernel, dtype, count, args, constants, sums, device)
+        else:
+            self._run(specialize.kernel(kernel, dtype, constants), count, args, device)
 
     def _run(
-        self, kernel: specialize.Kernel, count: int, args: Sequence[Argument], device: torch.device, *more: Any
+        self,
+        kernel: specialize.Kernel,
+        count: int,
+        args: Sequence[Argument],
+        device: torch.device,
+        *more: Any,
     ) -> None:
         blocks = min(-(-count // BLOCK), MOST_BLOCKS)
         with torch.cuda.device(device):
             function = self._function(kernel, device)
-            stream = self._cupy.cuda.ExternalStream(torch.cuda.current_stream(device).cuda_stream, device.index)
+            stream = self._cupy.cuda.ExternalStream(
+                torch.cuda.current_stream(device).cuda_stream, device.index
+            )
             with stream:
                 function((blocks,), (BLOCK,), (_struct(args), np.int64(count), *more))
 
@@ -141,7 +152,10 @@ class CudaBackend:
         for phase in (0, 1):
             self._run(fixed, count, args, device, _struct((values, integers, largest, headroom, phase)))
         self._run(
-            specialize.kernel("fixed_finish", dtype), values.numel(), (integers, largest, values, headroom), device
+            specialize.kernel("fixed_finish", dtype),
+            values.numel(),
+            (integers, largest, values, headroom),
+            device,
         )
 
     def visibility(self, dtype: torch.dtype, args: Sequence[Argument]) -> None:

@@ -6,7 +6,9 @@ and a block whose tensor has died serves the next output of its size, as the cac
 what that gives on the machine at hand.
 """
 
+import ctypes
 import mmap
+import sys
 import threading
 import weakref
 from collections import OrderedDict
@@ -90,3 +92,14 @@ def empty(shape: Sequence[int], dtype: torch.dtype) -> torch.Tensor:
 def release() -> None:
     """Gives memory that waits for its next use back to the system."""
     _pool.clear()
+
+
+def keep_freed_memory() -> bool:
+    """Tells the C library to keep freed memory for the next tensors instead of giving it back to the system; whether it could.
+
+    For programs that optimize on a CPU: torch's own tensors of several megabytes (a loss, an optimizer's temporaries) otherwise
+    come fresh from the system in every step. It holds for the whole process, so a library has no business to do it unasked.
+    glibc only (mallopt, M_TRIM_THRESHOLD and M_MMAP_THRESHOLD).
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    return mallopt is not None and bool(mallopt(-1, 2**31 - 1)) and bool(mallopt(-3, 2**30))

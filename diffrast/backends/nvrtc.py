@@ -1,8 +1,7 @@
 """NVIDIA's run-time compiler through ctypes: CUDA source to machine code, with no GPU, driver or toolkit.
 
-The library comes from PyPI: every CUDA build of torch brings it along, and so do the extras [cuda12] and [cuda13]. CuPy could compile
-too, but asks the device for its architecture even when it is told one, appends `-ftz=true`, and its cache does not see what
-changes in an included header.
+The library comes from PyPI: every CUDA build of torch brings it along. CuPy could compile too, but asks the device for its
+architecture even when it is told one, appends `-ftz=true`, and its cache does not see what changes in an included header.
 """
 
 import ctypes
@@ -16,7 +15,14 @@ from pathlib import Path
 import torch
 
 # The CPU's arithmetic: no contraction (see FLAGS in setup.py), and subnormal numbers stay what they are.
-OPTIONS = ("--std=c++17", "-fmad=false", "-ftz=false", "-prec-div=true", "-prec-sqrt=true", "--ptxas-options=-v")
+OPTIONS = (
+    "--std=c++17",
+    "-fmad=false",
+    "-ftz=false",
+    "-prec-div=true",
+    "-prec-sqrt=true",
+    "--ptxas-options=-v",
+)
 
 
 @dataclass(frozen=True)
@@ -49,7 +55,8 @@ def library() -> ctypes.CDLL:
     name = str(path) if path else ctypes.util.find_library("nvrtc")
     if name is None:
         raise RuntimeError(
-            "NVIDIA's run-time compiler (libnvrtc) is not installed; `pip install diffrast[cuda12]` (or [cuda13], as torch.version.cuda)"
+            "NVIDIA's run-time compiler (libnvrtc) is not installed; `pip install nvidia-cuda-nvrtc-cu12` "
+            "(or nvidia-cuda-nvrtc, for CUDA 13: as torch.version.cuda says)"
         )
     try:
         return ctypes.CDLL(name)

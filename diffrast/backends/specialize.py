@@ -1,7 +1,7 @@
 """Kernels specialized at run time: one kernel, one scalar type, constants where they pay; compiled once and kept on disk.
 
-A kernel file ends in lines like `DR_KERNEL(interpolate_fwd, InterpolateArgs)`, each of which makes the entry points of one kernel. To
-compile one kernel, the lines of the others are left out.
+A kernel file ends in lines like `DR_KERNEL(interpolate_fwd, InterpolateArgs)`, each of which makes the entry points of one
+kernel. To compile one kernel, the lines of the others are left out.
 """
 
 import hashlib
@@ -103,13 +103,15 @@ def cubin(kernel: Kernel, arch: str) -> Path:
         )
     took = time.perf_counter() - start
     if took > SLOW:
-        logger.warning("compiled kernel %s for %s in %.1f s; kept in %s", kernel.entry, arch, took, cache_folder())
+        logger.warning(
+            "compiled kernel %s for %s in %.1f s; kept in %s", kernel.entry, arch, took, cache_folder()
+        )
     place.parent.mkdir(parents=True, exist_ok=True)
     handle, partial = tempfile.mkstemp(dir=place.parent, suffix=".part")
     try:
         with os.fdopen(handle, "wb") as out:
             out.write(result.cubin)
-        os.replace(partial, place)
+        Path(partial).replace(place)
     except OSError:
         Path(partial).unlink(missing_ok=True)
         raise

@@ -1,6 +1,7 @@
 """Construction of mip levels for any size of texture. docs/MATH.md, section 4."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 
@@ -93,6 +94,28 @@ def build(tex: torch.Tensor, max_mip_level: int) -> list[torch.Tensor]:
     return torch.ops.diffrast.texture_mip(tex, count) if count > 0 else []
 
 
+def build_levels(levels: list[torch.Tensor]) -> None:
+    """Fills levels 1, 2, ... from level 0."""
+    run = backends.kernels_for(levels[0])
+    for fine, coarse in pairwise(levels):
+        args = (fine, coarse, None, None, None, *fine.shape[-3:])
+        run.launch("texture_mip_fwd", fine.dtype, coarse.shape[:-1].numel(), args)
+
+
+def fold_levels(grads: list[torch.Tensor]) -> None:
+    """Adjoint of `build_levels`: adds the gradients of the levels above into those below, in place, down to level 0."""
+    run = backends.kernels_for(grads[0])
+    for coarse, fine in pairwise(reversed(grads)):
+        args = (None, None, coarse, fine, fine, *fine.shape[-3:])
+        run.launch("texture_mip_bwd", fine.dtype, _elements(coarse, fine), args)
+
+
+def _elements(coarse: torch.Tensor, fine: torch.Tensor) -> int:
+    """Of texture_mip_bwd: coarse texels with their four children, or fine ones where a size is odd."""
+    even = fine.shape[-3] % 2 == 0 and fine.shape[-2] % 2 == 0
+    return (coarse if even else fine).shape[:-1].numel()
+
+
 # --- The operators ---------------------------------------------------------------------------------------------------------
 
 
@@ -101,13 +124,9 @@ def build(tex: torch.Tensor, max_mip_level: int) -> list[torch.Tensor]:
 )
 def _texture_mip(tex: torch.Tensor, count: int) -> list[torch.Tensor]:
     run = backends.kernels_for(tex)
-    levels = [tex]
-    for level in range(1, count + 1):
-        fine, coarse = levels[-1], run.empty(level_shape(tex, level), tex.dtype, tex.device)
-        args = (fine, coarse, None, None, None, *fine.shape[-3:])
-        run.launch("texture_mip_fwd", tex.dtype, coarse.shape[:-1].numel(), args)
-        levels.append(coarse)
-    return levels[1:]
+    above = [run.empty(level_shape(tex, level), tex.dtype, tex.device) for level in range(1, count + 1)]
+    build_levels([tex, *above])
+    return above
 
 
 @_texture_mip.register_fake
@@ -125,7 +144,7 @@ def _texture_mip_backward(grad_levels: list[torch.Tensor], shape: list[int]) -> 
         own = grad_levels[level - 1].contiguous() if level > 0 else None
         fine = run.empty(shape if own is None else own.shape, grad.dtype, grad.device)
         args = (None, None, grad, own, fine, *fine.shape[-3:])
-        run.launch("texture_mip_bwd", grad.dtype, fine.shape[:-1].numel(), args)
+        run.launch("texture_mip_bwd", grad.dtype, _elements(grad, fine), args)
         grad = fine
     return grad
 
