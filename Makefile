@@ -13,7 +13,7 @@ TORCH := torch==2.13.0
 
 NATIVE := setup.py pyproject.toml $(wildcard cuda/*)
 PYTHON_CODE := setup.py diffrast tests recipes benchmarks
-CXX_CODE := $(wildcard cuda/*.cu cuda/*.h cuda/*.cpp)
+CXX_CODE := $(wildcard cuda/*.cu cuda/*.h cuda/*.cpp tests/*.cpp)
 AS_ROOT := [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null
 APT := DEBIAN_FRONTEND=noninteractive apt-get -q -y -o=Dpkg::Use-Pty=0
 define WHEEL_CHECK

@@ -1,6 +1,6 @@
 """The command ``diffrast``: one table of subcommands.
 
-Exit codes: 0 done; 1 a file could not be written or memory ran out; 2 the input or the options cannot be used;
+Exit codes: 0 done; 1 a file could not be written, memory ran out or no backend works; 2 the input or the options cannot be used;
 130 stopped with Ctrl-C (what there was has been written).
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -77,8 +78,46 @@ def _reconstruct(args: argparse.Namespace) -> int:
     return 0
 
 
+def _no_options(_: argparse.ArgumentParser) -> None:
+    pass
+
+
+def _doctor(_: argparse.Namespace) -> int:
+    from .doctor import examine, screen
+
+    states = examine()
+    print(screen(states))
+    return 0 if any(state.works for state in states) else 1
+
+
+def _warmup_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--arch", action="append", metavar="SM", help="such as sm_90 (default: those of the devices here)"
+    )
+
+
+def _warmup(args: argparse.Namespace) -> int:
+    from .backends import specialize
+    from .doctor import architectures, usual_kernels
+
+    wrong = [arch for arch in args.arch or () if not re.fullmatch(r"sm_\d{2,3}a?", arch)]
+    if wrong:
+        raise ValueError(f"--arch must be like sm_90; got {wrong[0]}")
+    kernels = usual_kernels()
+    try:
+        for arch in args.arch or architectures():
+            for kernel in kernels:
+                specialize.cubin(kernel, arch)
+            print(f"{len(kernels)} kernels for {arch} are in {specialize.cache_folder()}")
+    except RuntimeError as error:  # no device, no compiler
+        return _fail(1, error)
+    return 0
+
+
 COMMANDS = {
     "reconstruct": Command("posed photographs to a textured mesh", _reconstruct_options, _reconstruct),
+    "doctor": Command("say which backends work here, and what would mend the others", _no_options, _doctor),
+    "warmup": Command("compile the GPU's kernels ahead of time", _warmup_options, _warmup),
 }
 
 

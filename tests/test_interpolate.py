@@ -133,3 +133,22 @@ def test_registered_operator(raster):
     attr = attributes(raster.device, 1, 12, 3)
     torch.library.opcheck(torch.ops.diffrast.interpolate, (attr, rast, tri, rast_db, [0, 2]))
     torch.library.opcheck(torch.ops.diffrast.interpolate, (attr, rast, tri, None, []))
+
+
+def test_backward_on_several_threads_without_a_gradient_for_attr():
+    """Each thread moves its own copy of the gradient; where there is none, nothing may move."""
+    pos = torch.tensor([[[-1.0, -1, 0, 1], [3, -1, 0, 1], [-1, 3, 0, 1]]], dtype=torch.float64)
+    pos.requires_grad_()
+    tri, attr = torch.tensor([[0, 1, 2]], dtype=torch.int32), torch.rand(1, 3, 2, dtype=torch.float64)
+    before = torch.get_num_threads()
+    gradients = []
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            rast, _ = dr.rasterize(dr.RasterizeContext(backend="cpu"), pos, tri, (128, 128))
+            out, _ = dr.interpolate(attr, rast, tri)
+            gradients.append(torch.autograd.grad(out.square().sum(), pos)[0])
+    finally:
+        torch.set_num_threads(before)
+    assert float(gradients[0].abs().max()) > 0
+    torch.testing.assert_close(gradients[1], gradients[0])
