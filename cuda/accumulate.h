@@ -49,8 +49,9 @@ DR_FN void accumulate(T* p, T value) {
 #endif
 
 // The lanes of a warp that add to the same place, as their equal keys say. `sum` gives the leader the sum of
-// all; the others need not go to memory. On the CPU every element is its own leader.
-#if defined(__CUDACC__) || defined(DR_WARP_EMULATION)
+// all; the others need not go to memory. Every element is its own leader on the CPU, and in fixed point:
+// which lanes are here together, and so the order of a sum of floats, may change from run to run.
+#if (defined(__CUDACC__) && !defined(DR_FIXED)) || defined(DR_WARP_EMULATION)
 struct Peers {
   u32 active, above, place;  // lanes here; peers above this one; how many are below
   bool alone;                // no lane of the warp has a peer
