@@ -43,12 +43,15 @@ def antialias(
         `[B, H, W, C]`: color, changed only at silhouettes of the triangles seen in `rast`, and there within the range of the
         colours blended. The edges between triangles that face the same way stay as they are, bit by bit.
 
+    Half-precision color and pos are computed in float32, the result has the dtype of color.
+
     Differentiable: with respect to color, and to x, y and w of pos. `rast` gets no gradient.
 
     Raises:
         ValueError, TypeError: arguments that break the rules above, or indices outside [0, V).
     """
-    op = "antialias"
+    op, dtype = "antialias", getattr(color, "dtype", None)
+    color, pos = validate.widened(color, pos)
     validate.tensor(op, "rast", rast, "[B, H, W, 4]", validate.shape_is(rast, None, None, None, 4))
     batch, height, width = rast.shape[:3]
     rule = f"[B, H, W, C] with B, H, W = {batch}, {height}, {width} (from rast)"
@@ -75,7 +78,7 @@ def antialias(
         float(pos_gradient_boost),
         cull,
     )
-    return out
+    return out.to(dtype)
 
 
 # --- The operators ---------------------------------------------------------------------------------------------------------

@@ -40,6 +40,8 @@ def texture(
     Returns:
         `[B, H, W, C]`. Zeros where uv is not finite, or where a direction is zero.
 
+    Half-precision input is computed in float32 and returned in the dtype of tex.
+
     Differentiable: in tex (through all levels that are built here or by `texture_construct_mip`), in the tensors of a list `mip`
     (each for itself; nothing goes from them to tex), and in uv, uv_da and mip_level_bias. "nearest" has gradients for tex only,
     and "linear-mipmap-nearest" none for uv_da and mip_level_bias. A level of detail that is clamped to the levels that there are
@@ -48,7 +50,8 @@ def texture(
     Raises:
         ValueError, TypeError: arguments that break the rules above; a mipmap filter without both uv_da and mip_level_bias.
     """
-    op = "texture"
+    op, dtype = "texture", getattr(tex, "dtype", None)
+    tex, uv, uv_da, mip_level_bias = validate.widened(tex, uv, uv_da, mip_level_bias)
     validate.choice(op, "filter_mode", filter_mode, ("auto", *FILTERS))
     validate.choice(op, "boundary_mode", boundary_mode, BOUNDARIES)
     cube = boundary_mode == "cube"
@@ -78,10 +81,12 @@ def texture(
     uv_da = None if uv_da is None else uv_da.contiguous()
     bias = None if mip_level_bias is None else mip_level_bias.contiguous()
     if count > 0:
-        return torch.ops.diffrast.texture_mipmapped(
+        out = torch.ops.diffrast.texture_mipmapped(
             levels[0], count, uv.contiguous(), uv_da, bias, filter_mode, boundary_mode
         )[0]
-    return torch.ops.diffrast.texture(levels, uv.contiguous(), uv_da, bias, filter_mode, boundary_mode)
+    else:
+        out = torch.ops.diffrast.texture(levels, uv.contiguous(), uv_da, bias, filter_mode, boundary_mode)
+    return out.to(dtype)
 
 
 def _given_levels(op: str, tex: torch.Tensor, mip: Any) -> list[torch.Tensor]:
@@ -96,7 +101,7 @@ def _given_levels(op: str, tex: torch.Tensor, mip: Any) -> list[torch.Tensor]:
         raise TypeError(
             f"{op}(): mip must be made by texture_construct_mip, or be a list of tensors; got {validate.describe(mip)}"
         )
-    most = level_count(tex, MAX_LEVELS)
+    mip, most = validate.widened(*mip), level_count(tex, MAX_LEVELS)
     if len(mip) > most:
         raise ValueError(
             f"{op}(): mip must have at most {most} levels above tex {list(tex.shape)}; got {len(mip)}"
