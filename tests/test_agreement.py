@@ -31,7 +31,9 @@ def test_rasterizers_agree(raster, scene):
     pos, tri = SCENES[scene]()
     pos = pos.float()
     want, want_db = dr.rasterize(CPU, pos, tri, SIZE)
-    got, got_db = (x.cpu() for x in dr.rasterize(raster.ctx, pos.to(raster.device), tri.to(raster.device), SIZE))
+    got, got_db = (
+        x.cpu() for x in dr.rasterize(raster.ctx, pos.to(raster.device), tri.to(raster.device), SIZE)
+    )
     ids = triangle_id(want)
     same = ids == triangle_id(got)
     assert not (~same & ~edges(ids)).any()
@@ -49,7 +51,9 @@ def test_primitives_agree(raster, scene):
     attr, tex = scenes.random((pos.shape[1], 2), 1).float(), scenes.random((1, 37, 50, 3), 2).float()
 
     def run(device):
-        p, a, t, r, d = leaves = [x.detach().to(device).requires_grad_() for x in (pos, attr, tex, rast, rast_db)]
+        p, a, t, r, d = leaves = [
+            x.detach().to(device).requires_grad_() for x in (pos, attr, tex, rast, rast_db)
+        ]
         uv, uv_da = dr.interpolate(a, r, tri.to(device), d, "all")
         color = dr.texture(t, uv, uv_da)
         image = dr.antialias(color, r.detach(), p, tri.to(device))

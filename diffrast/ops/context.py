@@ -42,10 +42,10 @@ def choose(backend: str, pos: torch.Tensor) -> str:
     name = backends.kernels_for(pos).name if backend == "auto" else backend
     if backend == "auto":
         say_once(f"backend 'auto' rasterizes {pos.device.type} tensors with {name!r}", logging.INFO)
-    device_type = backends.get(name).device_type
-    if device_type != pos.device.type:
+    kinds = backends.RASTERIZES[name]
+    if pos.device.type not in kinds:
         raise ValueError(
-            f"rasterize(): pos must be on a {device_type} device for backend={name!r}; got {validate.describe(pos)}"
+            f"rasterize(): pos must be on a {' or '.join(kinds)} device for backend={name!r}; got {validate.describe(pos)}"
         )
     return name
 

@@ -52,7 +52,7 @@ def rasterize(
 
     Raises:
         ValueError, TypeError: arguments that break the rules above, or indices outside [0, V).
-        MemoryError: an output does not fit in memory.
+        MemoryError, torch.OutOfMemoryError on CUDA: an output does not fit in memory; it says how many bytes for what.
     """
     pos, tri, height, width = _validate(ctx, pos, tri, resolution, ranges, cull)
     visible = torch.ops.diffrast.visibility(

@@ -74,7 +74,8 @@ def shape_is(value: Any, *sizes: int | tuple[int, ...] | None) -> bool:
 def widened(*values: Any) -> tuple[Any, ...]:
     """Half-precision tensors (float16, bfloat16) as float32, in which everything is computed; anything else as it is."""
     return tuple(
-        value.float() if isinstance(value, torch.Tensor) and value.dtype in HALVES else value for value in values
+        value.float() if isinstance(value, torch.Tensor) and value.dtype in HALVES else value
+        for value in values
     )
 
 
@@ -100,8 +101,8 @@ def _limits(tri: torch.Tensor) -> tuple[int, int]:
     return int(low), int(high)
 
 
-# Reading the limits back from a GPU makes the CPU wait for it: once for each tensor of triangles. On the CPU they are cheap to find,
-# and memory is at stake, so every call looks at them.
+# Reading the limits back from a GPU makes the CPU wait for it: once for each tensor of triangles. On the CPU they are cheap
+# to find, and memory is at stake, so every call looks at them.
 _limits_on_device: Known[tuple[int, int]] = Known(_limits)
 
 
