@@ -25,6 +25,7 @@ class Raster:
 
 # Besides the backends of the package, the GPU's search for visible triangles as the CPU runs it.
 backends.LOADERS["emulated"] = emulation.create
+backends.RASTERIZES["emulated"] = ("cpu",)
 
 
 def _missing() -> dict[str, str]:
@@ -49,13 +50,22 @@ def pytest_report_header() -> list[str]:
     ]
 
 
-@pytest.fixture(params=[name for name in sorted(backends.LOADERS) if name not in MISSING])
+def _raster_params() -> list[tuple[str, str]]:
+    """(backend, kind of tensors) to test: all pairs that can work here."""
+    kinds = ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
+    return [
+        (name, kind)
+        for name in sorted(backends.LOADERS)
+        for kind in backends.RASTERIZES[name]
+        if name not in MISSING and kind in kinds
+    ]
+
+
+@pytest.fixture(params=_raster_params(), ids=lambda p: p[0] if p[0] == p[1] else "-on-".join(p))
 def raster(request: pytest.FixtureRequest) -> Raster:
     """Every backend that can start here, in turn; the header of the run names the others and their reasons."""
-    backend = backends.get(request.param)
-    return Raster(
-        request.param, dr.RasterizeContext(backend=request.param), torch.device(backend.device_type)
-    )
+    name, kind = request.param
+    return Raster(name, dr.RasterizeContext(backend=name), torch.device(kind))
 
 
 @pytest.fixture(scope="session")
