@@ -21,7 +21,7 @@ BOUNDS = {
     "interpolate_bwd": (72, 0),
     "resolve": (72, 256),
     "texture_bwd_linear_2d": (88, 448),
-    "texture_bwd_linear_cube": (104, 576),
+    "texture_bwd_linear_cube": (112, 576),
     "texture_fwd_linear_2d": (88, 0),
     "texture_fwd_linear_cube": (88, 128),
     "texture_mip": (72, 80),
