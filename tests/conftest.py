@@ -25,7 +25,6 @@ class Raster:
 
 # Besides the backends of the package, the GPU's search for visible triangles as the CPU runs it.
 backends.LOADERS["emulated"] = emulation.create
-backends.RASTERIZES["emulated"] = ("cpu",)
 
 
 def _missing() -> dict[str, str]:
@@ -56,8 +55,9 @@ def _raster_params() -> list[tuple[str, str]]:
     return [
         (name, kind)
         for name in sorted(backends.LOADERS)
-        for kind in backends.RASTERIZES[name]
-        if name not in MISSING and kind in kinds
+        if name not in MISSING
+        for kind in backends.kinds(name)
+        if kind in kinds
     ]
 
 

@@ -12,13 +12,14 @@ Those of `KERNELS_FOR_DEVICE` run the kernels as well, for tensors of their `dev
 - `fixed_point()`: whether sums of gradients are made in fixed point, so that they repeat (torch.use_deterministic_algorithms);
 - `workers(count)`: how many private copies a scatter kernel over `count` elements accumulates its gradients in.
 
-A new backend is one file here and one entry each in `LOADERS` and `RASTERIZES`.
+A new backend is one file here and one entry in `LOADERS`; a mere rasterizer has one in `RASTERIZES` as well.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib import import_module
 from typing import Any, Protocol
+from weakref import WeakSet
 
 import torch
 
@@ -57,8 +58,8 @@ def _load(module: str) -> Callable[[], Any]:
 
 LOADERS: dict[str, Callable[[], Any]] = {"cpu": _load("cpu"), "cuda": _load("cuda"), "gl": _load("gl")}
 
-# The kinds of tensors that each one rasterizes.
-RASTERIZES: dict[str, tuple[str, ...]] = {"cpu": ("cpu",), "cuda": ("cuda",), "gl": ("cpu", "cuda")}
+# The kinds of tensors that a backend rasterizes, where they are not those of its kernels.
+RASTERIZES: dict[str, tuple[str, ...]] = {"gl": ("cpu", "cuda")}
 
 # Which backend runs the kernels for tensors of a device type.
 KERNELS_FOR_DEVICE = {"cpu": "cpu", "cuda": "cuda"}
@@ -75,6 +76,11 @@ def get(name: str) -> Any:
     return LOADERS[name]()
 
 
+def kinds(name: str) -> tuple[str, ...]:
+    """The kinds of tensors (device types) that the backend of this name rasterizes. Raises as `get` does."""
+    return RASTERIZES.get(name) or (get(name).device_type,)
+
+
 def kernels_for(tensor: torch.Tensor) -> Backend:
     """The backend that runs kernels on this tensor's device."""
     name = KERNELS_FOR_DEVICE.get(tensor.device.type)
@@ -84,3 +90,13 @@ def kernels_for(tensor: torch.Tensor) -> Backend:
             f"{', '.join(sorted(KERNELS_FOR_DEVICE))}; move them with .cpu()"
         )
     return get(name)
+
+
+# Backends that hold what should not outlive its use (graphics contexts), with a method `release(everywhere)`.
+HOLDERS: WeakSet[Any] = WeakSet()
+
+
+def release(everywhere: bool) -> None:
+    """Frees what backends hold for this thread, or for all threads. They take it up again when they are next used."""
+    for backend in list(HOLDERS):
+        backend.release(everywhere)

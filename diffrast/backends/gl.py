@@ -19,12 +19,15 @@ from .cpu import Argument
 from .gl_context import Contexts, Unavailable
 from .gl_draw import (
     BEFORE_DEPTHS,
+    CLOCKWISE,
     COMMAND,
     CULL_FACE,
     CULLED,
     DEPTH_TEST,
     FARTHEST,
     IDS,
+    NEGATIVE_ONE_TO_ONE,
+    UPPER_LEFT,
     Api,
     Layers,
     Programs,
@@ -83,12 +86,46 @@ class Painter:
         self._arrays: dict[Any, Any] = {}
         self._targets: OrderedDict[tuple[int, int, int], Target] = OrderedDict()
         self.largest = min(
-            gl.info["GL_MAX_TEXTURE_SIZE"], gl.info["GL_MAX_RENDERBUFFER_SIZE"], *gl.info["GL_MAX_VIEWPORT_DIMS"]
+            gl.info["GL_MAX_TEXTURE_SIZE"],
+            gl.info["GL_MAX_RENDERBUFFER_SIZE"],
+            *gl.info["GL_MAX_VIEWPORT_DIMS"],
         )
         self.most_layers = gl.info["GL_MAX_ARRAY_TEXTURE_LAYERS"]
         self.description = f"{gl.info['GL_RENDERER']}, OpenGL {gl.info['GL_VERSION']}"
         self.api.Enable(DEPTH_TEST)
         self.api.DepthRangef(0, FARTHEST)
+        self.upside_down = False
+        if "GL_ARB_clip_control" in gl.extensions and not self._top_edges_count():
+            self._turn_over()
+
+    def _top_edges_count(self) -> bool:
+        """Whether a pixel centre on a triangle's upper edge is inside, as the top-left rule has it."""
+        transfer, self.transfer = self.transfer, HostTransfer()
+        ids = self._trial(torch.device("cpu"))
+        self.transfer = transfer
+        return bool((ids[0, 1] == 1).all())
+
+    def prove(self, device: torch.device) -> None:
+        """Raises RuntimeError unless the trial picture is right on its way from this device and back."""
+        ids = self._trial(device).cpu()
+        if not (bool((ids[0, 0] == 1).all()) and bool((ids[0, 2] == 0).all())):
+            raise RuntimeError(
+                f"a triangle drawn with {self.description} is not where it should be: {ids.tolist()}"
+            )
+
+    def _trial(self, device: torch.device) -> torch.Tensor:
+        """Triangle + 1, `[1, 3, 3]`, of a triangle over the lower half of the picture, up to the middle of its middle row."""
+        pos = torch.tensor([[[-9.0, 0, 0, 1], [0, -9, 0, 1], [9, 0, 0, 1]]], device=device)
+        tri = torch.tensor([[0, 1, 2]], dtype=torch.int32, device=device)
+        ids = torch.empty(1, 3, 3, dtype=torch.int32, device=device)
+        self.visibility((pos, tri, None, None, None, ids, None, 1, 3, 1, 3, 3, 12, 0))
+        return ids
+
+    def _turn_over(self) -> None:
+        """Draws upside down into images that are upside down: the same pictures, but the other edges count as upper ones."""
+        self.upside_down = True
+        self.api.ClipControl(UPPER_LEFT, NEGATIVE_ONE_TO_ONE)
+        self.api.FrontFace(CLOCKWISE)
 
     def visibility(self, args: Sequence[Any]) -> None:
         (pos, tri, ranges, before_depth, before_id, ids, depth, batch, vertices, triangles, height, width, _,
@@ -163,7 +200,8 @@ class Painter:
         scale_x, scale_y = width / shape[2], height / shape[1]
         offset_x = (width - 2 * columns.start) / shape[2] - 1
         offset_y = (height - 2 * rows.start) / shape[1] - 1
-        program["tile"].value = (scale_x, scale_y, offset_x, offset_y)
+        up = -1 if self.upside_down else 1
+        program["tile"].value = (scale_x, up * scale_y, offset_x, up * offset_y)
         before = []
         if before_id is not None and before_depth is not None:
             for unit, (tensor, kind) in enumerate(((before_id, IDS), (before_depth, BEFORE_DEPTHS))):
@@ -181,7 +219,8 @@ class Painter:
             return self._targets[shape]
         pixels = int(np.prod(shape))
         while self._targets and (
-            len(self._targets) >= MOST_TARGETS or pixels + sum(map(int, map(np.prod, self._targets))) > MOST_PIXELS
+            len(self._targets) >= MOST_TARGETS
+            or pixels + sum(map(int, map(np.prod, self._targets))) > MOST_PIXELS
         ):
             self._targets.popitem(last=False)[1].release()
         target = Target(self.api, shape, lambda: self.gl.error)
@@ -264,10 +303,22 @@ class GlBackend:
     def empty(self, shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
         return registry.get(registry.KERNELS_FOR_DEVICE[device.type]).empty(shape, dtype, device)
 
-    def release(self) -> None:
-        """Destroys the contexts of all threads; those in use, after their use."""
-        self.contexts.release_all()
+    def prove(self, device: torch.device) -> None:
+        """Raises RuntimeError unless OpenGL and CUDA share the memory of this device, and a trial picture is right."""
+        with self.contexts.get(device.index).current() as painter:
+            if isinstance(painter.transfer, HostTransfer):
+                raise RuntimeError("OpenGL and CUDA share no memory here; `pip install cuda-bindings`")
+            painter.prove(device)
+
+    def release(self, everywhere: bool) -> None:
+        """Destroys the contexts of this thread, or of all threads; those in use, after their use."""
+        if everywhere:
+            self.contexts.release_all()
+        else:
+            self.contexts.release()
 
 
 def create() -> GlBackend:
-    return GlBackend()
+    backend = GlBackend()
+    registry.HOLDERS.add(backend)
+    return backend

@@ -17,7 +17,9 @@ from typing import Any
 
 VERSION = (4, 3)  # what the shaders in shaders/ ask for
 
-MESA = "`apt-get install libegl1 libegl-mesa0 libgl1-mesa-dri` (Debian, Ubuntu) installs one that needs no GPU"
+MESA = (
+    "`apt-get install libegl1 libegl-mesa0 libgl1-mesa-dri` (Debian, Ubuntu) installs one that needs no GPU"
+)
 
 EGL_NONE, EGL_DEVICE, EGL_EXTENSIONS, EGL_OPENGL_API = 0x3038, 0x313F, 0x3055, 0x30A2
 EGL_DRAW, EGL_READ = 0x3059, 0x305A
@@ -118,7 +120,12 @@ def preserved() -> Iterator[None]:
     window = None
     if not context and x is not None and x.GetCurrentContext():
         # A thread has one current context, of EGL or of GLX: the latter must go before ours can come.
-        window = x.GetCurrentDisplay(), x.GetCurrentDrawable(), x.GetCurrentReadDrawable(), x.GetCurrentContext()
+        window = (
+            x.GetCurrentDisplay(),
+            x.GetCurrentDrawable(),
+            x.GetCurrentReadDrawable(),
+            x.GetCurrentContext(),
+        )
         x.MakeContextCurrent(window[0], 0, 0, None)
     try:
         yield
@@ -184,7 +191,9 @@ def _create(cuda: int | None) -> tuple[int, int]:
             return display, context
     wanted = ".".join(map(str, VERSION))
     if tried:
-        raise Unavailable(f"none of the {tried} EGL displays here offers OpenGL {wanted} core without a window")
+        raise Unavailable(
+            f"none of the {tried} EGL displays here offers OpenGL {wanted} core without a window"
+        )
     if cuda is not None:
         raise Unavailable(
             f"EGL lists no device that is CUDA device {cuda}",
@@ -196,7 +205,9 @@ def _create(cuda: int | None) -> tuple[int, int]:
 def _make_current(display: int, context: int) -> None:
     e = egl()
     if not e.MakeCurrent(display, None, None, context):
-        raise RuntimeError(f"the OpenGL backend lost its context: eglMakeCurrent failed with error {e.GetError():#x}")
+        raise RuntimeError(
+            f"the OpenGL backend lost its context: eglMakeCurrent failed with error {e.GetError():#x}"
+        )
 
 
 def _destroy(display: int, context: int, process: int, contents: list[Any]) -> None:
@@ -288,10 +299,13 @@ class Contexts:
         self._here = threading.local()
         self._all: weakref.WeakSet[OwnedContext] = weakref.WeakSet()
 
+    def _mine(self) -> dict[int | None, OwnedContext]:
+        return self._here.__dict__.setdefault("contexts", {})
+
     def get(self, cuda: int | None) -> OwnedContext:
         """This thread's context for a CUDA device, or for CPU tensors (None), opened when it is first needed."""
-        mine: dict[int | None, OwnedContext] = self._here.__dict__
-        found = mine.get(cuda)  # type: ignore[call-overload]
+        mine = self._mine()
+        found = mine.get(cuda)
         if found is None or not found.alive:
             found = OwnedContext(cuda, self._build)
             mine[cuda] = found
@@ -300,7 +314,7 @@ class Contexts:
 
     def release(self) -> None:
         """Destroys this thread's contexts."""
-        mine: dict[int | None, OwnedContext] = self._here.__dict__
+        mine = self._mine()
         for context in list(mine.values()):
             context.release()
         mine.clear()

@@ -23,12 +23,14 @@ FUNCTIONS = {
     "glActiveTexture": (Unsigned,),
     "glClearBufferfv": (Unsigned, Integer, Pointer),
     "glClearBufferiv": (Unsigned, Integer, Pointer),
+    "glClipControl": (Unsigned, Unsigned),
     "glCullFace": (Unsigned,),
     "glDeleteFramebuffers": (Integer, Pointer),
     "glDeleteTextures": (Integer, Pointer),
     "glDepthRangef": (Float, Float),
     "glDisable": (Unsigned,),
     "glEnable": (Unsigned,),
+    "glFrontFace": (Unsigned,),
     "glFramebufferTexture": (Unsigned, Unsigned, Unsigned, Integer),
     "glGenFramebuffers": (Integer, Pointer),
     "glGenTextures": (Integer, Pointer),
@@ -40,8 +42,11 @@ FUNCTIONS = {
     "glViewport": (Integer, Integer, Integer, Integer),
 }  # fmt: skip
 
+OPTIONAL = {"glClipControl"}  # OpenGL 4.5, or GL_ARB_clip_control
+
 ARRAY, FRAMEBUFFER, PACK_BUFFER, UNPACK_BUFFER = 0x8C1A, 0x8D40, 0x88EB, 0x88EC
 CULL_FACE, DEPTH_TEST = 0x0B44, 0x0B71
+UPPER_LEFT, NEGATIVE_ONE_TO_ONE, CLOCKWISE = 0x8CA2, 0x935E, 0x0900
 CULLED = {1: 0x0405, 2: 0x0404}  # ops.rasterize.CULL: back, front
 COLOR_ATTACHMENT, DEPTH_ATTACHMENT = 0x8CE0, 0x8D00
 COLOR, DEPTH = 0x1800, 0x1801
@@ -75,9 +80,10 @@ class Api:
     def __init__(self) -> None:
         for name, arguments in FUNCTIONS.items():
             address = egl().GetProcAddress(name.encode())
-            if not address:
+            if not address and name not in OPTIONAL:
                 raise RuntimeError(f"the OpenGL driver lacks {name}")
-            setattr(self, name.removeprefix("gl"), ctypes.CFUNCTYPE(None, *arguments)(address))
+            function = ctypes.CFUNCTYPE(None, *arguments)(address) if address else None
+            setattr(self, name.removeprefix("gl"), function)
 
     def __getattr__(self, name: str) -> Any:  # for type checkers: every name of the table is set above
         raise AttributeError(name)
@@ -144,7 +150,7 @@ class Target:
             )
 
     def clear(self) -> None:
-        layers, height, width = self.ids.shape
+        _, height, width = self.ids.shape
         self.api.BindFramebuffer(FRAMEBUFFER, self.framebuffer)
         self.api.Viewport(0, 0, width, height)
         self.api.ClearBufferiv(COLOR, 0, (Integer * 4)())
@@ -161,11 +167,14 @@ class Store:
 
     def __init__(self, gl: Any) -> None:
         self.gl = gl
-        self.buffer: Any = None
+        self.buffer: Any = None  # moderngl's
+
+    def has(self, size: int) -> bool:
+        return self.buffer is not None and self.buffer.size >= size
 
     def fit(self, size: int) -> bool:
         """Makes room for this many bytes; True where that took a new buffer."""
-        if self.buffer is not None and self.buffer.size >= size:
+        if self.has(size):
             return False
         if self.buffer is not None:
             self.buffer.release()

@@ -109,7 +109,7 @@ class SharedTransfer:
         self.pixels = Store(gl)
 
     def _fit(self, store: Store, size: int) -> bool:
-        if store.buffer is not None and store.buffer.size >= size:
+        if store.has(size):
             return False
         if store in self.resources:
             self.interop.unregister(self.resources.pop(store))
