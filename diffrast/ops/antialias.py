@@ -64,7 +64,8 @@ def antialias(
     )
     indices = validate.triangles(op, tri, ("rast", rast))
     topology = topology_of(op, topology_hash, tri)
-    if isinstance(pos_gradient_boost, bool | torch.Tensor) or not hasattr(pos_gradient_boost, "__float__"):
+    # Tuples of types here, not unions: torch 2.6 cannot trace those.
+    if isinstance(pos_gradient_boost, (bool, torch.Tensor)) or not hasattr(pos_gradient_boost, "__float__"):
         raise TypeError(
             f"{op}(): pos_gradient_boost must be a number; got {validate.describe(pos_gradient_boost)}"
         )

@@ -97,7 +97,7 @@ def _given_levels(op: str, tex: torch.Tensor, mip: Any) -> list[torch.Tensor]:
                 f"{op}(): mip must be made from a texture of the shape of tex, {list(tex.shape)}; got one of {list(mip.shape)}"
             )
         mip = mip.levels
-    if not isinstance(mip, list | tuple):
+    if not isinstance(mip, (list, tuple)):
         raise TypeError(
             f"{op}(): mip must be made by texture_construct_mip, or be a list of tensors; got {validate.describe(mip)}"
         )

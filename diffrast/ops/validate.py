@@ -25,7 +25,7 @@ def describe(value: Any) -> str:
         return f"{name_of(value.dtype)} {list(value.shape)} on {value.device}"
     return (
         f"{type(value).__name__} {value!r}"
-        if isinstance(value, int | float | str | None)
+        if isinstance(value, (int, float, str, type(None)))
         else type(value).__name__
     )
 
