@@ -81,7 +81,7 @@ class Painter:
     def __init__(self, gl: Any, transfer: Callable[[Any], Transfer]) -> None:
         self.gl, self.api = gl, Api()
         self.transfer = transfer(gl)
-        self.programs = Programs(gl)
+        self.programs = Programs(gl, "GL_ARB_shader_viewport_layer_array" in gl.extensions)
         self.positions, self.indices, self.images, self.commands = (Store(gl) for _ in range(4))
         self._arrays: dict[Any, Any] = {}
         self._targets: OrderedDict[tuple[int, int, int], Target] = OrderedDict()

@@ -82,7 +82,7 @@ _living: weakref.WeakSet["RasterizeContext"] = weakref.WeakSet()
 
 
 def _collected() -> None:
-    if not _living:
+    if not list(_living):  # its length may still count the one that is going
         backends.release(everywhere=True)
 
 
