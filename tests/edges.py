@@ -8,7 +8,7 @@ SNAP = (
 
 
 def distances(corners: torch.Tensor, x: torch.Tensor, y: torch.Tensor, width: int, height: int):
-    """In pixels, of N pixel centres to the lines of F triangles, positive inside: [N, F, 3]; and of the planes z = -w and z = w: [N, F, 2].
+    """In pixels, of N pixel centres to the lines of F triangles [N, F, 3] and to where z = -w and z = w [N, F, 2]; positive inside.
 
     corners: float64 clip-space positions [F, 3, 4].
     """

@@ -52,7 +52,7 @@ def perspective(points, distance, focal=2.5, near=0.1, far=10.0):
     return torch.stack([focal * x, focal * y, depth, -z], -1).float()
 
 
-# --- The shaders -------------------------------------------------------------------------------------------------------------
+# --- The shaders ------------------------------------------------------------------------------------------------------------
 
 
 def test_every_shader_compiles_under_the_version_that_it_names(painter):
@@ -92,7 +92,7 @@ def test_layers_by_the_geometry_shader_are_the_same(painter, cull):
         assert torch.equal(got, want) if got.dtype == torch.int32 else torch.allclose(got, want, atol=1e-6)
 
 
-# --- Pictures ----------------------------------------------------------------------------------------------------------------
+# --- Pictures ---------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("cull", ["none", "back", "front"])
@@ -214,7 +214,7 @@ def test_five_million_triangles_leave_no_hole(ctx):
     assert (out[0, ..., 0] - x).abs().max() < 2 / 256 / 128
 
 
-# --- Sizes ---------------------------------------------------------------------------------------------------------------------
+# --- Sizes ------------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("resolution", [(16384, 64), (40, 20000), (20001, 3)])
@@ -265,7 +265,7 @@ def test_nothing_to_draw(ctx):
             assert not peeler.rasterize_next_layer()[0].any()
 
 
-# --- Types and devices -----------------------------------------------------------------------------------------------------------
+# --- Types and devices ------------------------------------------------------------------------------------------------------
 
 
 def test_float64_is_searched_exactly_and_said_once(ctx, caplog):

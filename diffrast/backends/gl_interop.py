@@ -109,9 +109,9 @@ class SharedTransfer:
         self.pixels = Store(gl)
 
     def _fit(self, store: Store, size: int) -> bool:
-        if store.has(size):
-            return False
         if store in self.resources:
+            if store.has(size):
+                return False
             self.interop.unregister(self.resources.pop(store))
         grown = store.fit(size)
         self.resources[store] = self.interop.register(store.buffer.glo)
