@@ -194,8 +194,8 @@ def test_the_last_context_takes_opengl_with_it(alone, monkeypatch):
 @here
 def test_threads_have_contexts_of_their_own_which_go_with_them(alone):
     pos, tri = scenes.soup(1, 20)
-    want = dr.rasterize(dr.RasterizeContext(backend="gl"), pos.float(), tri, (40, 40))[0]
     ctx = dr.RasterizeContext(backend="gl")
+    want = dr.rasterize(ctx, pos.float(), tri, (40, 40))[0]
     meet, wrong, counts = threading.Barrier(4), [], []
 
     def work():
@@ -235,14 +235,18 @@ def test_a_context_in_use_is_released_after_its_use(alone):
     "code",
     [
         "ctx = dr.RasterizeContext('gl'); draw(ctx)",
-        "ctx = dr.RasterizeContext('gl'); draw(ctx); ctx.release_context()",
-        "import moderngl; user = moderngl.create_context(standalone=True, backend='egl'); draw(dr.RasterizeContext('gl'))",
+        """
+import moderngl, sys
+user = moderngl.create_context(standalone=True, backend='egl')
+draw(dr.RasterizeContext('gl'))
+ctx = dr.RasterizeContext('gl')
+draw(ctx); ctx.release_context()
+sys.exit(0)""",
         """
 import threading
 keep, stay = dr.RasterizeContext('gl'), threading.Event()
 thread = threading.Thread(target=lambda: (draw(keep), stay.set(), threading.Event().wait()), daemon=True)
 thread.start(); stay.wait(); draw(keep)""",
-        "import sys; ctx = dr.RasterizeContext('gl'); draw(ctx); sys.exit(0)",
     ],
 )
 def test_a_process_ends_without_a_crash(code):
@@ -384,6 +388,17 @@ def test_a_version_too_low(monkeypatch):
         RuntimeError, match=rf"none of the \d EGL displays here offers OpenGL 4.3 core.*; {APT}"
     ):
         gl_context.OwnedContext(None, lambda gl, cuda: None)
+
+
+@here
+def test_a_driver_that_does_not_take_the_shaders():
+    def build(gl, cuda):
+        return gl.program(vertex_shader="#version 430 core\nvoid main() { nonsense }")
+
+    with pytest.raises(
+        RuntimeError, match=r"cannot start: its driver fails \((.|\n)*syntax error(.|\n)*\); `apt-get"
+    ):
+        gl_context.OwnedContext(None, build)
 
 
 def test_the_established_context_works_without_opengl(monkeypatch):

@@ -3,6 +3,7 @@
 `SharedByHost` is CUDA's part of it for CPU tensors, so what is drawn really goes through the buffers that OpenGL and "CUDA" share.
 """
 
+import contextlib
 import ctypes
 import sys
 import types
@@ -175,11 +176,12 @@ def runtime(monkeypatch):
     for name in ("cuda", "cuda.bindings"):
         monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
     monkeypatch.setitem(sys.modules, "cuda.bindings.runtime", module)
+    monkeypatch.setattr(torch.cuda, "device", lambda device: contextlib.nullcontext())
     return module
 
 
 def test_the_calls_of_cuda_bindings(runtime):
-    interop = gl_interop.CudaInterop()
+    interop = gl_interop.CudaInterop(torch.device("cuda", 0))
     resource = interop.register(5)
     address = interop.map(resource, 9)
     interop.copy(address, 8192, 256, 9)
@@ -200,7 +202,7 @@ def test_the_calls_of_cuda_bindings(runtime):
     [lambda i: i.register(5), lambda i: i.map(77, 9), lambda i: i.copy(1, 2, 3, 9), lambda i: i.unmap(77, 9)],
 )
 def test_errors_of_cuda_are_raised(runtime, call):
-    interop = gl_interop.CudaInterop()
+    interop = gl_interop.CudaInterop(torch.device("cuda", 0))
     runtime.error = 999
     with pytest.raises(RuntimeError, match=r"cuda\w+ failed: 999"):
         call(interop)

@@ -135,6 +135,8 @@ class Painter:
             if depth is not None:
                 depth.fill_(1)
             return
+        if 3 * triangles >= 1 << 32:
+            raise ValueError(f"rasterize(): OpenGL draws fewer than 2^32 / 3 triangles; got {triangles}")
         mesh = Mesh.of(pos, tri, ranges, batch)
         (self.api.Enable if cull else self.api.Disable)(CULL_FACE)
         if cull:
@@ -163,7 +165,12 @@ class Painter:
 
     def _upload(self, tensor: torch.Tensor, store: Store) -> None:
         if self.transfer.upload(tensor, store):
-            self._arrays.clear()
+            self._forget_arrays()
+
+    def _forget_arrays(self) -> None:
+        """They name buffers that are no more."""
+        while self._arrays:
+            self._arrays.popitem()[1].release()
 
     def _tile(self, height: int, width: int) -> tuple[int, int]:
         """Rows and columns of what is drawn at once: all of the image, unless it is too large."""
@@ -181,7 +188,7 @@ class Painter:
         images = np.stack([np.arange(count), mesh.base[group]], 1).astype(np.int32)
         for store, data in ((self.images, images), (self.commands, commands)):
             if store.fit(data.nbytes):
-                self._arrays.clear()
+                self._forget_arrays()
             store.buffer.write(data.tobytes())
         self._count = count
 
@@ -254,7 +261,7 @@ def _transfer(cuda: int | None) -> Callable[[Any], Transfer]:
         if cuda is None:
             return HostTransfer()
         try:
-            return SharedTransfer(gl, CudaInterop())
+            return SharedTransfer(gl, CudaInterop(torch.device("cuda", cuda)))
         except RuntimeError as error:
             say(f"OpenGL and CUDA share no memory here ({error}): images go through the host")
             return HostTransfer()

@@ -257,8 +257,11 @@ class OwnedContext:
                 self, _destroy, self._display, self._context, self._process, self._contents
             )
             _make_current(self._display, self._context)
-            gl = moderngl.create_context(require=100 * VERSION[0] + 10 * VERSION[1], context=Loader())
-            self._contents.append(build(gl, cuda))
+            try:
+                gl = moderngl.create_context(context=Loader())
+                self._contents.append(build(gl, cuda))
+            except moderngl.Error as error:
+                raise Unavailable(f"its driver fails ({error})") from error
 
     @contextmanager
     def current(self) -> Iterator[Any]:
