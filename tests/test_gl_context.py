@@ -3,6 +3,7 @@
 import ctypes
 import gc
 import logging
+import os
 import subprocess
 import sys
 import threading
@@ -367,6 +368,31 @@ def test_without_moderngl(monkeypatch):
     )
     with pytest.raises(RuntimeError, match=message):
         gl_context.OwnedContext(None, lambda gl, cuda: None)
+
+
+@pytest.mark.parametrize(("required", "code"), [("1", 4), ("", 0)])
+def test_missing_opengl_fails_the_tests_where_it_is_required(required, code):
+    """With REQUIRE_GL=1 a usage error ends the run; without, its header says loudly what is not tested."""
+    program = """
+import ctypes, sys, pytest
+real = ctypes.CDLL
+class Without(real):
+    def __init__(self, name, *args, **kwargs):
+        if name and "EGL" in str(name):
+            raise OSError(f"{name}: cannot open shared object file")
+        super().__init__(name, *args, **kwargs)
+ctypes.CDLL = Without
+sys.exit(pytest.main(["--collect-only", "-q", "-v", "-p", "no:cacheprovider", sys.argv[1]]))
+"""
+    environment = {**os.environ, "REQUIRE_GL": required}
+    command = [sys.executable, "-c", program, str(Path(__file__).with_name("test_gbuffer.py"))]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
+    assert result.returncode == code, result.stdout + result.stderr
+    if required:
+        assert "REQUIRE_GL=1, but OpenGL is missing: the OpenGL backend cannot start: libEGL" in result.stderr
+    else:
+        assert "NOT TESTED: gl: the OpenGL backend cannot start: libEGL.so.1 is missing" in result.stdout
+        assert "[gl-" not in result.stdout and "[cpu]" in result.stdout
 
 
 @here
