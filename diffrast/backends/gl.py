@@ -155,8 +155,7 @@ class Painter:
             self._command(mesh, group, vertices if ranges is None else 0)
             for rows, columns in _tiles(height, width, *tile):
                 part = (group, rows, columns)
-                self._draw(height, width, part, before_id, before_depth)
-                target = next(reversed(self._targets.values()))
+                target = self._draw(height, width, part, before_id, before_depth)
                 self._fetch(target.ids, ids, part)
                 if depth is not None:
                     self._fetch(target.depths, depth, part)
@@ -199,10 +198,11 @@ class Painter:
         return self._arrays[program]
 
     def _draw(self, height: int, width: int, part: tuple[slice, slice, slice], before_id: torch.Tensor | None,
-              before_depth: torch.Tensor | None) -> None:  # fmt: skip
+              before_depth: torch.Tensor | None) -> Target:  # fmt: skip
         group, rows, columns = part
         shape = (group.stop - group.start, rows.stop - rows.start, columns.stop - columns.start)
-        self._target(shape).clear()
+        target = self._target(shape)
+        target.clear()
         program = self.programs.first if before_id is None else self.programs.later
         scale_x, scale_y = width / shape[2], height / shape[1]
         offset_x = (width - 2 * columns.start) / shape[2] - 1
@@ -219,6 +219,7 @@ class Painter:
         self.api.ActiveTexture(0x84C0)
         for layers in before:
             layers.release()
+        return target
 
     def _target(self, shape: tuple[int, int, int]) -> Target:
         if shape in self._targets:

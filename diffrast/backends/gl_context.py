@@ -301,6 +301,8 @@ class Contexts:
         self._build = build
         self._here = threading.local()
         self._all: weakref.WeakSet[OwnedContext] = weakref.WeakSet()
+        # Re-entrant: garbage collection may release contexts while this thread holds the lock.
+        self._lock = threading.RLock()
 
     def _mine(self) -> dict[int | None, OwnedContext]:
         return self._here.__dict__.setdefault("contexts", {})
@@ -312,7 +314,8 @@ class Contexts:
         if found is None or not found.alive:
             found = OwnedContext(cuda, self._build)
             mine[cuda] = found
-            self._all.add(found)
+            with self._lock:
+                self._all.add(found)
         return found
 
     def release(self) -> None:
@@ -324,8 +327,12 @@ class Contexts:
 
     def release_all(self) -> None:
         """Destroys the contexts of all threads; those in use, after their use."""
-        for context in list(self._all):
+        for context in self._living():
             context.release()
 
+    def _living(self) -> list[OwnedContext]:
+        with self._lock:
+            return [context for context in self._all if context.alive]
+
     def __len__(self) -> int:
-        return sum(context.alive for context in self._all)
+        return len(self._living())
