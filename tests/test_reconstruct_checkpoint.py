@@ -65,8 +65,31 @@ def test_going_on_gives_the_same_mesh(dataset, tmp_path, whole, stage, how):  # 
 def test_killed_at_any_moment_the_last_checkpoint_is_whole(dataset, tmp_path, whole):  # noqa: F811
     """Another process, killed by the system while it writes checkpoints all the time."""
     out = tmp_path / "out"
-    options = ["--holdout", "2", "--steps", "24", "--faces", "500", "--texture", "64", "--frames", "0", "--checkpoint", "0", "--quiet"]
-    command = [sys.executable, "-m", "diffrast", "reconstruct", str(dataset), "--out", str(out), *options]
+    options = [
+        "--holdout",
+        "2",
+        "--steps",
+        "24",
+        "--faces",
+        "500",
+        "--texture",
+        "64",
+        "--frames",
+        "0",
+        "--checkpoint",
+        "0",
+    ]
+    command = [
+        sys.executable,
+        "-m",
+        "diffrast",
+        "reconstruct",
+        str(dataset),
+        "--out",
+        str(out),
+        "--quiet",
+        *options,
+    ]
     process = subprocess.Popen(command)
     while not (out / "checkpoint.pt").exists():
         assert process.poll() is None
