@@ -30,7 +30,7 @@ def footprints(ratio, angle, minor, size):
     return (J / torch.tensor([size, size, size, size], dtype=F64)).reshape(1, 1, -1, 4)
 
 
-# --- Against the oracle and finite differences -----------------------------------------------------------------------------------
+# --- Against the oracle and finite differences -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("boundary", BOUNDARIES)
@@ -119,7 +119,7 @@ def test_follows_the_oracle(raster, boundary, size, channels, most, dtype):
         assert_agree(one, other, f"gradient into {name}", tolerance, terms=1)
 
 
-# --- What it is for ----------------------------------------------------------------------------------------------------------------
+# --- What it is for --------------------------------------------------------------------------------------------------------
 
 
 def grazing_plane(raster, resolution, degrees=80.0, half=0.08):
@@ -259,7 +259,7 @@ def test_bias_shifts_the_level_alone(raster):
             assert float(out) == pytest.approx(math.log2(width) + bias)
 
 
-# --- Numbers of any size, shapes, operators ----------------------------------------------------------------------------------------
+# --- Numbers of any size, shapes, operators --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("boundary", BOUNDARIES)
@@ -358,7 +358,7 @@ def test_compiles_to_one_graph(raster):
         torch.testing.assert_close(got, want)
 
 
-# --- What is refused ---------------------------------------------------------------------------------------------------------------
+# --- What is refused -------------------------------------------------------------------------------------------------------
 
 
 def arguments(**changes):
