@@ -8,6 +8,7 @@ template <typename T>
 struct Row {
   bool found, point;  // whether there is anything to sample, and whether the footprint is but a point
   T s, t;             // the middle
+  T ds, dt;           // the step, in units of the texture
   Ellipse<T> ellipse;
   Line<T> line;
   Levels<T> levels;
@@ -22,6 +23,7 @@ DR_FN Row<T> row_at(const TextureArgs<T>& a, i64 i) {
   r.point = !(footprint(J) > 0);  // level 0 whatever the bias
   r.ellipse = ellipse_of(r.point ? Vec4<T>{T(0), T(0), T(0), T(0)} : J);
   r.line = line_of(r.ellipse, (T)a.max_anisotropy);
+  r.ds = r.line.step_s / (T)a.width, r.dt = r.line.step_t / (T)a.height;
   // An infinite footprint has no minor axis to speak of.
   const T width = dr_finite(r.line.width) ? r.line.width : r.ellipse.major();
   const T level = r.point ? T(-1) : dr_log2(width) + (a.bias ? a.bias[i] : T(0));
@@ -29,14 +31,24 @@ DR_FN Row<T> row_at(const TextureArgs<T>& a, i64 i) {
   return r;
 }
 
-// The texels of tap k on the lower or the upper level.
+// Where tap k is.
 template <typename T>
-DR_FN Taps<T> taps_at(const TextureArgs<T>& a, const Row<T>& r, int k, int l) {
-  const int boundary = a.boundary_mode();
-  T s = r.s, t = r.t;
-  if (k != 0) s += (T)k * r.line.step_s / (T)a.width, t += (T)k * r.line.step_t / (T)a.height;
-  if (boundary == kWrap) s -= dr_floor(s), t -= dr_floor(t);
-  return taps_2d(s, t, level_size(a.width, l), level_size(a.height, l), boundary);
+struct Spot {
+  T s, t;
+};
+
+template <typename T>
+DR_FN Spot<T> tap_place(const TextureArgs<T>& a, const Row<T>& r, int k) {
+  // The middle needs no step, which may be infinite.
+  const T s = k ? r.s + (T)k * r.ds : r.s, t = k ? r.t + (T)k * r.dt : r.t;
+  const bool wrap = a.boundary_mode() == kWrap;
+  return {s - (wrap ? dr_floor(s) : T(0)), t - (wrap ? dr_floor(t) : T(0))};
+}
+
+// Its texels on a level.
+template <typename T>
+DR_FN Taps<T> texels_at(const TextureArgs<T>& a, Spot<T> p, int l) {
+  return taps_2d(p.s, p.t, level_size(a.width, l), level_size(a.height, l), a.boundary_mode());
 }
 
 template <typename T, int C>
@@ -50,53 +62,61 @@ DR_FN void anisotropic_fwd(const TextureArgs<T>& a, i64 i) {
   const int reach = r.found ? r.line.reach : -1;  // no tap at all where there is nothing
   for (int k = -reach; k <= reach; ++k) {
     const T weight = r.line.weight(k);
+    const Spot<T> place = tap_place(a, r, k);
     for (int q = 0; q <= r.levels.two; ++q) {
       const int l = r.levels.low + q;
       const T share = weight * (q ? r.levels.fraction : 1 - r.levels.fraction);
-      const Taps<T> taps = taps_at(a, r, k, l);
+      const Taps<T> taps = texels_at(a, place, l);
       const T* from = a.level[l] + image_at(a, i, l);
-      for (int j = 0; j < 4; ++j)
-        for (int c = 0; c < channels; ++c) to[c] += share * taps.w[j] * from[taps.at[j] * channels + c];
+      for (int j = 0; j < 4; ++j) {
+        const T w = share * taps.w[j];
+        for (int c = 0; c < channels; ++c) to[c] += w * from[taps.at[j] * channels + c];
+      }
     }
   }
   for (int c = 0; c < C; ++c) out[c] = sum[c];
 }
 
-// What comes to the pixel's own inputs.
+// What comes to the pixel's own inputs; s, t and the step in units of the texture.
 template <typename T>
 struct RowGradient {
-  T s, t, step_s, step_t;  // s and t in units of the texture, the step in texels of level 0
-  T count, level;
+  T s, t, ds, dt, count, level;
 };
 
-// The gradient `g` [C] of a pixel arrives at the texels of tap k on one level, and <g, texel> is what all
-// other gradients are made of.
+// The gradient `g` [C] of a pixel arrives at the texels of tap k, and <g, texel> is what all other gradients
+// are made of.
 template <typename T, int C>
-DR_FN void tap_bwd(const TextureArgs<T>& a, i64 i, const Row<T>& r, int k, int q, const T* g, bool want,
+DR_FN void tap_bwd(const TextureArgs<T>& a, i64 i, const Row<T>& r, int k, const T* g, bool want,
                    RowGradient<T>& grad) {
-  const int channels = C ? C : (int)a.channels, l = r.levels.low + q;
-  const T weight = r.line.weight(k), of_level = q ? r.levels.fraction : 1 - r.levels.fraction;
-  const Taps<T> taps = taps_at(a, r, k, l);
-  const i64 image = image_at(a, i, l);
-  T value = 0, dx = 0, dy = 0;
-  for (int j = 0; j < 4; ++j) {
-    const i64 at = image + taps.at[j] * channels;
-    if (want) {
-      T dot = 0;
-      for (int c = 0; c < channels; ++c) dot += g[c] * a.level[l][at + c];
-      value += taps.w[j] * dot, dx += taps.dx[j] * dot, dy += taps.dy[j] * dot;
+  const int channels = C ? C : (int)a.channels;
+  const T weight = r.line.weight(k);
+  const Spot<T> place = tap_place(a, r, k);
+  T gs = 0, gt = 0, value = 0;
+  for (int q = 0; q <= r.levels.two; ++q) {
+    const int l = r.levels.low + q;
+    const T of_level = q ? r.levels.fraction : 1 - r.levels.fraction;
+    const Taps<T> taps = texels_at(a, place, l);
+    const i64 image = image_at(a, i, l);
+    T here = 0, dx = 0, dy = 0;
+    for (int j = 0; j < 4; ++j) {
+      const i64 at = image + taps.at[j] * channels;
+      if (want) {
+        T dot = 0;
+        for (int c = 0; c < channels; ++c) dot += g[c] * a.level[l][at + c];
+        here += taps.w[j] * dot, dx += taps.dx[j] * dot, dy += taps.dy[j] * dot;
+      }
+      if (!a.grad_level[l]) continue;
+      const T share = weight * of_level * taps.w[j];
+      const Peers peers = peers_of((i64)(a.grad_level[l] + at));
+      for (int c = 0; c < channels; ++c) accumulate(a.grad_level[l] + at + c, share * g[c], peers);
     }
-    if (!a.grad_level[l]) continue;
-    const T share = weight * of_level * taps.w[j];
-    const Peers peers = peers_of((i64)(a.grad_level[l] + at));
-    for (int c = 0; c < channels; ++c) accumulate(a.grad_level[l] + at + c, share * g[c], peers);
+    gs += of_level * dx * (T)level_size(a.width, l), gt += of_level * dy * (T)level_size(a.height, l);
+    value += of_level * here;
+    if (r.levels.two) grad.level += weight * (q ? here : -here);
   }
-  const T gs = weight * of_level * dx * (T)level_size(a.width, l);
-  const T gt = weight * of_level * dy * (T)level_size(a.height, l);
-  grad.s += gs, grad.t += gt;
-  grad.step_s += (T)k * gs / (T)a.width, grad.step_t += (T)k * gt / (T)a.height;
-  grad.count += r.line.weight_slope(k) * of_level * value;
-  if (r.levels.two) grad.level += weight * (q ? value : -value);
+  gs *= weight, gt *= weight;
+  grad.s += gs, grad.t += gt, grad.ds += (T)k * gs, grad.dt += (T)k * gt;
+  grad.count += r.line.weight_slope(k) * value;
 }
 
 template <typename T, int C>
@@ -112,16 +132,16 @@ DR_FN void anisotropic_bwd(const TextureArgs<T>& a, i64 i) {
   if (!r.found) return no_gradient<T, 1>(a, i, 2);
   const bool want = a.grad_uv || a.grad_uv_da || a.grad_bias;
   RowGradient<T> grad = {0, 0, 0, 0, 0, 0};
-  for (int k = -r.line.reach; k <= r.line.reach; ++k)
-    for (int q = 0; q <= r.levels.two; ++q) tap_bwd<T, C>(a, i, r, k, q, g, want, grad);
+  for (int k = -r.line.reach; k <= r.line.reach; ++k) tap_bwd<T, C>(a, i, r, k, g, want, grad);
   if (a.grad_uv) a.grad_uv[2 * i] = grad.s, a.grad_uv[2 * i + 1] = grad.t;
   if (a.grad_bias) a.grad_bias[i] = grad.level;
   if (!a.grad_uv_da) return;
   // A footprint that is a point, or infinite, does not change.
+  const T width = (T)a.width, height = (T)a.height;
   Vec4<T> J = {0, 0, 0, 0};
   if (!r.point && dr_finite(r.ellipse.major()))
-    J = line_bwd(r.ellipse, r.line, (T)a.max_anisotropy, grad.level, grad.step_s, grad.step_t, grad.count);
-  const T width = (T)a.width, height = (T)a.height;
+    J = line_bwd(r.ellipse, r.line, (T)a.max_anisotropy, grad.level, grad.ds / width, grad.dt / height,
+                 grad.count);
   store4(a.grad_uv_da, i, {J.x * width, J.y * width, J.z * height, J.w * height});
 }
 

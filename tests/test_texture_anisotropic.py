@@ -330,6 +330,21 @@ def test_image_sizes(raster, image):
     assert all(g.shape == t.shape and g.isfinite().all() for g, t in zip(grads, leaves, strict=True))
 
 
+def test_threads_change_rounding_only(raster):
+    leaves = problem("wrap", raster.device, size=(13, 9), image=(90, 100), channels=3)
+    before = torch.get_num_threads()
+    results = []
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            out = anisotropic(*leaves, max_anisotropy=4)
+            results.append([out.detach(), *gradients([out], [torch.ones_like(out)], leaves)])
+    finally:
+        torch.set_num_threads(before)
+    for one, three in zip(*results, strict=True):
+        torch.testing.assert_close(one, three, rtol=1e-12, atol=1e-11)
+
+
 def test_gradients_that_nobody_asks_for_are_not_made(raster):
     leaves = problem("wrap", raster.device)
     out = anisotropic(*leaves)

@@ -271,6 +271,21 @@ def test_float32_follows_float64(raster, channels, filter_mode):
         )
 
 
+def test_threads_change_rounding_only(raster):
+    leaves = problem(raster.device, size=(5, 6, 9), image=(90, 100), channels=3, tex_batch=2)
+    before = torch.get_num_threads()
+    results = []
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            out = dr.texture(*leaves)
+            results.append([out.detach(), *pulled_back(out, leaves)])
+    finally:
+        torch.set_num_threads(before)
+    for one, three in zip(*results, strict=True):
+        torch.testing.assert_close(one, three, rtol=1e-12, atol=1e-11)
+
+
 # --- Operators, and what is refused ----------------------------------------------------------------------------------------
 
 
