@@ -78,6 +78,11 @@ def test_a_compile_error_shows_the_line(monkeypatch):
     assert not specialize.cache_folder().exists()
 
 
+def test_an_architecture_that_the_compiler_does_not_know_is_named():
+    with pytest.raises(RuntimeError, match=r"compiler \d+\.\d+ does not know sm_999; `pip install -U"):
+        specialize.cubin(specialize.kernel("fixed_finish", torch.float32), "sm_999")
+
+
 def test_a_kernel_that_is_missing_is_named():
     with pytest.raises(RuntimeError, match=r"has a kernel nonsense; reinstall diffrast"):
         specialize.source_of("nonsense")

@@ -65,6 +65,8 @@ def texture(
     Returns:
         `[B, H, W, C]`. Zeros where uv is not finite, or where a direction is zero.
 
+    Half-precision input is computed in float32 and returned in the dtype of tex.
+
     Differentiable: in tex (through all levels that are built here or by `texture_construct_mip`), in the tensors of a list `mip`
     (each for itself; nothing goes from them to tex), and in uv, uv_da and mip_level_bias. "nearest" has gradients for tex only,
     and "linear-mipmap-nearest" none for uv_da and mip_level_bias. A level of detail that is clamped to the levels that there are
@@ -74,7 +76,8 @@ def texture(
         ValueError, TypeError: arguments that break the rules above; a mipmap filter without both uv_da and mip_level_bias;
             "anisotropic" without uv_da, for a volume or for a cube map.
     """
-    op = "texture"
+    op, dtype = "texture", getattr(tex, "dtype", None)
+    tex, uv, uv_da, mip_level_bias = validate.widened(tex, uv, uv_da, mip_level_bias)
     validate.choice(op, "filter_mode", filter_mode, ("auto", *FILTERS))
     validate.choice(op, "boundary_mode", boundary_mode, BOUNDARIES)
     max_anisotropy = validate.integer(op, "max_anisotropy", max_anisotropy, 1, MAX_ANISOTROPY)
@@ -103,8 +106,10 @@ def texture(
     bias = None if mip_level_bias is None else mip_level_bias.contiguous()
     sampling = (uv.contiguous(), uv_da, bias, filter_mode, boundary_mode, max_anisotropy)
     if count > 0:
-        return torch.ops.diffrast.texture_mipmapped(levels[0], count, *sampling)[0]
-    return torch.ops.diffrast.texture(levels, *sampling)
+        out = torch.ops.diffrast.texture_mipmapped(levels[0], count, *sampling)[0]
+    else:
+        out = torch.ops.diffrast.texture(levels, *sampling)
+    return out.to(dtype)
 
 
 def _check_filter(
@@ -135,11 +140,11 @@ def _given_levels(op: str, tex: torch.Tensor, axes: int, mip: Any) -> list[torch
                 f"{op}(): mip must be made from a texture of the shape of tex, {list(tex.shape)}; got one of {list(mip.shape)}"
             )
         mip = mip.levels
-    if not isinstance(mip, list | tuple):
+    if not isinstance(mip, (list, tuple)):
         raise TypeError(
             f"{op}(): mip must be made by texture_construct_mip, or be a list of tensors; got {validate.describe(mip)}"
         )
-    most = level_count(tex, axes, MAX_LEVELS)
+    mip, most = validate.widened(*mip), level_count(tex, axes, MAX_LEVELS)
     if len(mip) > most:
         raise ValueError(
             f"{op}(): mip must have at most {most} levels above tex {list(tex.shape)}; got {len(mip)}"

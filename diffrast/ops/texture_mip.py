@@ -43,6 +43,8 @@ def texture_construct_mip(
     An axis of n texels has max(1, floor(n / 2)) on the next level. Texels there are exact averages of equal parts of the axis, so
     any size works, powers of two or not, and the mean of the texture is kept.
 
+    The levels of a half-precision texture are float32, as `texture` computes.
+
     Differentiable: the levels with respect to `tex`, if it requires gradients here; gradients that reach them in `texture` flow on
     into `tex`. Levels of `tex.detach()` leave the texture only the gradient of its own, lowest level.
 
@@ -50,6 +52,7 @@ def texture_construct_mip(
         ValueError, TypeError: arguments that break the rules above.
     """
     op = "texture_construct_mip"
+    (tex,) = validate.widened(tex)
     check_texture(op, tex, cube_mode)
     axes = shrinking_axes(tex, cube_mode)
     count = level_count(tex, axes, check_max_level(op, max_mip_level))
