@@ -54,7 +54,9 @@ def gbuffer(
     """
     rast, rast_db = rasterize(ctx, pos, tri, resolution, ranges, cull=cull)
     derivatives = (rast_db, "all") if ctx.output_db else (None, None)
-    depth, ids = rast[..., 2].detach(), triangle_id(rast)
+    # Few triangles are counted exactly by a float32, and need no decoding.
+    ids = triangle_id(rast) if tri.shape[0] >= 1 << 24 else rast[..., 3].detach().long().sub_(1)
+    depth = rast[..., 2].detach()
     if not isinstance(attrs, Mapping):
         out, out_da = interpolate(attrs, rast, tri, *derivatives)
         return GBuffer(out, out_da, depth, ids, rast, rast_db)
