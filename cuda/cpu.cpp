@@ -10,4 +10,5 @@
 #include "texture_mip.cu"
 #include "fixed.cu"
 #include "visibility.cu"
+#include "repair.cu"
 #include "visibility_cpu.cpp"

@@ -35,6 +35,7 @@ BOUNDS = {
     "visibility_small": (152, 800),
     "visibility_medium": (152, 800),
     "visibility_large": (152, 800),
+    "visibility_repair": (128, 800),
 }
 SOURCES = sorted(source_folder("cuda").glob("*.cu"))
 

@@ -284,7 +284,8 @@ class GlBackend:
     def visibility(self, dtype: torch.dtype, args: Sequence[Argument]) -> None:
         """Finds the visible triangles; `args` as VisibilityArgs in cuda/visibility_cpu.cpp.
 
-        The depth of a layer is stored as OpenGL has it, (z/w + 1) / 4, and is good for finding the next layer only.
+        What the pipeline saw is looked at again beside edges (cuda/repair.cu). The depth of a layer is stored as OpenGL has it,
+        (z/w + 1) / 4, and is good for finding the next layer only.
         float64 is beyond OpenGL: the exact search of the tensors' device takes its place.
         """
         pos = args[0]
@@ -294,8 +295,15 @@ class GlBackend:
             say(f"OpenGL computes in float32: float64 positions are rasterized by {kernels.name!r}")
             kernels.visibility(dtype, args)
             return
+        ids, depth = args[5], args[6]
+        assert isinstance(ids, torch.Tensor)
+        seen = self.empty(ids.shape, ids.dtype, ids.device)
         with self._context(pos.device).current() as painter:
-            painter.visibility(args)
+            painter.visibility((*args[:5], seen, *args[6:]))
+        (tri, _, before_depth, before_id), sizes = args[1:5], args[8:]
+        registry.kernels_for(pos).launch(
+            "visibility_repair", dtype, ids.numel(), (pos, tri, before_depth, before_id, seen, ids, depth, *sizes)
+        )
 
     def _context(self, device: torch.device) -> Any:
         cuda = device.index if device.type == "cuda" else None
