@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import torch
 
-from ..scene.largesteps import AdamUniform, LargeSteps
+from ..scene.largesteps import LargeSteps
+from ..scene.optim import AdamUniform
 from .loop import Run, batches, cosine, optimize
 from .targets import Targets
 
