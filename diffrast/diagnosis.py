@@ -155,14 +155,15 @@ def _in_front(case: _Case) -> bool:
         case.say(
             "behind",
             f"{_images(images)}everything lies behind the camera: all w are <= 0 "
-            f"(from {float(w.min()):.4g} to {float(w.max()):.4g}). The camera looks along its own -z here; poses of OpenCV and COLMAP look along +z: see Camera.from_opencv",
+            f"(from {float(w.min()):.4g} to {float(w.max()):.4g}). The camera looks along its own -z "
+            "here; poses of OpenCV and COLMAP look along +z: see Camera.from_opencv",
         )
     elif bool(behind.any()):
         case.say(
             "w-not-positive",
             f"{int(behind.sum())} of {behind.numel()} vertices have w <= 0: they lie behind the eye. rasterize cuts their "
-            "triangles correctly, but x / w of them means nothing: do not divide by w yourself, and look whether the camera is inside of "
-            "the object",
+            "triangles correctly, but x / w of them means nothing: do not divide by w yourself, and look whether the "
+            "camera is inside of the object",
         )
     return not bool(images.all())
 

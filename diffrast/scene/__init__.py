@@ -13,6 +13,7 @@ from .primitives import cube, icosphere, plane, sphere, torus
 from .regularizers import Regularizers
 from .remesh import remesh
 from .unwrap import unwrap
+from .video import load_video, save_video
 
 __all__ = [
     "AdamUniform",
@@ -28,11 +29,13 @@ __all__ = [
     "linear_to_srgb",
     "load_image",
     "load_mesh",
+    "load_video",
     "look_at",
     "plane",
     "remesh",
     "save_image",
     "save_mesh",
+    "save_video",
     "sphere",
     "srgb_to_linear",
     "torus",
