@@ -87,20 +87,18 @@ def errors(camera: Camera, true: Camera, mesh: Mesh) -> list[float]:
 
 def one_pixel_moves(parameters: CameraParameters, mesh: Mesh) -> torch.Tensor:
     """A matrix [N, N] whose columns change the N parameters so that points move by one pixel in the mean, each in another way."""
-    names = [n for n, _ in parameters.named_parameters()]
-    values = tuple(p.detach() for p in parameters.parameters())
+    sizes = {n: p.numel() for n, p in parameters.named_parameters()}
+    points = mesh.vertices.double()
 
-    def land(*values: torch.Tensor) -> torch.Tensor:
-        camera = torch.func.functional_call(parameters, dict(zip(names, values, strict=True)))
-        return camera.project(mesh.vertices.double())[0]
+    def land(values: torch.Tensor) -> torch.Tensor:
+        named = dict(zip(sizes, values.split(list(sizes.values())), strict=True))
+        return torch.func.functional_call(parameters, named).project(points)[0]
 
-    jacobian = torch.cat(torch.autograd.functional.jacobian(land, values, vectorize=True), dim=-1).flatten(
-        0, 1
-    )
+    now = torch.nn.utils.parameters_to_vector(parameters.parameters()).detach()
+    jacobian = torch.func.jacfwd(land)(now).flatten(0, 1)
     scale, ways = torch.linalg.eigh(2 * jacobian.T @ jacobian / len(jacobian))
-    return (
-        ways / scale.clamp_min(1e-4 * scale.max()).sqrt()
-    )  # hardly visible moves would become huge: limit them
+    # Moves that hardly show would become huge: limit them.
+    return ways / scale.clamp_min(1e-4 * scale.max()).sqrt()
 
 
 def fit(

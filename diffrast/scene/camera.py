@@ -178,7 +178,9 @@ class Camera:
         return cls(K, view, width, height, parallel=True, **rest)
 
     @classmethod
-    def look_at(cls, eye, target=(0, 0, 0), up=(0, 1, 0), *, fov_y: float | torch.Tensor, width: int, height: int, **rest) -> Camera:  # fmt: skip
+    def look_at(
+        cls, eye, target=(0, 0, 0), up=(0, 1, 0), *, fov_y: float | torch.Tensor, width: int, height: int, **rest
+    ) -> Camera:  # fmt: skip
         """A camera at ``eye`` that looks at ``target``. Differentiable into ``eye`` and ``target``."""
         view = look_at_pose(eye, target, up)
         return cls.perspective(fov_y=fov_y, width=width, height=height, world_to_camera=view, **rest)
