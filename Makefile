@@ -28,7 +28,7 @@ export WHEEL_CHECK
 
 EGL := libegl1 libegl-mesa0 libgl1-mesa-dri libgles2
 
-.PHONY: help setup demo test test-all lint format wheel bench clean
+.PHONY: help setup demo test test-all lint format wheel bench gpu-check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -66,6 +66,9 @@ wheel: .make/ready ## build dist/*.whl, install it elsewhere and draw with it
 
 bench: .make/ready ## measure the primitives on this machine, print a table and write JSON
 	$(PY) benchmarks/primitives.py
+
+gpu-check: .make/ready ## on a machine with a CUDA device: tests, compute-sanitizer and benchmarks on it (OUT=folder for logs)
+	$(PY) benchmarks/gpu_check.py
 
 clean: ## remove what was built here (not .venv)
 	rm -rf build dist out .make *.egg-info diffrast/_native .pytest_cache .ruff_cache .hypothesis

@@ -9,7 +9,7 @@ from functools import partial
 
 import torch
 from measure import copy_bandwidth, machine, milliseconds, save, table
-from scenes import clip_positions, sphere
+from workloads import clip_positions, sphere
 
 import diffrast.torch as dr
 from diffrast.backends import memory

@@ -6,7 +6,7 @@
 // (Peers). With DR_FIXED the sums are integers, whose order does not matter, so that results repeat.
 #pragma once
 
-#if !defined(__CUDACC__)
+#if !defined(__CUDACC__) && !defined(DR_FIXED)
 
 template <typename T>
 DR_FN void accumulate(T* p, T value) {

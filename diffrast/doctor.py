@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -13,7 +14,7 @@ from .backends import specialize
 
 # What `texture` is compiled for ahead of time, besides what other kernels need: the usual numbers of channels.
 CHANNELS = (1, 3, 4)
-BOUNDARIES = {"2d": (0, 1, 2), "cube": (3,)}  # indices into ops.texture_sample.BOUNDARIES
+BOUNDARIES = {"2d": (0, 1, 2), "3d": (0, 1, 2), "cube": (3,)}  # indices into ops.texture_sample.BOUNDARIES
 
 
 @dataclass(frozen=True)
@@ -31,16 +32,35 @@ def examine() -> list[State]:
     for name in sorted(backends.LOADERS):
         try:
             backend = backends.get(name)
-            states.append(State(name, True, _describe(backend)))
+            states.append(State(name, True, DESCRIBE.get(name, _cpu)(backend)))
         except RuntimeError as error:
             states.append(State(name, False, str(error)))
     return states
 
 
-def _describe(backend: backends.Backend) -> str:
-    if backend.device_type == "cuda":
-        return ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
+def _cpu(_: backends.Rasterizer) -> str:
     return f"{torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}"
+
+
+def _cuda(_: backends.Rasterizer) -> str:
+    return ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
+
+
+def _gl(backend: Any) -> str:
+    """What draws, and for each CUDA device whether images stay within the GPU."""
+    return "; ".join([backend.description, *map(_shared, range(torch.cuda.device_count()))])
+
+
+def _shared(index: int) -> str:
+    try:
+        backends.get("gl").prove(torch.device("cuda", index))
+    except RuntimeError as error:
+        return f"cuda:{index} through the host ({error})"
+    return f"cuda:{index} shares its memory"
+
+
+# What to say of a backend that works.
+DESCRIBE = {"cuda": _cuda, "gl": _gl}
 
 
 def screen(states: Sequence[State]) -> str:

@@ -13,6 +13,7 @@ from .ops.context import (
     get_log_level,
     set_log_level,
 )
+from .ops.gbuffer import gbuffer
 from .ops.interpolate import interpolate
 from .ops.rasterize import DepthPeeler, rasterize, triangle_id
 from .ops.texture import texture
@@ -26,6 +27,7 @@ __all__ = [
     "RasterizeGLContext",
     "antialias",
     "antialias_construct_topology_hash",
+    "gbuffer",
     "get_log_level",
     "interpolate",
     "keep_freed_memory",

@@ -11,6 +11,31 @@ from diffrast import backends
 from diffrast.backends.sources import flatten, source_folder
 
 ARCHITECTURES = ("sm_75", "sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120")
+# Registers and bytes of stack per thread, by the beginning of a kernel's name; the longest that fits counts. 64 registers let
+# every SM of these GPUs hold half of its threads, 128 a quarter.
+BOUNDS = {
+    "": (64, 0),
+    "antialias_bwd": (104, 64),
+    "antialias_find": (80, 32),
+    "antialias_blend": (80, 0),
+    "interpolate_bwd": (72, 0),
+    "resolve": (72, 256),
+    "texture_bwd_anisotropic": (176, 0),
+    "texture_bwd_linear_2d": (88, 448),
+    "texture_bwd_linear_3d": (136, 0),
+    "texture_bwd_linear_cube": (112, 576),
+    "texture_fwd_anisotropic": (88, 0),
+    "texture_fwd_linear_2d": (88, 0),
+    "texture_fwd_linear_3d": (80, 0),
+    "texture_fwd_linear_cube": (88, 128),
+    "texture_mip": (72, 80),
+    "texture_mip_bwd_3d": (80, 120),
+    "texture_mip_fwd_3d": (80, 120),
+    # Exact arithmetic, for the edges that need it, is called and keeps its numbers on the stack.
+    "visibility_small": (152, 800),
+    "visibility_medium": (152, 800),
+    "visibility_large": (152, 800),
+}
 SOURCES = sorted(source_folder("cuda").glob("*.cu"))
 
 
@@ -44,6 +69,16 @@ def test_no_kernel_spills_registers(compiled, arch):
     uses = [use for name in SOURCES for use in nvrtc.report(compiled[name.name, arch])]
     spilled = [use for use in uses if use.spill_stores or use.spill_loads]
     assert not spilled, "\n".join(map(str, uses))
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+def test_registers_and_stack_stay_within_bounds(compiled, arch):
+    over = []
+    for use in [use for name in SOURCES for use in nvrtc.report(compiled[name.name, arch])]:
+        registers, stack = BOUNDS[max((b for b in BOUNDS if use.kernel.startswith(b)), key=len)]
+        if use.registers > registers or use.stack > stack:
+            over.append(f"{use} exceeds {registers} registers or {stack} bytes of stack")
+    assert not over, "\n".join(over)
 
 
 def test_cpu_library_has_every_kernel(compiled):

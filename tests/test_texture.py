@@ -371,7 +371,7 @@ def test_opcheck(raster, boundary, filter_mode, with_levels):
         ]
     else:
         uv_da = bias = None
-    args = (levels, uv, uv_da, bias, filter_mode, boundary)
+    args = (levels, uv, uv_da, bias, filter_mode, boundary, 16)
     assert set(torch.library.opcheck(torch.ops.diffrast.texture.default, args).values()) == {"SUCCESS"}
 
 
@@ -450,7 +450,7 @@ REFUSED = [
     ({"tex": torch.rand(1, 0, 8, 3)}, r"tex must have 1 to 16777215 texels along each axis; got float32 \[1, 0, 8, 3\]"),
     ({"uv": torch.rand(2, 3, 5, 3)}, r"uv must be float32 or float64 \[B, H, W, 2\]; got float32 \[2, 3, 5, 3\]"),
     ({"uv": torch.rand(3, 5, 2)}, r"uv must be .* \[B, H, W, 2\]; got float32 \[3, 5, 2\]"),
-    ({"uv": torch.rand(2, 3, 5, 2).half()}, r"uv must be float32 or float64 .*; got float16"),
+    ({"uv": torch.ones(2, 3, 5, 2).int()}, r"uv must be float32 or float64 .*; got int32"),
     ({"uv_da": torch.rand(2, 3, 5, 2)}, r"uv_da must be float32 \[2, 3, 5, 4\]; got float32 \[2, 3, 5, 2\]"),
     ({"uv_da": torch.rand(1, 3, 5, 4)}, r"uv_da must be float32 \[2, 3, 5, 4\]; got float32 \[1, 3, 5, 4\]"),
     ({"mip_level_bias": torch.rand(2, 3, 5, 1)}, r"mip_level_bias must be float32 \[2, 3, 5\]; got float32 \[2, 3, 5, 1\]"),

@@ -31,7 +31,6 @@ BAD_RASTERIZE = {
     "pos rank": ({"pos": POS[0]}, ValueError, POS_RULE + r"got float32 \[3, 4\] on cpu"),
     "pos rank 4": ({"pos": POS[None]}, ValueError, POS_RULE + r"got float32 \[1, 1, 3, 4\] on cpu"),
     "pos columns": ({"pos": POS[..., :3]}, ValueError, POS_RULE + r"got float32 \[1, 3, 3\] on cpu"),
-    "pos half": ({"pos": POS.half()}, ValueError, POS_RULE + r"got float16 \[1, 3, 4\] on cpu"),
     "pos int": ({"pos": POS.int()}, ValueError, POS_RULE + r"got int32 \[1, 3, 4\] on cpu"),
     "pos numpy": ({"pos": POS.numpy()}, TypeError, r"pos must be a tensor, .*; got ndarray"),
     "range mode pos": (

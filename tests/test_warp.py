@@ -1,33 +1,15 @@
 """The warp reduction that backward kernels use on a GPU, executed with a thread for each lane (warp_emulation.cpp)."""
 
 import ctypes
-import os
-import shutil
-import subprocess
-from pathlib import Path
 
+import emulated_library
 import numpy as np
 import pytest
-
-from diffrast.backends.sources import source_folder
 
 
 @pytest.fixture(scope="module")
 def reduce(tmp_path_factory):
-    compiler = os.environ.get("CXX") or next(filter(shutil.which, ("c++", "g++", "clang++")))
-    library = tmp_path_factory.mktemp("warp") / "warp.so"
-    source = Path(__file__).with_name("warp_emulation.cpp")
-    command = [
-        *compiler.split(),
-        "-std=c++17",
-        "-O1",
-        "-fPIC",
-        "-shared",
-        "-pthread",
-        f"-I{source_folder('cuda')}",
-    ]
-    subprocess.run([*command, str(source), "-o", str(library)], check=True)
-    return ctypes.CDLL(str(library)).reduce
+    return emulated_library.build("warp_emulation", tmp_path_factory.mktemp("warp")).reduce
 
 
 @pytest.mark.parametrize("active", [0xFFFFFFFF, 0x1, 0x80000000, 0x0F0F0F0F, 0xA5A50001])

@@ -11,6 +11,13 @@ RANGES = 64  # kRanges in cuda/visibility.cu
 MOST_ITEMS = 2**31  # of one launch; the queue holds them as 32-bit numbers
 
 
+def footprint(dtype: torch.dtype, args: Sequence[Any]) -> int:
+    """The bytes that `search` takes, and gives back."""
+    ids, batch, triangles, ranges = args[5], args[7], args[9], args[2]
+    items = max((group[1] for group in _groups(batch, triangles, ranges)), default=0)
+    return ids.numel() * (12 if dtype == torch.float64 else 8) + 4 * items
+
+
 def search(launch: Launch, dtype: torch.dtype, args: Sequence[Any], threads: int) -> None:
     """Finds the visible triangles; `args` are the fields of VisibilityArgs in cuda/visibility_cpu.cpp.
 

@@ -5,7 +5,9 @@ stream and memory pool are never used.
 """
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache
 from importlib import import_module
 from typing import Any
 
@@ -13,13 +15,13 @@ import numpy as np
 import torch
 
 from . import specialize
-from .compute import search
+from .compute import footprint, search
 from .cpu import Argument, pack
 
 BLOCK = 256  # threads; kBlockThreads in cuda/visibility.cu
 MOST_BLOCKS = 1 << 20  # beyond, each thread takes several elements
 ADDENDS_PER_ELEMENT = (
-    64  # a bound: a pixel adds to at most this many places that might be one (taps of two levels)
+    1024  # a bound: a pixel adds to at most this many places that might be one (65 taps of 8 texels)
 )
 
 WHEEL = {"12": "cuda12", "13": "cuda13"}
@@ -87,6 +89,7 @@ class CudaBackend:
         if found is None:
             with self._lock:  # one thread compiles; the others wait for it
                 if key not in self._functions:
+                    _refuse_while_capturing(kernel)
                     place = specialize.cubin(kernel, architecture(device))
                     self._functions[key] = self._cupy.RawModule(path=str(place)).get_function(kernel.entry)
                 found = self._functions[key]
@@ -146,7 +149,8 @@ class CudaBackend:
     ) -> None:
         (values,) = sums
         fixed = specialize.kernel(kernel, dtype, {**(constants or {}), "DR_FIXED": 1})
-        integers = torch.zeros(values.numel(), dtype=torch.int64, device=device)
+        with _room(f"sums of {kernel} in fixed point", 8 * values.numel()):
+            integers = torch.zeros(values.numel(), dtype=torch.int64, device=device)
         largest = torch.zeros(1, dtype=torch.int64, device=device)
         headroom = 2.0 ** (61 - (count * ADDENDS_PER_ELEMENT).bit_length())
         for phase in (0, 1):
@@ -164,7 +168,8 @@ class CudaBackend:
         assert isinstance(pos, torch.Tensor)
         device = torch.cuda.get_device_properties(pos.device)
         threads = device.multi_processor_count * device.max_threads_per_multi_processor // BLOCK * BLOCK
-        search(self.launch, dtype, args, threads)
+        with _room("rasterize()'s search for visible triangles", footprint(dtype, args)):
+            search(self.launch, dtype, args, threads)
 
     def workers(self, count: int) -> int:
         """One: elements share one copy of the gradients and add to it atomically."""
@@ -175,13 +180,38 @@ class CudaBackend:
         return torch.are_deterministic_algorithms_enabled()
 
     def empty(self, shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
-        return torch.empty(tuple(shape), dtype=dtype, device=device)
+        size = torch.Size(shape)
+        with _room(f"an output {dtype} {list(size)}", size.numel() * dtype.itemsize):
+            return torch.empty(size, dtype=dtype, device=device)
+
+
+@contextmanager
+def _room(purpose: str, size: int) -> Iterator[None]:
+    """Where memory runs out, the error says how many bytes were wanted for what."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise torch.OutOfMemoryError(
+            f"diffrast: {size} bytes for {purpose} do not fit in the GPU's memory; torch says: {error}"
+        ) from error
+
+
+def _refuse_while_capturing(kernel: specialize.Kernel) -> None:
+    if torch.cuda.is_current_stream_capturing():
+        raise RuntimeError(
+            f"kernel {kernel.entry} cannot be loaded while a CUDA graph is captured; run the iteration once before"
+        )
+
+
+@cache
+def _struct_type(size: int) -> np.dtype:
+    return np.dtype({"names": ["fields"], "formats": [(np.uint8, (size,))]})
 
 
 def _struct(args: Sequence[Argument]) -> np.ndarray:
-    """The Args struct as CuPy passes it by value: the bytes of one NumPy object."""
+    """The Args struct as CuPy passes it by value: an array that holds one element of a structured type."""
     packed = pack(args)
-    return np.frombuffer(packed, dtype=np.dtype((np.void, len(packed)))).reshape(())
+    return np.frombuffer(packed, dtype=_struct_type(len(packed)))
 
 
 def create() -> CudaBackend:

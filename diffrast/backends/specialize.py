@@ -97,6 +97,12 @@ def cubin(kernel: Kernel, arch: str) -> Path:
         return place
     start = time.perf_counter()
     result = nvrtc.compile_cuda(text, file, arch, *options)
+    if not result.ok and "--gpu-architecture" in result.log:
+        major, minor = nvrtc.version()
+        raise RuntimeError(
+            f"NVIDIA's run-time compiler {major}.{minor} does not know {arch}; `pip install -U nvidia-cuda-nvrtc-cu12` "
+            "(or nvidia-cuda-nvrtc, for CUDA 13)"
+        )
     if not result.ok:
         raise RuntimeError(
             f"kernel {kernel.entry} does not compile for {arch}; NVRTC says:\n{_with_lines(text, result.log)}"

@@ -43,12 +43,15 @@ def antialias(
         `[B, H, W, C]`: color, changed only at silhouettes of the triangles seen in `rast`, and there within the range of the
         colours blended. The edges between triangles that face the same way stay as they are, bit by bit.
 
+    Half-precision color and pos are computed in float32, the result has the dtype of color.
+
     Differentiable: with respect to color, and to x, y and w of pos. `rast` gets no gradient.
 
     Raises:
         ValueError, TypeError: arguments that break the rules above, or indices outside [0, V).
     """
-    op = "antialias"
+    op, dtype = "antialias", getattr(color, "dtype", None)
+    color, pos = validate.widened(color, pos)
     validate.tensor(op, "rast", rast, "[B, H, W, 4]", validate.shape_is(rast, None, None, None, 4))
     batch, height, width = rast.shape[:3]
     rule = f"[B, H, W, C] with B, H, W = {batch}, {height}, {width} (from rast)"
@@ -61,7 +64,8 @@ def antialias(
     )
     indices = validate.triangles(op, tri, ("rast", rast))
     topology = topology_of(op, topology_hash, tri)
-    if isinstance(pos_gradient_boost, bool | torch.Tensor) or not hasattr(pos_gradient_boost, "__float__"):
+    # Tuples of types here, not unions: torch 2.6 cannot trace those.
+    if isinstance(pos_gradient_boost, (bool, torch.Tensor)) or not hasattr(pos_gradient_boost, "__float__"):
         raise TypeError(
             f"{op}(): pos_gradient_boost must be a number; got {validate.describe(pos_gradient_boost)}"
         )
@@ -75,7 +79,7 @@ def antialias(
         float(pos_gradient_boost),
         cull,
     )
-    return out
+    return out.to(dtype)
 
 
 # --- The operators ---------------------------------------------------------------------------------------------------------

@@ -1,9 +1,13 @@
 """Rasterizer contexts: which backend looks for the visible triangles, and the log that says so.
 
-Contexts hold no device state of their own, so creating hundreds of them costs nothing.
+Contexts hold no device state of their own, so creating hundreds of them costs nothing. What OpenGL needs is opened by the first
+call that draws with it, shared by the contexts of a thread, and gone when they are.
 """
 
 import logging
+import re
+import weakref
+from functools import cache
 
 import torch
 
@@ -37,24 +41,59 @@ def say_once(message: str, level: int = logging.WARNING) -> None:
         logger.log(level, message)
 
 
+# GPUs made for computing, by the words of their names: little of the chip serves the graphics pipeline.
+FOR_COMPUTING = {
+    "P100", "V100", "A30", "A100", "A800", "H20", "H100", "H200", "H800", "GH200", "B100", "B200", "B300", "GB200", "GB300",
+}  # fmt: skip
+
+
+@cache
+def automatic(device: torch.device) -> tuple[str, str]:
+    """(backend, reason) for the tensors of a CUDA device. Decided once: its OpenGL must first draw a trial picture right."""
+    gpu = torch.cuda.get_device_name(device)
+    if FOR_COMPUTING & set(re.split(r"[^A-Z0-9]+", gpu.upper())):
+        return "cuda", f"{gpu} is made for computing, not for drawing"
+    try:
+        backends.get("gl").prove(device)
+    except RuntimeError as error:
+        return "cuda", str(error)
+    return "gl", f"{gpu} shares its memory with OpenGL"
+
+
 def choose(backend: str, pos: torch.Tensor) -> str:
     """The name of the backend that rasterizes this tensor, for the backend that was asked for."""
-    name = backends.kernels_for(pos).name if backend == "auto" else backend
+    name = backend
     if backend == "auto":
-        say_once(f"backend 'auto' rasterizes {pos.device.type} tensors with {name!r}", logging.INFO)
-    device_type = backends.get(name).device_type
-    if device_type != pos.device.type:
+        name, reason = backends.kernels_for(pos).name, ""
+        if pos.device.type == "cuda" and pos.dtype == torch.float32:
+            name, reason = automatic(pos.device)
+        message = f"backend 'auto' rasterizes {pos.device.type} tensors with {name!r}"
+        say_once(f"{message}: {reason}" if reason else message, logging.INFO)
+    kinds = backends.kinds(name)
+    if pos.device.type not in kinds:
         raise ValueError(
-            f"rasterize(): pos must be on a {device_type} device for backend={name!r}; got {validate.describe(pos)}"
+            f"rasterize(): pos must be on a {' or '.join(kinds)} device for backend={name!r}; got {validate.describe(pos)}"
         )
     return name
+
+
+# Living contexts that may rasterize with OpenGL, by id. When the last of them is gone, so is what OpenGL holds.
+_living: dict[int, None] = {}
+
+
+def _collected(key: int) -> None:
+    _living.pop(key, None)
+    if not _living:
+        backends.release(everywhere=True)
 
 
 class RasterizeContext:
     """Chooses the rasterizer.
 
     Args:
-        backend: "auto" picks for each call by where the tensors are and logs once what it chose; a name ("cpu") insists on it.
+        backend: "auto" picks for each call by where the tensors are and logs once what it chose and why: "cpu" for CPU tensors;
+            for CUDA tensors "gl" where OpenGL can use the GPU's memory and the GPU is made for graphics, else "cuda". A name
+            ("cpu", "cuda", "gl") insists on it.
         device: accepted for the sake of existing code; work always runs where the tensors are.
 
     Raises:
@@ -70,9 +109,13 @@ class RasterizeContext:
         self.device = device
         self.output_db = True
         self.active_depth_peeler: object | None = None
+        if backend in ("auto", "gl"):
+            _living[id(self)] = None
+            weakref.finalize(self, _collected, id(self)).atexit = False
 
     def release_context(self) -> None:
-        """Frees what the context holds. It can be used again afterwards."""
+        """Frees what OpenGL holds for this thread. The context can be used again afterwards."""
+        backends.release(everywhere=False)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(backend={self.backend!r})"

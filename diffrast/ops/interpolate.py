@@ -30,12 +30,15 @@ def interpolate(
         out `[B, H, W, A]`, zeros where nothing is visible.
         out_da `[B, H, W, 2 * len(diff_attrs)]`: a pair (dA/dX, dA/dY) per attribute, per pixel; `[B, H, W, 0]` without diff_attrs.
 
+    A half-precision attr is computed in float32; out and out_da have its dtype. rast is never half: it could not hold an id.
+
     Differentiable: out and out_da with respect to attr, (u, v) of rast, and rast_db.
 
     Raises:
         ValueError, TypeError: arguments that break the rules above, or indices outside [0, V).
     """
-    op = "interpolate"
+    op, dtype = "interpolate", getattr(attr, "dtype", None)
+    (attr,) = validate.widened(attr)
     validate.tensor(op, "rast", rast, "[B, H, W, 4]", validate.shape_is(rast, None, None, None, 4))
     batch = rast.shape[0]
     fits = validate.shape_is(attr, None, None) or validate.shape_is(attr, (1, batch), None, None)
@@ -52,7 +55,8 @@ def interpolate(
         fits = validate.shape_is(rast_db, *rast.shape)
         validate.tensor(op, "rast_db", rast_db, f"{list(rast.shape)} like rast", fits, like=("rast", rast))
         rast_db = rast_db.contiguous()
-    return torch.ops.diffrast.interpolate(attr.contiguous(), rast.contiguous(), tri, rast_db, channels)
+    out, out_da = torch.ops.diffrast.interpolate(attr.contiguous(), rast.contiguous(), tri, rast_db, channels)
+    return out.to(dtype), out_da.to(dtype)
 
 
 def _channels(diff_attrs: Sequence[int] | str | None, count: int) -> list[int]:

@@ -43,12 +43,16 @@ def rasterize(
         rast_db `[B, H, W, 4]` = (du/dX, du/dY, dv/dX, dv/dY), X and Y in pixels (`[B, H, W, 0]` if output_db=False in
             the context).
 
+    Half-precision positions are computed in float32, and so are rast and rast_db: a half could not hold a triangle's id.
+
+    Indices on CUDA are read once for each tensor `tri`, and no call waits for the GPU after that.
+
     Differentiable: u, v and rast_db with respect to x, y and w of `pos`. z/w and the id carry no gradient, and coverage changes
     only through `antialias`. Triangles that are degenerate or not finite cover nothing and get no gradient.
 
     Raises:
         ValueError, TypeError: arguments that break the rules above, or indices outside [0, V).
-        MemoryError: an output does not fit in memory.
+        MemoryError, torch.OutOfMemoryError on CUDA: an output does not fit in memory; it says how many bytes for what.
     """
     pos, tri, height, width = _validate(ctx, pos, tri, resolution, ranges, cull)
     visible = torch.ops.diffrast.visibility(
@@ -135,6 +139,7 @@ def _validate(
     op = "rasterize"
     if not isinstance(ctx, RasterizeContext):
         raise TypeError(f"{op}(): ctx must be a RasterizeContext; got {validate.describe(ctx)}")
+    (pos,) = validate.widened(pos)
     shape = "[B, V, 4], or [V, 4] together with ranges"
     fits = validate.shape_is(pos, None, None, 4) if ranges is None else validate.shape_is(pos, None, 4)
     if ranges is not None:
@@ -191,7 +196,8 @@ def _visibility(
     ids = run.empty((batch, height, width), torch.int32, pos.device)
     depth = run.empty((batch, height, width) if with_depth else (0,), pos.dtype, pos.device)
     pos_stride = vertices * 4 if ranges is None else 0
-    if not bool(torch.isfinite(pos).all()):
+    # Asking a GPU would make the CPU wait for it; what is not finite is not drawn there either.
+    if pos.device.type == "cpu" and not bool(torch.isfinite(pos).all()):
         bad = int((~torch.isfinite(pos)).any(-1).sum())
         say_once(
             f"rasterize(): {bad} of {pos[..., 0].numel()} positions are not finite; their triangles are not drawn"

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.utils.weak import WeakIdKeyDictionary
 
 from .. import backends
 from . import validate
+from .known import Known
 
 
 @dataclass(frozen=True)
@@ -44,18 +44,14 @@ def antialias_construct_topology_hash(tri: torch.Tensor) -> Topology:
     return Topology(torch.ops.diffrast.topology(validate.triangles(op, tri, ("tri", tri))))
 
 
-# Code that leaves `topology_hash` out does so in a loop. An entry vanishes with its triangles, and is void once they are modified.
-_known: WeakIdKeyDictionary = WeakIdKeyDictionary()
+# Code that leaves `topology_hash` out does so in a loop.
+_topology_of: Known[Topology] = Known(antialias_construct_topology_hash)
 
 
 def topology_of(op: str, topology: Any, tri: torch.Tensor) -> Topology:
     """The topology that was passed, checked against valid `tri`, or that of `tri`, remembered while it lives unchanged."""
     if topology is None:
-        if torch.compiler.is_compiling() or tri.is_inference():
-            return antialias_construct_topology_hash(tri)
-        if tri not in _known or _known[tri][0] != tri._version:
-            _known[tri] = tri._version, antialias_construct_topology_hash(tri)
-        return _known[tri][1]
+        return _topology_of(tri)
     if not isinstance(topology, Topology):
         raise TypeError(
             f"{op}(): topology_hash must be None or made by antialias_construct_topology_hash(); "

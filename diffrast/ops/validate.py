@@ -9,7 +9,10 @@ from typing import Any
 
 import torch
 
+from .known import Known
+
 SCALARS = (torch.float32, torch.float64)
+HALVES = (torch.float16, torch.bfloat16)
 
 
 def name_of(dtype: torch.dtype) -> str:
@@ -22,7 +25,7 @@ def describe(value: Any) -> str:
         return f"{name_of(value.dtype)} {list(value.shape)} on {value.device}"
     return (
         f"{type(value).__name__} {value!r}"
-        if isinstance(value, int | float | str | None)
+        if isinstance(value, (int, float, str, type(None)))
         else type(value).__name__
     )
 
@@ -68,26 +71,65 @@ def shape_is(value: Any, *sizes: int | tuple[int, ...] | None) -> bool:
     )
 
 
+def widened(*values: Any) -> tuple[Any, ...]:
+    """Half-precision tensors (float16, bfloat16) as float32, in which everything is computed; anything else as it is."""
+    return tuple(
+        value.float() if isinstance(value, torch.Tensor) and value.dtype in HALVES else value
+        for value in values
+    )
+
+
 def triangles(op: str, tri: Any, like: tuple[str, torch.Tensor]) -> torch.Tensor:
     """Triangle indices as contiguous int32 [F, 3]; int64 is accepted when it fits."""
     tensor(
         op, "tri", tri, "[F, 3]", shape_is(tri, None, 3), rank=2, dtype=(torch.int32, torch.int64), like=like
     )
-    if tri.dtype == torch.int64:
-        # Narrowing would wrap around; what does not fit is out of any vertex range, and is made to stay so.
-        tri = tri.clamp(-1, 2**31 - 1).to(torch.int32)
-    return tri.contiguous()
+    return tri if tri.dtype == torch.int32 and tri.is_contiguous() else _narrow(tri)
+
+
+def _to_int32(tri: torch.Tensor) -> torch.Tensor:
+    # Narrowing would wrap around; what does not fit is out of any vertex range, and is made to stay so.
+    return tri.clamp(-1, 2**31 - 1).to(torch.int32).contiguous()
+
+
+# Kept for the tensor that was passed, so that what is known of its copy is found again.
+_narrow: Known[torch.Tensor] = Known(_to_int32)
+
+
+def _limits(tri: torch.Tensor) -> tuple[int, int]:
+    low, high = torch.aminmax(tri)
+    return int(low), int(high)
+
+
+# Reading the limits back from a GPU makes the CPU wait for it: once for each tensor of triangles. On the CPU they are cheap
+# to find, and memory is at stake, so every call looks at them.
+_limits_on_device: Known[tuple[int, int]] = Known(_limits)
 
 
 def index_range(op: str, tri: torch.Tensor, vertices: int, source: str) -> None:
-    """Raises when a vertex index is outside [0, vertices)."""
+    """Raises when a vertex index is outside [0, vertices).
+
+    On CUDA the indices of a tensor are read once, and remembered while it is not modified; a CUDA graph cannot do that.
+    """
     if tri.numel() == 0:
         return
-    low, high = (int(x) for x in torch.aminmax(tri))
+    if tri.device.type == "cpu":
+        low, high = _limits(tri)
+    elif not _limits_on_device.has(tri) and _capturing(tri):
+        raise RuntimeError(
+            f"{op}(): the indices of tri cannot be checked while a CUDA graph is captured; run the iteration once before, with "
+            "the same tri, contiguous and int32"
+        )
+    else:
+        low, high = _limits_on_device(tri)
     if low < 0 or high >= vertices:
         raise ValueError(
             f"{op}(): tri must hold vertex indices in [0, {vertices}) (from {source}); got indices in [{low}, {high}]"
         )
+
+
+def _capturing(tensor: torch.Tensor) -> bool:
+    return tensor.is_cuda and torch.cuda.is_current_stream_capturing()
 
 
 def integer(op: str, name: str, value: Any, low: int, high: int | None = None) -> int:

@@ -1,0 +1,62 @@
+"""The buffers of deferred shading in one call: attributes, depth, triangle ids and pixel derivatives.
+
+On every backend by visibility, the shared resolve kernel and `interpolate`, OpenGL included. Its pipeline could write attributes
+into more attachments instead, but on llvmpipe that is not faster (`python benchmarks/opengl.py` measures both ways), and the values
+would differ from the other backends' in the last bits.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+
+from .context import RasterizeContext
+from .interpolate import interpolate
+from .rasterize import rasterize, triangle_id
+
+
+class GBuffer(NamedTuple):
+    """What `gbuffer` gives; zeros where nothing is visible."""
+
+    attrs: torch.Tensor | dict[str, torch.Tensor]  # [B, H, W, A], or one of each name
+    attrs_da: torch.Tensor | dict[str, torch.Tensor]  # [B, H, W, 2 A] pairs (dA/dX, dA/dY), likewise
+    depth: torch.Tensor  # [B, H, W] z/w
+    ids: torch.Tensor  # int64 [B, H, W] triangle, -1 for none
+    rast: torch.Tensor  # [B, H, W, 4] of `rasterize`
+    rast_db: torch.Tensor  # [B, H, W, 4] of `rasterize`
+
+
+def gbuffer(
+    ctx: RasterizeContext,
+    pos: torch.Tensor,
+    tri: torch.Tensor,
+    attrs: torch.Tensor | Mapping[str, torch.Tensor],
+    resolution: Sequence[int],
+    ranges: torch.Tensor | None = None,
+    *,
+    cull: str = "none",
+) -> GBuffer:
+    """Rasterizes a mesh and interpolates its attributes: what deferred shading needs of it.
+
+    Args:
+        ctx, pos, tri, resolution, ranges, cull: as for `rasterize`.
+        attrs: as for `interpolate`: `[B|1, V, A]` or `[V, A]`; or several of these by name, such as {"normal": ..., "uv": ...}.
+
+    Returns:
+        A `GBuffer`: attrs and attrs_da (pixel derivatives of all attributes, `[B, H, W, 0]` if the context has output_db=False), by
+        name if attrs were; depth, ids, rast and rast_db. The same on every backend wherever it sees the same triangle.
+
+    Differentiable: attrs, attrs_da, rast and rast_db, as those of `rasterize` and `interpolate`. Depth and ids carry no gradient.
+
+    Raises:
+        ValueError, TypeError: as `rasterize` and `interpolate`.
+    """
+    rast, rast_db = rasterize(ctx, pos, tri, resolution, ranges, cull=cull)
+    derivatives = (rast_db, "all") if ctx.output_db else (None, None)
+    depth, ids = rast[..., 2].detach(), triangle_id(rast)
+    if not isinstance(attrs, Mapping):
+        out, out_da = interpolate(attrs, rast, tri, *derivatives)
+        return GBuffer(out, out_da, depth, ids, rast, rast_db)
+    each = {name: interpolate(attr, rast, tri, *derivatives) for name, attr in attrs.items()}
+    outs, outs_da = ({name: pair[k] for name, pair in each.items()} for k in (0, 1))
+    return GBuffer(outs, outs_da, depth, ids, rast, rast_db)
