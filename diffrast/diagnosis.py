@@ -191,7 +191,7 @@ def _inside_frustum(case: _Case) -> bool:
     if not bool(blank.any()):
         return True
     hint = ""
-    if bool((w == 1).all()):
+    if bool((w == 1).all()) and case.matrix is None:
         hint = ". All w are 1: are these world or pixel coordinates instead of clip space?"
     codes = [code for code, out in beyond.items() if bool(out[blank].all())]
     for code in codes:
@@ -212,9 +212,15 @@ def _images(which: torch.Tensor) -> str:
     return f"in {len(rows)} of {len(which)} images (first: {rows[0]}) "
 
 
+MINORS = ([0, 1, 2], [0, 1, 3], [0, 2, 3], [1, 2, 3])
+
+
 def _shape(case: _Case) -> bool:
-    area = _signed_area(case)
-    flat = (area == 0).all(0)
+    corner = case.pos[:, case.tri]
+    # Three points on a line stay on one under every camera: their homogeneous coordinates span a plane only. The area on
+    # screen would not do: triangles seen edge-on are no fault.
+    minors = torch.stack([torch.linalg.det(corner[..., columns]) for columns in MINORS]).norm(dim=0)
+    flat = (minors <= 1e-14 * corner.norm(dim=-1).prod(-1)).all(0)
     repeated = (case.tri == case.tri.roll(1, 1)).any(1)
     if bool((flat | repeated).any()):
         case.say(

@@ -129,6 +129,26 @@ def test_degenerate():
     result = diffrast.diagnose(mesh, camera())
     assert result.codes == {"degenerate"}
     assert "1 of 1280 triangles have no area (1 name a vertex twice)" in str(result)
+    line = Mesh(
+        torch.tensor([[0.0, 0, 0], [0.1, 0.2, 0.3], [0.2, 0.4, 0.6], [0, 1, 0]]),
+        torch.tensor([[0, 1, 2], [0, 1, 3]]),
+    )
+    assert "1 of 2 triangles have no area (0 name a vertex twice)" in str(diffrast.diagnose(line, camera()))
+
+
+def test_triangles_seen_edge_on_are_no_fault():
+    view = Camera.look_at((0, 0, 3), fov_y=0.7, **SIZE).world_to_camera
+    assert found(cube(), Camera.orthographic(view_height=3.0, world_to_camera=view, **SIZE)) == set()
+    assert found(cube(), Camera.look_at((0.5, 0.5, 3), (0.5, 0.5, 0), fov_y=0.7, **SIZE)) == set()
+
+
+def test_a_parallel_camera_is_not_taken_for_missing_clip_space():
+    far = Camera.orthographic(view_height=3.0, **SIZE).crop(500, 0, 48, 32)
+    mesh = cube()
+    mesh.vertices = mesh.vertices - torch.tensor([0.0, 0, 3])
+    result = diffrast.diagnose(mesh, far)
+    assert result.codes == {"outside-left"}
+    assert "All w are 1" not in str(result)
 
 
 def test_duplicated_vertices():
