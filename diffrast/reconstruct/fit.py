@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 
-from ..scene.largesteps import AdamUniform, LargeSteps
+from ..scene.largesteps import LargeSteps
+from ..scene.optim import AdamUniform
 from .loop import Batches, Run, cosine, optimize
 from .targets import Targets
 
