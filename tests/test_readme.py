@@ -24,7 +24,7 @@ def test_the_first_program_finds_its_triangle(capsys):
 def test_the_other_programs_run():
     """Each in a process of its own; the import of existing code follows the alias."""
     others = [text for text in PROGRAMS if "optimizer" not in text]
-    assert len(others) == 2
+    assert len(others) >= 3
     for program in others:
         check = (
             "\nimport nvdiffrast.torch as old, diffrast.torch\nassert old is diffrast.torch"

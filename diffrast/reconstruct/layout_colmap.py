@@ -9,22 +9,16 @@ from pathlib import Path
 
 import torch
 
+from ..scene.camera import Camera
+from ..scene.conventions import COLMAP_MODELS, colmap_intrinsics, quaternion_to_rotation
 from ..scene.image import load_image
-from .views import View, finite, from_opencv, picture_path, same_size, split_alpha
+from .views import View, finite, picture_path, same_size, split_alpha
 
 # Camera models in the order of their numbers in binary files, and how many parameters each has.
 MODELS = {
     "SIMPLE_PINHOLE": 3, "PINHOLE": 4, "SIMPLE_RADIAL": 4, "RADIAL": 5, "OPENCV": 8, "OPENCV_FISHEYE": 8, "FULL_OPENCV": 12,
     "FOV": 5, "SIMPLE_RADIAL_FISHEYE": 4, "RADIAL_FISHEYE": 5, "THIN_PRISM_FISHEYE": 12,
 }  # fmt: skip
-# Where fx, fy, cx, cy are among the parameters.
-FOCAL = {
-    "SIMPLE_PINHOLE": (0, 0, 1, 2),
-    "SIMPLE_RADIAL": (0, 0, 1, 2),
-    "RADIAL": (0, 0, 1, 2),
-    "PINHOLE": (0, 1, 2, 3),
-    "OPENCV": (0, 1, 2, 3),
-}
 
 
 @dataclass
@@ -70,34 +64,28 @@ def read_colmap(path: Path) -> list[View]:
         K[1] *= height / lens.height
         R = _rotation(finite(shot.rotation, (4,), f"the quaternion of {shot.name}", path), shot.name, path)
         t = finite(shot.translation, (3,), f"the translation of {shot.name}", path)
-        camera = from_opencv(K, R, t, width, height, centre=0.5)
+        camera = Camera.from_opencv(K, R, t, (width, height), first_pixel=0.5)
         views.append(View(picture.stem, picture, rgb, alpha, camera))
     return same_size(views, path)
 
 
 def _matrix(lens: Lens, path: Path) -> torch.Tensor:
-    if lens.model not in FOCAL or any(lens.parameters[max(FOCAL[lens.model]) + 1 :]):
+    """K ``[3, 3]``, pixels from the top left corner."""
+    K, bent = colmap_intrinsics(lens.model, lens.parameters) if lens.model in COLMAP_MODELS else (None, ())
+    if K is None or any(bent):
         raise ValueError(
             f"{path.parent}: pictures of a {lens.model} lens are distorted; undistort them first, with `colmap image_undistorter`"
         )
-    fx, fy, cx, cy = (lens.parameters[k] for k in FOCAL[lens.model])
-    K = finite([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], (3, 3), "the lens", path.parent)
-    if not (fx > 0 and fy > 0 and lens.width > 0 and lens.height > 0):
+    K = finite(K.tolist(), (3, 3), "the lens", path.parent)
+    if not (K[0, 0] > 0 and K[1, 1] > 0 and lens.width > 0 and lens.height > 0):
         raise ValueError(f"{path.parent}: focal lengths and sizes of lenses must be positive; got {lens}")
     return K
 
 
 def _rotation(q: torch.Tensor, name: str, path: Path) -> torch.Tensor:
-    """The matrix ``[3, 3]`` of a quaternion (w, x, y, z)."""
     if abs(float(q.norm()) - 1) > 1e-2:
         raise ValueError(f"{path}: the quaternion of {name} must have length 1; got {float(q.norm()):g}")
-    w, x, y, z = (q / q.norm()).tolist()
-    rows = [
-        [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-        [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-        [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-    ]
-    return torch.tensor(rows, dtype=torch.float64)
+    return quaternion_to_rotation(q)
 
 
 # --- Files -----------------------------------------------------------------------------------------------------------------

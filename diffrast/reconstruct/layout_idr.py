@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ..scene.camera import Camera
 from ..scene.image import load_image
-from .views import View, finite, from_opencv, same_size, split_alpha
+from .views import View, finite, same_size, split_alpha
 
 PICTURES = (".png", ".jpg", ".jpeg")
 
@@ -44,7 +45,7 @@ def read_idr(path: Path) -> list[View]:
         K, R, t = decompose(finite(matrices[name].tolist(), (3, 4), name, path)[:3], name, path)
         rgb, alpha = split_alpha(load_image(picture, linear=False))
         height, width = rgb.shape[:2]
-        camera = from_opencv(K, R, t, width, height)
+        camera = Camera.from_opencv(K, R, t, (width, height))
         views.append(View(picture.stem, picture, rgb, alpha, camera, mask=masks[i] if masks else None))
     return same_size(views, path)
 

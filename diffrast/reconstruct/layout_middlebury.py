@@ -6,8 +6,9 @@ from pathlib import Path
 
 import torch
 
+from ..scene.camera import Camera
 from ..scene.image import load_image
-from .views import View, check_rotation, finite, from_opencv, picture_path, same_size, split_alpha
+from .views import View, check_rotation, finite, picture_path, same_size, split_alpha
 
 
 def read_middlebury(path: Path) -> list[View]:
@@ -33,7 +34,7 @@ def read_middlebury(path: Path) -> list[View]:
             raise ValueError(f"{path}: {what} must hold 21 numbers after the name ({error})") from error
         values = finite(numbers, (21,), what, path)
         K, R, t = values[:9].reshape(3, 3), values[9:18].reshape(3, 3), values[18:]
-        check_rotation(R, f"R in {what}", path)
+        R = check_rotation(R, f"R in {what}", path)
         if not (K[0, 0] > 0 and K[1, 1] > 0 and K[2, 2] != 0):
             raise ValueError(f"{path}: focal lengths in {what} must be positive")
         picture = picture_path(path.parent, name, path)
@@ -42,7 +43,7 @@ def read_middlebury(path: Path) -> list[View]:
         K = K / K[2, 2]
         if _is_turned(K, width, height):
             width, height = height, width
-        views.append(View(picture.stem, picture, rgb, alpha, from_opencv(K, R, t, width, height)))
+        views.append(View(picture.stem, picture, rgb, alpha, Camera.from_opencv(K, R, t, (width, height))))
     return same_size(views, path)
 
 

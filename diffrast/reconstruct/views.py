@@ -52,11 +52,14 @@ def finite(values, shape: tuple[int, ...], what: str, path: Path) -> torch.Tenso
     return t
 
 
-def check_rotation(rotation: torch.Tensor, what: str, path: Path) -> None:
-    """Refuse what is no rotation: a mirrored or scaled pose would silently reconstruct a wrong object."""
+def check_rotation(rotation: torch.Tensor, what: str, path: Path) -> torch.Tensor:
+    """The rotation that files with few digits mean. Refuses what is none: a mirrored or scaled pose would silently
+    reconstruct a wrong object."""
     gram = rotation @ rotation.T
     if (gram - torch.eye(3, dtype=torch.float64)).abs().max() > 1e-2 or torch.linalg.det(rotation) < 0:
         raise ValueError(f"{path}: the rotation part of {what} is not a rotation")
+    u, _, vh = torch.linalg.svd(rotation)
+    return u @ vh
 
 
 def same_size(views: list[View], path: Path) -> list[View]:
@@ -77,23 +80,3 @@ def split_alpha(image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]
         alpha = None
     rgb = image[..., :3] if image.shape[-1] >= 3 else image.expand(-1, -1, 3)
     return rgb.contiguous(), alpha
-
-
-def from_opencv(
-    K: torch.Tensor, R: torch.Tensor, t: torch.Tensor, width: int, height: int, centre: float = 0.0
-) -> Camera:
-    """Our camera of one with x right, y down and z ahead: ``K`` ``[3, 3]``, world to camera ``R`` ``[3, 3]``, ``t`` ``[3]``.
-
-    centre: the coordinate of the first pixel's centre; 0 where pixel (0, 0) is the centre of the first pixel, 0.5 where
-    coordinates begin at the picture's corner."""
-    shift = 0.5 - centre
-    K = K / K[2, 2]
-    # y up from the bottom edge instead of down from the top.
-    ours = torch.tensor(
-        [[K[0, 0], -K[0, 1], K[0, 2] + shift], [0, K[1, 1], height - shift - K[1, 2]], [0, 0, 1]],
-        dtype=torch.float64,
-    )
-    flip = torch.tensor([1.0, -1.0, -1.0], dtype=torch.float64)
-    view = torch.eye(4, dtype=torch.float64)
-    view[:3, :3], view[:3, 3] = flip[:, None] * R, flip * t
-    return Camera(ours, view, width, height)
