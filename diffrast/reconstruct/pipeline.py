@@ -17,9 +17,9 @@ import torch
 import diffrast
 import diffrast.torch as dr
 
+from ..scene import Mesh, save_mesh
 from ..scene.files import write_text
 from ..scene.image import srgb_to_linear
-from ..scene.mesh import Mesh, save_mesh
 from ..scene.remesh import edge_for_faces, isotropic, smooth
 from ..scene.render import clip_matrices, to_clip
 from .appearance import Textured, fit_texture, unwrap

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import os
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,9 @@ import torch
 from PIL import Image, UnidentifiedImageError
 
 from .files import write_bytes
+
+MAX_PIXELS = 1 << 28  # 16384 x 16384: what a picture may have unless the caller allows more
+_LOCK = threading.Lock()
 
 
 def srgb_to_linear(x: torch.Tensor) -> torch.Tensor:
@@ -29,22 +33,56 @@ def linear_to_srgb(x: torch.Tensor) -> torch.Tensor:
 
 
 def load_image(
-    path: str | os.PathLike, *, linear: bool = True, dtype: torch.dtype = torch.float32
+    path: str | os.PathLike,
+    *,
+    linear: bool = True,
+    dtype: torch.dtype = torch.float32,
+    max_pixels: int = MAX_PIXELS,
 ) -> torch.Tensor:
     """Read a picture as ``[H, W, C]``, row 0 at the bottom, C = 1, 3 or 4 as in the file.
 
     Palettes and gray with alpha become RGBA, 16-bit gray is divided by 65535. Raises ``ValueError`` that names the
-    file when it is missing, is no picture, or is cut short.
+    file when it is missing, is no picture, is cut short, or has more than ``max_pixels`` pixels.
     """
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"image {path} does not exist")
+    return decode(path.read_bytes(), f"image {path}", linear=linear, dtype=dtype, max_pixels=max_pixels)
+
+
+def decode(
+    data: bytes,
+    name: str,
+    *,
+    linear: bool = True,
+    dtype: torch.dtype = torch.float32,
+    max_pixels: int = MAX_PIXELS,
+) -> torch.Tensor:
+    """The bytes of a picture file as :func:`load_image` gives them; ``name`` begins the errors."""
     try:
-        with Image.open(path) as picture:
-            picture.load()
+        with _open(data) as picture:
+            if picture.width * picture.height > max_pixels:
+                raise ValueError(
+                    f"{name} has {picture.width}x{picture.height} pixels, more than max_pixels={max_pixels}; "
+                    "raise max_pixels if that is meant"
+                )
+            try:
+                picture.load()
+            except ValueError as error:
+                raise OSError(str(error)) from error
             return from_pil(picture, linear=linear, dtype=dtype)
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise ValueError(f"image {path} cannot be read (corrupt or not a picture): {error}") from error
+    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+        raise ValueError(f"{name} cannot be read (corrupt or not a picture): {error}") from error
+
+
+def _open(data: bytes) -> Image.Image:
+    """Open without Pillow's own limit, which is global to the process; ours is checked before a pixel is decoded."""
+    with _LOCK:
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            return Image.open(io.BytesIO(data))
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
 
 
 # Modes whose numbers are not (gray, rgb, rgba) levels, and the mode that shows the same picture in levels.
