@@ -86,3 +86,11 @@ def albedo(f0: torch.Tensor, n_v: torch.Tensor, roughness: torch.Tensor) -> tupl
     a, b = dr.texture(table, at, filter_mode="linear", boundary_mode="clamp")[0, 0].split(1, dim=-1)
     factor = 1 + f0 * (1 / (a + b) - 1)
     return torch.addcmul(b, f0, a) * factor, factor
+
+
+def dominant(n: torch.Tensor, v: torch.Tensor, n_v: torch.Tensor, roughness: torch.Tensor) -> torch.Tensor:
+    """Where most of what a rough mirror reflects comes from, ``[N, 3]``: between the mirrored direction and the normal (Lagarde and
+    de Rousiers 2014, "Moving Frostbite to Physically Based Rendering", section 4.9.3). Not of unit length."""
+    alpha = roughness * roughness
+    smooth = (1 - alpha).clamp_min(1e-6)
+    return torch.lerp(n, 2 * n_v * n - v, smooth * (smooth.sqrt() + alpha))

@@ -99,7 +99,7 @@ class Surrounding(torch.nn.Module):
         raise NotImplementedError
 
     def radiance(self, direction: torch.Tensor, roughness: torch.Tensor) -> torch.Tensor:
-        """From directions ``[N, 3]``, averaged over the lobe of a mirror of roughness ``[N, 1]``: ``[N, 3]``."""
+        """From directions ``[N, 3]`` of any length, averaged over the lobe of a mirror of roughness ``[N, 1]``: ``[N, 3]``."""
         raise NotImplementedError
 
 
@@ -166,4 +166,4 @@ class SphericalHarmonicsLight(Surrounding):
         at = roughness.clamp(0, 1) * (len(table) - 1)
         below = at.detach().floor().clamp_max(len(table) - 2).long()[:, 0]
         keep = torch.lerp(table[below], table[below + 1], at - below[:, None])
-        return (sh_basis(direction) * keep[:, list(BANDS)]) @ self.coefficients
+        return (sh_basis(torch.nn.functional.normalize(direction, dim=-1)) * keep[:, list(BANDS)]) @ self.coefficients

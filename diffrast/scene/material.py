@@ -289,9 +289,9 @@ class MetallicRoughness(Material):
         diffuse = base * (1 - metallic) * (1 - energy)
 
         total = None
+        toward = brdf.dominant(n, v, n_v, roughness) if lights.surroundings else n
         for light in lights.surroundings:
-            mirrored = 2 * n_v * n - v
-            part = diffuse * light.irradiance(n) + energy * light.radiance(mirrored, roughness)
+            part = diffuse * light.irradiance(n) + energy * light.radiance(toward, roughness)
             part = part * occlusion
             total = part if total is None else total + part
         for to, cosine, irradiance in lights.arriving(surface):

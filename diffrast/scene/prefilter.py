@@ -69,7 +69,7 @@ def _rows(directions: np.ndarray, roughness: float | None, pyramid: list[int]):
     found = []
     for level in range(len(pyramid) - 1, -1, -1):
         size = pyramid[level]
-        sub = 2 if size > 8 else 4
+        sub = 2 if level == 0 else 1  # those of coarser levels are small for where they are
         middle = texel_directions(size).reshape(-1, 3)
         n_l = np.einsum("ij,ij->i", directions[row], middle[texel])
         if level > 0:
@@ -103,7 +103,7 @@ def dense_operator(
 ) -> torch.Tensor:
     """For wide lobes: from a map of ``inputs`` texels along a face to maps of the sizes and roughnesses ``targets``, one below the
     other. Rows sum to 1."""
-    sub, rows = 3, []
+    sub, rows = 2, []
     points, angles = texel_directions(inputs, sub).reshape(-1, 3), solid_angles(inputs, sub).reshape(-1)
     for size, roughness in targets:
         n_l = texel_directions(size).reshape(-1, 3) @ points.T
