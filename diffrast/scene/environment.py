@@ -44,8 +44,7 @@ class EnvironmentLight(Surrounding):
     Args:
         map: linear radiance, a parameter.
         size: texels along a face of the cube that a lat-long map becomes, a power of two; None: the one nearest to H / 2.
-        turn: angle in radians by which the surroundings are turned about +y (towards +x from -z for positive angles
-            seen from above means -turn); a parameter.
+        turn: angle in radians by which the surroundings are turned about +y, counter-clockwise seen from above; a parameter.
         scale: factor ``[]``, ``[1]`` or ``[3]`` on the map; a parameter.
 
     Differentiable into all of them. The prefiltered maps are made once for each picture, and kept while a map that wants no
@@ -62,8 +61,8 @@ class EnvironmentLight(Surrounding):
         own(self, "turn", turn, "a number", ())
         own(self, "scale", scale, "a number or [3]", (), (1,), (3,))
         if size is None:
-            size = 2 ** round(math.log2(max(LEAST, self.map.shape[-2 if self.map.dim() == 4 else 0] / (2 - (self.map.dim() == 4)))))
-            size = min(max(size, LEAST), TEXEL_LIMIT)
+            size = self.map.shape[1] if self.map.dim() == 4 else 2 ** round(math.log2(max(1, self.map.shape[0] / 2)))
+            size = min(max(size, 2 * LEAST), TEXEL_LIMIT)
         self.size = size
         self._kept: tuple | None = None
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import math
+import warnings
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ LEAST = 4  # texels along a face of the coarsest level
 IRRADIANCE = 16  # texels along a face of the irradiance map, and of what wide lobes are computed from
 COARSE = 8  # texels along a face of the coarsest map that the tails of narrow lobes are computed from
 NEAR = 2.5  # a texel is looked at as a whole where it is farther away than so many times its size
-TEXEL_LIMIT = 256  # of a face: the operator takes about 3 KB for each texel of the second level
+TEXEL_LIMIT = 256  # along a face: the operator takes about 6 KB for each texel of the second level
 
 
 def texel_directions(size: int, sub: int = 1) -> np.ndarray:
@@ -131,7 +132,11 @@ def sparse_operator(size: int, roughness: float, device: torch.device) -> tuple[
 
 def _torch_csr(m, device: torch.device) -> torch.Tensor:
     parts = torch.from_numpy(m.indptr.astype(np.int32)), torch.from_numpy(m.indices.astype(np.int32))
-    return torch.sparse_csr_tensor(*parts, torch.from_numpy(m.data), m.shape, check_invariants=False).to(device)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
+        return torch.sparse_csr_tensor(
+            *parts, torch.from_numpy(m.data), m.shape, check_invariants=False
+        ).to(device)
 
 
 class _Apply(torch.autograd.Function):
@@ -146,13 +151,13 @@ class _Apply(torch.autograd.Function):
 
 
 def prefilter(cube: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor]:
-    """A cube map ``[6, S, S, 3]``, S = 4 * 2^k up to ``TEXEL_LIMIT``, to its prefiltered levels (``[6, n, n, 3]``, the map itself
+    """A cube map ``[6, S, S, 3]``, S = 8 * 2^k up to ``TEXEL_LIMIT``, to its prefiltered levels (``[6, n, n, 3]``, the map itself
     first) and the irradiance over pi ``[6, 16, 16, 3]``. Differentiable; float32 inside. The first call for a size builds the
     operator (a second or so for 64), which is kept."""
     size = cube.shape[1]
-    if cube.shape != (6, size, size, 3) or size > TEXEL_LIMIT or size < LEAST or size & (size - 1):
+    if cube.shape != (6, size, size, 3) or size > TEXEL_LIMIT or size < 2 * LEAST or size & (size - 1):
         raise ValueError(
-            f"prefilter(): cube must be [6, S, S, 3] with S a power of two from {LEAST} to {TEXEL_LIMIT}; got {list(cube.shape)}"
+            f"prefilter(): cube must be [6, S, S, 3] with S a power of two from {2 * LEAST} to {TEXEL_LIMIT}; got {list(cube.shape)}"
         )
     pyramid = {size: cube.float()}
     for n in level_sizes(size)[1:]:
