@@ -71,8 +71,10 @@ def _upright(direction: torch.Tensor) -> torch.Tensor:
     return torch.stack([right, torch.linalg.cross(right, direction), -direction])
 
 
-def _frustum(lamp, low: torch.Tensor, high: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """World to clip space ``[4, 4]`` of a lamp's view of the box, and the axis ``[4]`` of its depth. Differentiable into the lamp."""
+def _frustum(lamp, vertices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """World to clip space ``[4, 4]`` of a lamp's view of the vertices ``[V, 3]``, and the axis ``[4]`` of its depth. Differentiable
+    into the lamp; what only frames the picture is constant."""
+    low, high = vertices.amin(0), vertices.amax(0)
     center, radius = 0.5 * (low + high), float(0.5 * (high - low).norm()) * MARGIN
     zero, one = low.new_zeros(1), low.new_ones(1)
     last = torch.cat([zero, zero, zero, one])
@@ -86,18 +88,23 @@ def _frustum(lamp, low: torch.Tensor, high: torch.Tensor) -> tuple[torch.Tensor,
             )
         turn = _upright(way / distance)
         view = torch.cat([turn, -(turn @ lamp.position)[:, None]], dim=1)  # [3, 4]
-        # Nothing about the frustum's shape must depend on the lamp but through `view`: it only frames the picture.
         d = float(distance.detach())
-        near, far, scale = d - radius, d + radius, math.sqrt(d * d - radius * radius) / radius
+        near, far = d - radius, d + radius
         clip = torch.stack([
-            scale * view[0], scale * view[1],
+            view[0], view[1],
             -(far + near) / (far - near) * view[2] - 2 * far * near / (far - near) * last, -view[2],
         ])  # fmt: skip
     else:
         turn = _upright(normalize(lamp.direction, dim=0))
         view = torch.cat([turn, -(turn @ center)[:, None]], dim=1)
         near, far = -radius, radius
-        clip = torch.stack([view[0] / radius, view[1] / radius, -view[2] / radius, last])
+        clip = torch.stack([view[0], view[1], -view[2] / radius, last])
+    with torch.no_grad():
+        seen = pad(vertices, (0, 1), value=1.0) @ clip.T
+        seen = seen[:, :2] / seen[:, 3:]
+        middle = 0.5 * (seen.amin(0) + seen.amax(0))
+        half = (0.5 * MARGIN * (seen.amax(0) - seen.amin(0))).clamp_min(1e-9)
+    clip = torch.cat([(clip[:2] - middle[:, None] * clip[3:]) / half[:, None], clip[2:]])
     axis = (-view[2] - near * last) / (far - near)
     return clip, axis
 
@@ -108,9 +115,7 @@ def shadow_map(ctx: dr.RasterizeContext, lamp, vertices: torch.Tensor, faces: to
     The map frames the whole mesh. A point or spot light must lie outside of the sphere around it (ValueError)."""
     settings: Shadow = lamp.shadow
     size = settings.resolution
-    with torch.no_grad():
-        low, high = vertices.amin(0), vertices.amax(0)
-    clip, axis = _frustum(lamp, low, high)
+    clip, axis = _frustum(lamp, vertices.detach())
     point = pad(vertices, (0, 1), value=1.0)
     pos = (point @ clip.T)[None]
     rast, rast_db = dr.rasterize(ctx, pos, faces, (size, size), grad_db=False)
