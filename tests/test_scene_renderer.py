@@ -221,10 +221,10 @@ def test_gradients_of_every_camera_parameter(material):
     scene = Scene(mesh, Lambert((0.3, 0.5, 0.7)) if material == "matt" else glossy, [light, AmbientLight()], (0.3, 0.2, 0.1)).double()
     cam = CameraParameters(shading.camera(32, EYE, fov_y=0.7), pivot=(0.0, 0.0, 0.0))
     for parts in ([cam.pose], [cam.focal, cam.principal]):
-        got = shading.flat_gradient(parts, shading.weighed(scene, cam(), 3))
+        got = shading.flat_gradient(parts, shading.weighed(scene, cam(), 4))
         want = shading.finite_differences(parts, lambda: shading.weighed(scene, cam(), 10), 4e-3)
         cosine, error = shading.cosine_and_error(got, want)
-        assert cosine > 0.99 and error < 0.12, f"got {got}, expected {want}: cosine {cosine:.4f}, error {error:.3f}"
+        assert cosine > 0.99 and error < 0.15, f"got {got}, expected {want}: cosine {cosine:.4f}, error {error:.3f}"
 
 
 def test_gradients_into_vertices_through_everything():
