@@ -1,8 +1,9 @@
 """Surroundings and gloss of a known body, from pictures of it.
 
-You will see in `envphong.png` four pictures: the body as it is, at the start, as found, and, at the right, mirrored in a perfect ball,
-the true surroundings above the ones found. Shape and base colour are known; the light from all around (a lat-long map), the strength
-of the mirror and its exponent are not. The gradient reaches the map through the prefiltered levels of the environment light.
+You will see in `envphong.png` four pictures: the body as it is, at the start, as found, and, at the right, mirrored in a
+perfect ball, the true surroundings above the ones found. Shape and base colour are known; the light from all around (a
+lat-long map), the strength of the mirror and its exponent are not. The gradient reaches the map through the prefiltered levels
+of the environment light.
 
     python recipes/envphong.py --out out
 
@@ -25,6 +26,12 @@ from diffrast.scene.material import BlinnPhong, MetallicRoughness
 from diffrast.scene.renderer import Scene, render
 
 CTX = dr.RasterizeContext()
+# The lamps of the room: where, of which colour, how small.
+LAMPS = [
+    ((1.0, 0.6, 0.4), (5.0, 3.5, 2.0), 30),
+    ((-0.8, 0.3, 0.7), (0.6, 1.8, 4.0), 20),
+    ((0.1, -0.3, -1.0), (1.0, 2.5, 0.8), 12),
+]
 BASE, GLOSS, SHININESS = (0.25, 0.3, 0.4), (0.5, 0.45, 0.4), 150.0
 
 
@@ -32,7 +39,7 @@ def surroundings(rows: int) -> torch.Tensor:
     """A room to be found: [rows, 2 rows, 3], a gradient with three lamps of different colours."""
     d = latlong_directions(rows, 2 * rows)
     room = 0.25 + 0.2 * d[..., 1:2] * torch.tensor([0.6, 0.8, 1.0])
-    for place, colour, sharp in (((1.0, 0.6, 0.4), (5.0, 3.5, 2.0), 30), ((-0.8, 0.3, 0.7), (0.6, 1.8, 4.0), 20), ((0.1, -0.3, -1.0), (1.0, 2.5, 0.8), 12)):  # fmt: skip
+    for place, colour, sharp in LAMPS:
         at = torch.nn.functional.normalize(torch.tensor(place), dim=0)
         room = room + torch.tensor(colour) * torch.exp(sharp * (d @ at - 1))[..., None]
     return room
@@ -69,7 +76,9 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
         light = EnvironmentLight(softplus(raw), size=max(8, args.rows)).to(device)
         return Scene(body, finish, [light], light)
 
-    optimizer = torch.optim.Adam([{"params": [raw], "lr": 0.08}, {"params": [finish.specular, finish.log_shininess], "lr": 0.02}])
+    optimizer = torch.optim.Adam(
+        [{"params": [raw], "lr": 0.08}, {"params": [finish.specular, finish.log_shininess], "lr": 0.02}]
+    )
     schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.1 ** (1 / args.steps))
     generator, losses = torch.Generator().manual_seed(0), []
     held_out = Camera.orbit(0.6, 0.7, 4.5, fov_y=0.65, width=2 * args.resolution, height=2 * args.resolution)
@@ -95,7 +104,10 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
 
     balls = []
     mirror = MetallicRoughness((1.0, 1.0, 1.0), (1.0, 0.0, 1.0)).to(device)
-    found: list[Surrounding] = [EnvironmentLight(softplus(raw.detach()), size=max(8, args.rows)).to(device), truth]
+    found: list[Surrounding] = [
+        EnvironmentLight(softplus(raw.detach()), size=max(8, args.rows)).to(device),
+        truth,
+    ]
     for light in found:
         shown = show(Scene(sphere(1.6).to(device), mirror, [light]))
         balls.append(avg_pool2d(shown.permute(2, 0, 1)[None], 2)[0].permute(1, 2, 0))
@@ -105,7 +117,9 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     psnr = -10 * math.log10((pictures[2].clamp(0, 1) - pictures[0].clamp(0, 1)).square().mean().item())
     gloss = finish.specular.detach().tolist()
     shininess = finish.log_shininess.detach().exp().item()
-    print(f"specular {[round(g, 3) for g in gloss]} (true {list(GLOSS)}), exponent {shininess:.0f} (true {SHININESS:.0f})")
+    print(
+        f"specular {[round(g, 3) for g in gloss]} (true {list(GLOSS)}), exponent {shininess:.0f} (true {SHININESS:.0f})"
+    )
     print(f"a view that was not learned from: {psnr:.1f} dB")
     first, last = (sum(part) / len(part) for part in (losses[:5], losses[-10:]))
     if args.smoke and not last < 0.5 * first:

@@ -1,16 +1,16 @@
 """A material and the light, together, from photographs of a known shape.
 
-You will see in `material.png` four pictures of a view that was not learned from: the photograph, what was found, its base colour alone,
-and, where the true light is known, the found material under that light ("relit"); below them, the surroundings found, as a lat-long
-map. Base colour, roughness and a lat-long map of light are optimized at once, through the deferred renderer.
+You will see in `material.png` four pictures of a view that was not learned from: the photograph, what was found, its base
+colour alone, and, where the true light is known, the found material under that light ("relit"); below them, the surroundings
+found, as a lat-long map. Base colour, roughness and a lat-long map of light are optimized at once, through the deferred renderer.
 
     python recipes/material.py --out out
     python recipes/material.py --data ../shared/data/spot_photos --mesh ../shared/data/spot/spot_triangulated.obj --out out
 
 Without `--data` the photographs are drawn here, of a torus. Photographs are those of NeRF's synthetic scenes
-(`transforms_train.json`); `studio_env.exr` beside it, if there is one, is the light that they were taken in (to read it, the package
-OpenEXR must be installed). A colour of light and the same colour of paint look alike: before relighting the three channels of the
-found base colour are scaled to the known light, as is usual (Zhang et al. 2021, "NeRFactor", section 4).
+(`transforms_train.json`); `studio_env.exr` beside it, if there is one, is the light that they were taken in (to read it, the
+package OpenEXR must be installed). A colour of light and the same colour of paint look alike: before relighting the three
+channels of the found base colour are scaled to the known light, as is usual (Zhang et al. 2021, "NeRFactor", section 4).
 """
 
 import argparse
@@ -72,7 +72,11 @@ def draw_photographs(size: int) -> tuple[Mesh, list[Camera], torch.Tensor, torch
     paint = torch.where(stripes > 0, torch.tensor([0.7, 0.2, 0.1]), torch.tensor([0.2, 0.4, 0.6]))
     d = latlong_directions(32, 64)
     lamp = torch.nn.functional.normalize(torch.tensor([0.6, 0.7, 0.4]), dim=0)
-    room = 0.3 + 0.2 * d[..., 1:2] + 6 * torch.exp(30 * (d @ lamp - 1))[..., None] * torch.tensor([1.0, 0.9, 0.8])
+    room = (
+        0.3
+        + 0.2 * d[..., 1:2]
+        + 6 * torch.exp(30 * (d @ lamp - 1))[..., None] * torch.tensor([1.0, 0.9, 0.8])
+    )
     scene = Scene(mesh, MetallicRoughness(paint, (1.0, 0.35, 0.0)), [EnvironmentLight(room)])
     cameras = [
         Camera.orbit(2.4 * i, math.asin(0.9 * math.sin(1.7 * i)), 4.5, fov_y=0.65, width=size, height=size)
@@ -145,10 +149,14 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     losses = []
     for step in (progress := tqdm(range(args.steps), desc="material")):
         chosen = [learned[(2 * step + k) * 7 % len(learned)] for k in range(2)]
-        picture = render(Scene(mesh, found.material(), [found.environment()]), [cameras[i] for i in chosen], ctx=CTX).image
+        picture = render(
+            Scene(mesh, found.material(), [found.environment()]), [cameras[i] for i in chosen], ctx=CTX
+        ).image
         loss = (linear_to_srgb(picture[..., :3]) - linear_to_srgb(photographs[chosen][..., :3])).abs().mean()
         # Of all lights that explain the pictures, a smooth one.
-        smooth = (found.light - found.light.roll(1, 1)).abs().mean() + (found.light[1:] - found.light[:-1]).abs().mean()
+        smooth = (found.light - found.light.roll(1, 1)).abs().mean() + (
+            found.light[1:] - found.light[:-1]
+        ).abs().mean()
         optimizer.zero_grad()
         (loss + 2e-4 * smooth).backward()
         optimizer.step()
@@ -167,7 +175,9 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
         base = render(Scene(mesh, Unlit(found.base.sigmoid())), views, ctx=CTX, samples=2).image
         shown = [photographs[list(kept)], again, base]
         figures["psnr"] = psnr(again, photographs[list(kept)])
-        print(f"views that were not learned from: {figures['psnr']:.2f} dB; roughness {found.rough.sigmoid().item():.2f}")
+        print(
+            f"views that were not learned from: {figures['psnr']:.2f} dB; roughness {found.rough.sigmoid().item():.2f}"
+        )
         if truth is not None:
             light = EnvironmentLight(truth, size=64, turn=turn).to(args.device)
             # One factor per channel, from the views learned from.
@@ -177,10 +187,13 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
             scale = (relit * taken).sum((0, 1, 2)) / relit.square().sum((0, 1, 2))
             shown.append(draw(found.material(scale), light))
             figures["relit psnr"] = psnr(shown[-1], photographs[list(kept)])
-            print(f"relit by the true light: {figures['relit psnr']:.2f} dB (channels scaled by {[round(s, 2) for s in scale.tolist()]})")
+            factors = ", ".join(f"{x:.2f}" for x in scale.tolist())
+            print(f"relit by the true light: {figures['relit psnr']:.2f} dB (channels scaled by {factors})")
         row = torch.cat([x[0, ..., :3] + 1 - x[0, ..., 3:] for x in shown], dim=1)
         room = softplus(found.light)
-        room = torch.nn.functional.interpolate(room.permute(2, 0, 1)[None], (row.shape[1] // 4, row.shape[1] // 2))[0].permute(1, 2, 0)
+        room = torch.nn.functional.interpolate(
+            room.permute(2, 0, 1)[None], (row.shape[1] // 4, row.shape[1] // 2)
+        )[0].permute(1, 2, 0)
         room = torch.nn.functional.pad(room, (0, 0, 0, row.shape[1] - room.shape[1]))
     args.out.mkdir(parents=True, exist_ok=True)
     save_image(args.out / "material.png", torch.cat([room, row]))

@@ -1,9 +1,9 @@
 """A light, and a body out of the picture, from a shadow.
 
-You will see in `shadow.png` two rows of three: what the camera saw, where the search started and what it found. The camera looks at a
-ground on which a box casts a shadow; the box itself is out of the picture. Above the box is known and the lamp is sought, below the
-lamp is known and the place of the box is sought. All that tells is the shadow: its gradient goes through the shadow map
-(Worchel and Alexa 2023, "Differentiable Shadow Mapping for Efficient Inverse Graphics").
+You will see in `shadow.png` two rows of three: what the camera saw, where the search started and what it found. The camera
+looks at a ground on which a box casts a shadow; the box itself is out of the picture. Above the box is known and the lamp is
+sought, below the lamp is known and the place of the box is sought. All that tells is the shadow: its gradient goes through the
+shadow map (Worchel and Alexa 2023, "Differentiable Shadow Mapping for Efficient Inverse Graphics").
 
     python recipes/shadow.py --out out
 
@@ -45,7 +45,11 @@ def picture(lamp: torch.Tensor, box: torch.Tensor, blur: float, size: int) -> to
 
 
 def search(
-    start: torch.Tensor, make: Callable[[torch.Tensor, float], torch.Tensor], target: torch.Tensor, steps: int, name: str
+    start: torch.Tensor,
+    make: Callable[[torch.Tensor, float], torch.Tensor],
+    target: torch.Tensor,
+    steps: int,
+    name: str,
 ) -> tuple[torch.Tensor, list[float]]:
     """From `start` [3] to what makes `make(place, blur)` the target; also the losses."""
     place = start.clone().requires_grad_()
@@ -84,12 +88,14 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     }  # fmt: skip
     figures, rows = {}, []
     for name, (truth, start, make) in searches.items():
-        found, losses = search(start, make, target, args.steps, name)
+        found, _ = search(start, make, target, args.steps, name)
         with torch.no_grad():
             rows.append(torch.cat([target, make(start, BLUR[1]), make(found, BLUR[1])], dim=1))
             before, after = ((make(p, BLUR[1]) - target).square().mean().item() for p in (start, found))
         figures[f"{name} error"] = (found - truth).norm().item()
-        print(f"{name}: off by {(start - truth).norm().item():.3f} at first, by {figures[f'{name} error']:.4f} at last")
+        print(
+            f"{name}: off by {(start - truth).norm().item():.3f} at first, by {figures[f'{name} error']:.4f} at last"
+        )
         if args.smoke and not after < 0.2 * before:
             raise SystemExit(f"smoke: the loss did not go down: {before:.2e} -> {after:.2e}")
     args.out.mkdir(parents=True, exist_ok=True)

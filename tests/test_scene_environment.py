@@ -161,12 +161,19 @@ def compare(mesh, cam, base_at, material, metallic, roughness):
     return oracle.psnr(got, want)
 
 
-@pytest.mark.parametrize(("metallic", "roughness", "least"), [(0.0, 0.35, 40), (0.0, 0.7, 40), (1.0, 0.5, 35)])
+@pytest.mark.parametrize(
+    ("metallic", "roughness", "least"), [(0.0, 0.35, 40), (0.0, 0.7, 40), (1.0, 0.5, 35)]
+)
 def test_ggx_on_a_sphere(metallic, roughness, least):
     base = np.array([0.8, 0.6, 0.4])
     material = MetallicRoughness(tuple(base), (1.0, roughness, metallic))
     figure = compare(
-        shading.ball(3), shading.camera(24), lambda f, w: np.broadcast_to(base, (len(f), 3)), material, metallic, roughness
+        shading.ball(3),
+        shading.camera(24),
+        lambda f, w: np.broadcast_to(base, (len(f), 3)),
+        material,
+        metallic,
+        roughness,
     )
     assert figure > least
 
@@ -187,12 +194,17 @@ def test_ggx_on_spot(data_folder):
 # --- Gradients ------------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("material", [Lambert, BlinnPhong, lambda: MetallicRoughness((0.9, 0.7, 0.5), (1, 0.4, 0.6))])
+@pytest.mark.parametrize(
+    "material", [Lambert, BlinnPhong, lambda: MetallicRoughness((0.9, 0.7, 0.5), (1, 0.4, 0.6))]
+)
 def test_gradient_into_the_map(material):
     """A cube map, a lat-long one, its turn and its scale. Linear in the map: the step can be large, float32 inside is no matter."""
     cam, mesh = shading.camera(16), cube(1.2)
     gen = torch.Generator().manual_seed(0)
-    for start, turn in ((torch.rand(6, 8, 8, 3, generator=gen), 0.0), (torch.rand(8, 16, 3, generator=gen), 0.3)):
+    for start, turn in (
+        (torch.rand(6, 8, 8, 3, generator=gen), 0.0),
+        (torch.rand(8, 16, 3, generator=gen), 0.3),
+    ):
         light = EnvironmentLight(start, turn=turn, scale=(1.0, 0.9, 0.8))
         scene = Scene(mesh, material(), [light]).double()
         got = shading.flat_gradient([light.map], shading.weighed(scene, cam))
@@ -205,14 +217,16 @@ def test_gradient_into_the_map(material):
             light.map += 0.5 * direction
         assert float(got @ direction.reshape(-1).numpy()) == pytest.approx(above - below, rel=1e-4, abs=1e-8)
         scale = shading.flat_gradient([light.scale], shading.weighed(scene, cam))
-        want = shading.finite_differences([light.scale], lambda: shading.weighed(scene, cam), 1e-3)
+        want = shading.finite_differences([light.scale], lambda scene=scene: shading.weighed(scene, cam), 1e-3)
         assert shading.cosine_and_error(scale, want)[1] < 1e-4
 
 
 def test_gradient_into_the_turn():
     picture = torch.rand(32, 64, 3, generator=torch.Generator().manual_seed(0)).double()
     for _ in range(40):  # smooth, so that finite differences see the derivative and not the texels
-        picture = (picture + picture.roll(1, 0) + picture.roll(1, 1) + picture.roll(-1, 0) + picture.roll(-1, 1)) / 5
+        picture = (
+            picture + picture.roll(1, 0) + picture.roll(1, 1) + picture.roll(-1, 0) + picture.roll(-1, 1)
+        ) / 5
     light = EnvironmentLight(picture, turn=torch.tensor(0.3, dtype=torch.float64))
     scene = Scene(shading.ball(), MetallicRoughness((0.9, 0.7, 0.5), (1, 0.4, 0.6)), [light]).double()
     cam = shading.camera(32)

@@ -76,7 +76,9 @@ def test_harmonics_light_against_quadrature(roughness):
     light = SphericalHarmonicsLight(coefficients)
     d, omega = sphere_quadrature()
     sky = sh_basis(d) @ coefficients
-    normal = torch.nn.functional.normalize(torch.randn(5, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64), dim=1)
+    normal = torch.nn.functional.normalize(
+        torch.randn(5, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64), dim=1
+    )
     weight = torch.from_numpy(_kernel(roughness, (normal @ d.T).numpy())) * omega
     want = (weight / weight.sum(1, keepdim=True)) @ sky
     if roughness is None:
@@ -107,7 +109,10 @@ LIGHTS = {
 
 
 @pytest.mark.parametrize("name", LIGHTS)
-@pytest.mark.parametrize("material", [lambda: BlinnPhong(shininess=12.0), lambda: MetallicRoughness((0.9, 0.7, 0.5), (1, 0.45, 0.4))])
+@pytest.mark.parametrize(
+    "material",
+    [lambda: BlinnPhong(shininess=12.0), lambda: MetallicRoughness((0.9, 0.7, 0.5), (1, 0.45, 0.4))],
+)
 def test_gradients_of_every_parameter(name, material):
     light = LIGHTS[name]()
     scene = Scene(shading.ball(), material(), [light]).double()

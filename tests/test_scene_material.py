@@ -33,7 +33,10 @@ def directional(normal, irradiance):
 def test_lambert_on_spot(data_folder):
     mesh, texture = shading.spot(data_folder)
     cam = shading.camera(48, eye=(1.5, 1.0, -2.2), fov_y=0.8)
-    lights = [DirectionalLight(SUN * torch.tensor([1, 1, -1.0]), (2.0, 1.8, 1.6)), AmbientLight((0.1, 0.15, 0.2))]
+    lights = [
+        DirectionalLight(SUN * torch.tensor([1, 1, -1.0]), (2.0, 1.8, 1.6)),
+        AmbientLight((0.1, 0.15, 0.2)),
+    ]
     with torch.no_grad():
         got = render(Scene(mesh, Lambert(texture), lights), cam, samples=3).image[0, ..., :3].numpy()
     to = oracle.unit(-(SUN * torch.tensor([1, 1, -1.0])).double().numpy())
@@ -44,7 +47,9 @@ def test_lambert_on_spot(data_folder):
         uv = (uv_corners[face] * weights[..., None]).sum(1)
         at = np.floor(uv * np.array(texture.shape[1::-1])).astype(int) % np.array(texture.shape[1::-1])
         base = texture.numpy()[at[:, 1], at[:, 0]]
-        light = np.maximum(normal @ to, 0)[:, None] * np.array([2.0, 1.8, 1.6]) / np.pi + np.array([0.1, 0.15, 0.2])
+        light = np.maximum(normal @ to, 0)[:, None] * np.array([2.0, 1.8, 1.6]) / np.pi + np.array(
+            [0.1, 0.15, 0.2]
+        )
         return base * light
 
     want = oracle.picture(
@@ -59,11 +64,15 @@ def test_ggx_under_a_directional_light(metallic, roughness):
     mesh, cam, base = shading.ball(3), shading.camera(32), np.array([0.8, 0.6, 0.4])
     material = MetallicRoughness(tuple(base), (1.0, roughness, metallic))
     with torch.no_grad():
-        got = render(Scene(mesh, material, [DirectionalLight(SUN, (1.5, 1.5, 1.2))]), cam, samples=3).image[0, ..., :3]
+        got = render(Scene(mesh, material, [DirectionalLight(SUN, (1.5, 1.5, 1.2))]), cam, samples=3).image[
+            0, ..., :3
+        ]
     to, light = directional(None, [1.5, 1.5, 1.2])
 
     def shade(position, normal, view, face, weights):
-        return oracle.metallic_roughness(normal, view, to, light, np.broadcast_to(base, normal.shape), metallic, roughness)
+        return oracle.metallic_roughness(
+            normal, view, to, light, np.broadcast_to(base, normal.shape), metallic, roughness
+        )
 
     want = oracle.picture(
         cam, mesh.vertices.double().numpy(), mesh.normals().double().numpy(), mesh.faces.numpy(), shade, 3
@@ -202,7 +211,10 @@ def test_occlusion_dims_surroundings_only():
     mesh, cam = shading.ball(), shading.camera(8)
     for light, factor in ((AmbientLight(), 0.5), (DirectionalLight((0.0, 0.0, -1.0)), 1.0)):
         with torch.no_grad():
-            open_, dim = (render(Scene(mesh, MetallicRoughness(orm=(o, 0.5, 0.0)), [light]), cam).image for o in (1.0, 0.5))
+            open_, dim = (
+                render(Scene(mesh, MetallicRoughness(orm=(o, 0.5, 0.0)), [light]), cam).image
+                for o in (1.0, 0.5)
+            )
         torch.testing.assert_close(dim[..., :3], open_[..., :3] * factor)
 
 

@@ -1,4 +1,5 @@
-"""Shadow maps: shadows where they belong, and their gradients against finite differences of pictures with hard, computed shadows."""
+"""Shadow maps: shadows where they belong, and their gradients against finite differences of pictures with hard, computed
+shadows."""
 
 import math
 from dataclasses import replace
@@ -41,7 +42,9 @@ def lamp(kind, shadow):
     if kind == "directional":
         return DirectionalLight(torch.tensor(-TO_SUN), (2.0, 2.0, 2.0), shadow=shadow).double()
     if kind == "spot":
-        return SpotLight(torch.tensor(LAMP), torch.tensor(-LAMP), (60.0,), inner=0.5, outer=0.6, shadow=shadow).double()
+        return SpotLight(
+            torch.tensor(LAMP), torch.tensor(-LAMP), (60.0,), inner=0.5, outer=0.6, shadow=shadow
+        ).double()
     return PointLight(torch.tensor(LAMP), (60.0, 60.0, 60.0), shadow=shadow).double()
 
 
@@ -69,8 +72,8 @@ def misses_convex(body):
 
 
 def hard(kind, at, place, size, misses=misses_ball):
-    """The picture with perfect shadows: for each pixel, whether the ray from the ground to the light misses the body. `at`: the light's
-    position or direction."""
+    """The picture with perfect shadows: for each pixel, whether the ray from the ground to the light misses the body. `at`:
+    the light's position or direction."""
     cam = overhead(size)
     t = (np.arange(size) + 0.5) / size * 2 - 1
     half = 3.0 * math.tan(0.55 / 2)
@@ -133,7 +136,9 @@ def numeric(kind, which, misses, step=0.02):
             now = {k: v.copy() for k, v in start.items()}
             now[which][i] += s
             far = now["place"] + (0, 1e3, 0)  # where its shadow is out of sight
-            value = hard(kind, now["light"], now["place"], fine, misses) - hard(kind, now["light"], far, fine, misses)
+            value = hard(kind, now["light"], now["place"], fine, misses) - hard(
+                kind, now["light"], far, fine, misses
+            )
             values.append((value * w).mean())
         found.append((values[0] - values[1]) / (2 * step))
     return np.array(found)
@@ -153,10 +158,14 @@ def test_gradients_from_shadows(kind, which, body, resolution):
         grads.append(shading.flat_gradient([light if which == "light" else place], loss))
     got, want = grads[0] - grads[1], numeric(kind, which, misses_convex(body))
     cosine, error = shading.cosine_and_error(got, want)
-    assert cosine > 0.97 and error < 0.15, f"got {got}, expected {want}: cosine {cosine:.4f}, error {error:.3f}"
+    assert cosine > 0.97 and error < 0.15, (
+        f"got {got}, expected {want}: cosine {cosine:.4f}, error {error:.3f}"
+    )
 
 
 def test_a_light_among_the_scene_is_refused():
-    scene = Scene(stage(torch.tensor(PLACE)), Lambert(), [PointLight((0.0, 1.0, 0.0), shadow=Shadow(64))]).double()
+    scene = Scene(
+        stage(torch.tensor(PLACE)), Lambert(), [PointLight((0.0, 1.0, 0.0), shadow=Shadow(64))]
+    ).double()
     with pytest.raises(ValueError, match="must be outside of the sphere around the scene"):
         render(scene, overhead(8))

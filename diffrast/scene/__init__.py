@@ -2,20 +2,44 @@
 
 from .camera import Camera, look_at
 from .camera_parameters import CameraParameters
+from .environment import EnvironmentLight
 from .gltf_material import MaterialData
 from .image import linear_to_srgb, load_image, save_image, srgb_to_linear
+from .light import AmbientLight, DirectionalLight, PointLight, SphericalHarmonicsLight, SpotLight
+from .material import BlinnPhong, Lambert, Material, MetallicRoughness, SphericalHarmonicsColor, Unlit
 from .mesh import Mesh
 from .mesh_files import load_mesh, save_mesh
 from .mesh_parameters import MeshParameters
 from .primitives import cube, icosphere, plane, sphere, torus
+
+# `render` is a module and a function: the module is loaded first, so that the function keeps the name here.
+from .render import clip_matrices, to_clip  # isort: skip
+from .renderer import Rendering, Scene, render
+from .shadow import Shadow
 from .unwrap import unwrap
 
 __all__ = [
+    "AmbientLight",
+    "BlinnPhong",
     "Camera",
     "CameraParameters",
+    "DirectionalLight",
+    "EnvironmentLight",
+    "Lambert",
+    "Material",
     "MaterialData",
     "Mesh",
     "MeshParameters",
+    "MetallicRoughness",
+    "PointLight",
+    "Rendering",
+    "Scene",
+    "Shadow",
+    "SphericalHarmonicsColor",
+    "SphericalHarmonicsLight",
+    "SpotLight",
+    "Unlit",
+    "clip_matrices",
     "cube",
     "icosphere",
     "linear_to_srgb",
@@ -23,10 +47,12 @@ __all__ = [
     "load_mesh",
     "look_at",
     "plane",
+    "render",
     "save_image",
     "save_mesh",
     "sphere",
     "srgb_to_linear",
+    "to_clip",
     "torus",
     "unwrap",
 ]

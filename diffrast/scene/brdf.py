@@ -60,14 +60,18 @@ def albedo_table(size: int = 64, device: torch.device | str = "cpu") -> torch.Te
     n_v = at[None, :, None, None]
     alpha = at.clamp_min(MIN_ROUGHNESS)[:, None, None, None] ** 2
     u = ((torch.arange(64, dtype=torch.float64) + 0.5) / 64)[:, None]
-    phi = ((torch.arange(24, dtype=torch.float64) + 0.5) / 24 * math.pi)[None, :]  # the other half is the mirror image
+    phi = ((torch.arange(24, dtype=torch.float64) + 0.5) / 24 * math.pi)[
+        None, :
+    ]  # the other half is the mirror image
     cos_h = ((1 - u) / (1 + (alpha * alpha - 1) * u)).sqrt()
     sin_h = (1 - cos_h * cos_h).clamp_min(0).sqrt()
     v_h = (1 - n_v * n_v).sqrt() * sin_h * phi.cos() + n_v * cos_h
     n_l = 2 * v_h * cos_h - n_v
     seen = (n_l > 0) & (v_h > 0)
     v_h, n_l = v_h.clamp_min(0), n_l.clamp_min(0)
-    weight = torch.where(seen, 4 * smith(n_l, n_v.expand_as(n_l), alpha) * n_l * v_h / cos_h.clamp_min(1e-9), 0)
+    weight = torch.where(
+        seen, 4 * smith(n_l, n_v.expand_as(n_l), alpha) * n_l * v_h / cos_h.clamp_min(1e-9), 0
+    )
     grazing = (1 - v_h) ** 5
     table = torch.stack([(weight * (1 - grazing)).mean((2, 3)), (weight * grazing).mean((2, 3))], dim=-1)
     return table.float().to(device)

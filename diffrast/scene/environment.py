@@ -61,8 +61,8 @@ class EnvironmentLight(Surrounding):
         own(self, "turn", turn, "a number", ())
         own(self, "scale", scale, "a number or [3]", (), (1,), (3,))
         if size is None:
-            size = self.map.shape[1] if self.map.dim() == 4 else 2 ** round(math.log2(max(1, self.map.shape[0] / 2)))
-            size = min(max(size, 2 * LEAST), TEXEL_LIMIT)
+            wanted = 2 ** round(math.log2(max(1, self.map.shape[0] / 2)))
+            size = self.map.shape[1] if self.map.dim() == 4 else min(max(wanted, 2 * LEAST), TEXEL_LIMIT)
         self.size = size
         self._kept: tuple | None = None
 
@@ -85,7 +85,9 @@ class EnvironmentLight(Surrounding):
 class PreparedEnvironment(Surrounding):
     """Prefiltered ``levels`` and ``irradiance`` maps of :func:`diffrast.scene.prefilter.prefilter`, to look things up in."""
 
-    def __init__(self, levels: list[torch.Tensor], irradiance: torch.Tensor, turn: torch.Tensor, scale: torch.Tensor):
+    def __init__(
+        self, levels: list[torch.Tensor], irradiance: torch.Tensor, turn: torch.Tensor, scale: torch.Tensor
+    ):
         super().__init__()
         self.levels, self.irradiance_map = levels, irradiance
         cosine, sine, o, i = turn.cos(), turn.sin(), torch.zeros_like(turn), torch.ones_like(turn)

@@ -32,7 +32,9 @@ class DirectionalLight(Lamp):
     direction: torch.Tensor
     irradiance: torch.Tensor
 
-    def __init__(self, direction=(0.0, -1.0, 0.0), irradiance=(math.pi,) * 3, *, shadow: Shadow | None = None):
+    def __init__(
+        self, direction=(0.0, -1.0, 0.0), irradiance=(math.pi,) * 3, *, shadow: Shadow | None = None
+    ):
         super().__init__()
         own(self, "direction", direction, "[3]", (3,))
         own(self, "irradiance", irradiance, "[3] or [1]", (3,), (1,))
@@ -166,4 +168,6 @@ class SphericalHarmonicsLight(Surrounding):
         at = roughness.clamp(0, 1) * (len(table) - 1)
         below = at.detach().floor().clamp_max(len(table) - 2).long()[:, 0]
         keep = torch.lerp(table[below], table[below + 1], at - below[:, None])
-        return (sh_basis(torch.nn.functional.normalize(direction, dim=-1)) * keep[:, list(BANDS)]) @ self.coefficients
+        return (
+            sh_basis(torch.nn.functional.normalize(direction, dim=-1)) * keep[:, list(BANDS)]
+        ) @ self.coefficients

@@ -1,8 +1,8 @@
 """Materials: what a point of a surface sends to the eye, under some lights.
 
-A field of a material (base colour, roughness, ...) is a tensor ``[C]``, the same everywhere, or a texture ``[H, W, C]``, linear, row 0 at
-the bottom, repeated outside of the unit square and filtered with mipmaps. Fields are parameters; tensors that are computed from others
-stay so, and pass their gradients on (:func:`diffrast.scene.parameters.own`).
+A field of a material (base colour, roughness, ...) is a tensor ``[C]``, the same everywhere, or a texture ``[H, W, C]``,
+linear, row 0 at the bottom, repeated outside of the unit square and filtered with mipmaps. Fields are parameters; tensors that
+are computed from others stay so, and pass their gradients on (:func:`diffrast.scene.parameters.own`).
 """
 
 from __future__ import annotations
@@ -25,15 +25,16 @@ from .surface import Surface
 
 @dataclass
 class Lighting:
-    """The lights of a picture, ready to shade with: lamps, each with the part of its light ``[N, 1]`` that shadows leave (None: all),
-    and surroundings."""
+    """The lights of a picture, ready to shade with: lamps, each with the part of its light ``[N, 1]`` that shadows leave
+    (None: all), and surroundings."""
 
     lamps: list[Lamp] = field(default_factory=list)
     shadows: list[torch.Tensor | None] = field(default_factory=list)
     surroundings: list[Surrounding] = field(default_factory=list)
 
     def arriving(self, surface: Surface):
-        """Each lamp's unit vectors ``[N, 3]``, their cosines with the normal ``[N, 1]`` (not negative), and irradiance ``[N, 3]``."""
+        """Each lamp's unit vectors ``[N, 3]``, their cosines with the normal ``[N, 1]`` (not negative), and irradiance ``[N,
+        3]``."""
         for lamp, lit in zip(self.lamps, self.shadows, strict=True):
             to, irradiance = lamp.incident(surface.position)
             cosine = dot(surface.normal, to).clamp_min(0)
@@ -74,8 +75,8 @@ def product(*values: torch.Tensor | None) -> torch.Tensor | None:
 
 
 class Material(torch.nn.Module):
-    """Base of materials. ``alpha_mode`` as in glTF: "OPAQUE" ignores alpha, "MASK" cuts where it is below ``alpha_cutoff`` (no gradient
-    into alpha), "BLEND" blends. ``wants_tangents``: whether ``surface.tangent`` is needed."""
+    """Base of materials. ``alpha_mode`` as in glTF: "OPAQUE" ignores alpha, "MASK" cuts where it is below ``alpha_cutoff`` (no
+    gradient into alpha), "BLEND" blends. ``wants_tangents``: whether ``surface.tangent`` is needed."""
 
     alpha_mode = "OPAQUE"
     alpha_cutoff = 0.5
@@ -238,7 +239,10 @@ class MetallicRoughness(Material):
     def from_data(cls, data: MaterialData) -> MetallicRoughness:
         """The material that a file holds. Factors stay apart from textures, as parameters of their own."""
         color, orm = data.base_color_texture, data.metallic_roughness_texture
-        factor, orm_factor = torch.tensor(data.base_color_factor), torch.tensor([1.0, data.roughness_factor, data.metallic_factor])
+        factor, orm_factor = (
+            torch.tensor(data.base_color_factor),
+            torch.tensor([1.0, data.roughness_factor, data.metallic_factor]),
+        )
         if orm is not None and not data.has_occlusion:
             orm = torch.cat([torch.ones_like(orm[..., :1]), orm[..., 1:]], dim=-1)
         if color is not None and color.shape[-1] == 3 and data.base_color_factor[3] < 1:

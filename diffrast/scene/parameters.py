@@ -15,12 +15,13 @@ def own(module: torch.nn.Module, name: str, value, shape: str, *sizes: tuple[int
         setattr(module, name, None)
         return
     tensor = torch.as_tensor(value)
-    if not tensor.is_floating_point():
-        tensor = tensor.to(torch.get_default_dtype())
-    elif tensor.dtype == torch.float64 and not isinstance(value, torch.Tensor):
+    if not tensor.is_floating_point() or (
+        tensor.dtype == torch.float64 and not isinstance(value, torch.Tensor)
+    ):
         tensor = tensor.to(torch.get_default_dtype())
     fits = any(
-        tensor.dim() == len(size) and all(want in (None, got) for want, got in zip(size, tensor.shape, strict=True))
+        tensor.dim() == len(size)
+        and all(want in (None, got) for want, got in zip(size, tensor.shape, strict=True))
         for size in sizes
     )
     if not fits:

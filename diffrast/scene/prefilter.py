@@ -134,9 +134,9 @@ def _torch_csr(m, device: torch.device) -> torch.Tensor:
     parts = torch.from_numpy(m.indptr.astype(np.int32)), torch.from_numpy(m.indices.astype(np.int32))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
-        return torch.sparse_csr_tensor(
-            *parts, torch.from_numpy(m.data), m.shape, check_invariants=False
-        ).to(device)
+        return torch.sparse_csr_tensor(*parts, torch.from_numpy(m.data), m.shape, check_invariants=False).to(
+            device
+        )
 
 
 class _Apply(torch.autograd.Function):
@@ -157,7 +157,8 @@ def prefilter(cube: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor]:
     size = cube.shape[1]
     if cube.shape != (6, size, size, 3) or size > TEXEL_LIMIT or size < 2 * LEAST or size & (size - 1):
         raise ValueError(
-            f"prefilter(): cube must be [6, S, S, 3] with S a power of two from {2 * LEAST} to {TEXEL_LIMIT}; got {list(cube.shape)}"
+            f"prefilter(): cube must be [6, S, S, 3] with S a power of two from {2 * LEAST} to {TEXEL_LIMIT}; "
+            f"got {list(cube.shape)}"
         )
     pyramid = {size: cube.float()}
     for n in level_sizes(size)[1:]:

@@ -1,8 +1,8 @@
 """A scene and a camera to a picture, in the order that is easy to get wrong.
 
-Visibility, interpolation, texturing and shading of the covered pixels only; over what lies behind; and antialias last, once, over the
-finished colours with their alpha. With transparency, layers are peeled from front to back and composed from back to front, each
-antialiased after it lies over the ones behind: its silhouette then blends with what is really seen beside it.
+Visibility, interpolation, texturing and shading of the covered pixels only; over what lies behind; and antialias last, once,
+over the finished colours with their alpha. With transparency, layers are peeled from front to back and composed from back to
+front, each antialiased after it lies over the ones behind: its silhouette then blends with what is really seen beside it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .light import Lamp, Surrounding
 from .material import Lambert, Lighting, Material, MetallicRoughness
 from .mesh import Mesh
 from .shadow import ShadowMap, shadow_map
-from .surface import points
+from .surface import Surface, points
 
 
 class Scene(torch.nn.Module):
@@ -125,9 +125,9 @@ def render(
         channels: further attributes of vertices ``[V, C]`` to draw, by name.
         cull: as for ``dr.rasterize``.
 
-    Differentiable into the mesh's vertices, UVs, normals and colours, all parameters of materials and lights, the background and the
-    camera's K and pose; through silhouettes (``dr.antialias``) and, with ``Lamp.shadow``, shadows too. Which surface is nearest at a
-    pixel, "MASK" alpha, and where reflections or shadows inside of the picture change abruptly have no derivative.
+    Differentiable into the mesh's vertices, UVs, normals and colours, all parameters of materials and lights, the background
+    and the camera's K and pose; through silhouettes (``dr.antialias``) and, with ``Lamp.shadow``, shadows too. Which surface is
+    nearest at a pixel, "MASK" alpha, and where reflections or shadows inside of the picture change abruptly have no derivative.
 
     Raises:
         ValueError: cameras of different sizes, a texture on a mesh without UVs, an id without a material, a bad ``max_layers``.
@@ -181,7 +181,7 @@ class _Layer:
     index: torch.Tensor
     color: torch.Tensor  # [M, 3 + 1 + C]: RGB, 1, further channels
     alpha: torch.Tensor | None  # [M, 1], None: opaque
-    surface: object
+    surface: Surface
 
 
 def _shade(scene, mesh, lighting, maps, rast, rast_db, eyes, extra) -> _Layer:
@@ -249,7 +249,9 @@ def _check(scene, mesh, cameras, samples, max_layers, channels) -> int | None:
     if isinstance(samples, bool) or not isinstance(samples, int) or samples < 1:
         raise ValueError(f"render(): samples must be an integer of at least 1; got {samples!r}")
     if max_layers != "auto" and (not isinstance(max_layers, int) or max_layers < 1):
-        raise ValueError(f'render(): max_layers must be "auto" or an integer of at least 1; got {max_layers!r}')
+        raise ValueError(
+            f'render(): max_layers must be "auto" or an integer of at least 1; got {max_layers!r}'
+        )
     count = len(scene.materials)
     if count != 1:
         ids = mesh.material_ids
@@ -334,13 +336,18 @@ def _rays(camera: Camera, samples: int) -> torch.Tensor:
     return torch.nn.functional.normalize(ray @ camera.world_to_camera[:3, :3].to(ray), dim=-1)
 
 
-def _finished(layers, image, channels, cameras) -> Rendering:
+def _finished(layers: list[_Layer], image, channels, cameras) -> Rendering:
     first, s = layers[0], layers[0].surface
     rows = torch.stack([c.world_to_camera[2] for c in cameras]).to(s.position)
     which = first.index // (first.rast.shape[1] * first.rast.shape[2])
     row = rows[which] if len(rows) > 1 else rows
     depth = -((s.position * row[:, :3]).sum(-1, keepdim=True) + row[:, 3:])
-    buffers = {"depth": depth, "normal": s.normal, "position": s.position, "uv": s.uv}
-    buffers = {n: None if v is None else _spread(v, first.index, first.rast) for n, v in buffers.items()}
     ids = dr.triangle_id(first.rast)
-    return Rendering(image, **buffers, ids=ids, mask=ids >= 0, rast=first.rast, layers=len(layers), channels=channels)  # type: ignore[arg-type]
+
+    def spread(values: torch.Tensor) -> torch.Tensor:
+        return _spread(values, first.index, first.rast)
+
+    return Rendering(
+        image, spread(depth), spread(s.normal), spread(s.position), None if s.uv is None else spread(s.uv),
+        ids, ids >= 0, first.rast, len(layers), channels,
+    )  # fmt: skip

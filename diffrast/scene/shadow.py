@@ -1,8 +1,9 @@
 """Differentiable shadow maps: light and occluder get gradients from the shadows that they make.
 
-Worchel and Alexa 2023, "Differentiable Shadow Mapping for Efficient Inverse Graphics": the scene is rendered from the light, the depth
-picture is antialiased like any other, so that silhouettes move it smoothly, and filtered as the first two moments of depth, from which
-Chebyshev's inequality bounds how much light passes (Donnelly and Lauritzen 2006, "Variance Shadow Maps", section 3).
+Worchel and Alexa 2023, "Differentiable Shadow Mapping for Efficient Inverse Graphics": the scene is rendered from the light,
+the depth picture is antialiased like any other, so that silhouettes move it smoothly, and filtered as the first two moments of
+depth, from which Chebyshev's inequality bounds how much light passes (Donnelly and Lauritzen 2006, "Variance Shadow Maps",
+section 3).
 """
 
 from __future__ import annotations
@@ -38,8 +39,8 @@ class Shadow:
 
 @dataclass
 class ShadowMap:
-    """Moments of the depth as seen from a lamp: ``moments`` ``[1, S, S, 2]`` of depths in 0..1, ``clip`` ``[4, 4]`` from the world into
-    the map's clip space, ``axis`` ``[4]``: depth is its product with ``(x, y, z, 1)``."""
+    """Moments of the depth as seen from a lamp: ``moments`` ``[1, S, S, 2]`` of depths in 0..1, ``clip`` ``[4, 4]`` from the
+    world into the map's clip space, ``axis`` ``[4]``: depth is its product with ``(x, y, z, 1)``."""
 
     moments: torch.Tensor
     clip: torch.Tensor
@@ -54,7 +55,9 @@ class ShadowMap:
         uv = 0.5 + 0.5 * clip[:, :2] / clip[:, 3:]
         inside = ((uv > 0) & (uv < 1)).all(-1, keepdim=True) & (clip[:, 3:] > 0)
         uv = torch.where(inside, uv, 0.5)
-        mean, square = dr.texture(self.moments, uv[None, None], filter_mode="linear", boundary_mode="clamp")[0, 0].split(1, -1)
+        mean, square = dr.texture(self.moments, uv[None, None], filter_mode="linear", boundary_mode="clamp")[
+            0, 0
+        ].split(1, -1)
         beyond = (point @ self.axis)[:, None] - mean - self.settings.bias
         variance = (square - mean * mean).clamp_min(1e-6)
         bound = variance / (variance + beyond.clamp_min(0).square())

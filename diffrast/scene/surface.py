@@ -35,12 +35,16 @@ class Surface:
     def pick(self, index: torch.Tensor) -> Surface:
         """Some of the points, by index ``[M]``."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return replace(self, **{n: None if v is None else v.index_select(0, index) for n, v in values.items()})
+        return replace(
+            self, **{n: None if v is None else v.index_select(0, index) for n, v in values.items()}
+        )
 
 
-def points(mesh: Mesh, rast: torch.Tensor, rast_db: torch.Tensor, eye: torch.Tensor, tangents: bool) -> Surface:
-    """The surface at the covered pixels ``rast`` ``[N, 4]``, ``rast_db`` ``[N, 4]``, seen from ``eye`` (per point: its position and 1,
-    or for a parallel projection the direction to it and 0) ``[N, 4]``. Differentiable into mesh, rast and eye."""
+def points(
+    mesh: Mesh, rast: torch.Tensor, rast_db: torch.Tensor, eye: torch.Tensor, tangents: bool
+) -> Surface:
+    """The surface at the covered pixels ``rast`` ``[N, 4]``, ``rast_db`` ``[N, 4]``, seen from ``eye`` (per point: its
+    position and 1, or for a parallel projection the direction to it and 0) ``[N, 4]``. Differentiable into mesh, rast and eye."""
     rast, rast_db = rast[None, None], rast_db[None, None]
     position = dr.interpolate(mesh.vertices, rast, mesh.faces)[0][0, 0]
     normals, normal_faces = mesh.shading_normals()
@@ -75,4 +79,6 @@ def _tangents(mesh: Mesh) -> tuple[torch.Tensor, torch.Tensor]:
     # dp/du times the UV area, whose sign is taken out: large triangles count for more, degenerate ones for nothing.
     along = side * (dv2[:, None] * (p1 - p0) - dv1[:, None] * (p2 - p0))
     total = torch.zeros_like(mesh.uv[:, :1]).repeat(1, 3)
-    return total.index_add(0, index.reshape(-1), along.repeat_interleave(3, dim=0)), torch.where(side < 0, -1.0, 1.0).to(total)
+    return total.index_add(0, index.reshape(-1), along.repeat_interleave(3, dim=0)), torch.where(
+        side < 0, -1.0, 1.0
+    ).to(total)

@@ -1,7 +1,7 @@
 """An independent renderer in plain NumPy: a z-buffer, and light summed over directions. No shadows, no tables, no prefilter.
 
-The reflection model is that of the scene layer's materials, written again: Lambert, and GGX with Smith's height-correlated shadowing and
-Schlick's Fresnel term; the energy of the specular lobe is integrated numerically where it is needed.
+The reflection model is that of the scene layer's materials, written again: Lambert, and GGX with Smith's height-correlated
+shadowing and Schlick's Fresnel term; the energy of the specular lobe is integrated numerically where it is needed.
 """
 
 import numpy as np
@@ -58,7 +58,9 @@ def sky(rows):
     latitude = ((np.arange(rows) + 0.5) / rows - 0.5) * np.pi
     longitude = (np.arange(2 * rows) + 0.5) / rows * np.pi
     latitude, longitude = (a.reshape(-1) for a in np.meshgrid(latitude, longitude, indexing="ij"))
-    d = np.stack([np.cos(latitude) * np.sin(longitude), np.sin(latitude), np.cos(latitude) * np.cos(longitude)], -1)
+    d = np.stack(
+        [np.cos(latitude) * np.sin(longitude), np.sin(latitude), np.cos(latitude) * np.cos(longitude)], -1
+    )
     return d, np.cos(latitude) * (np.pi / rows) ** 2
 
 
@@ -120,7 +122,8 @@ def metallic_roughness(normal, view, to, radiance, base, metallic, roughness):
 
 
 def picture(camera, vertices, normals, faces, shade, samples):
-    """The mean over samples x samples rays per pixel of shade(position, normal, view, face, barycentrics), black elsewhere: [H, W, 3]."""
+    """The mean over samples x samples rays per pixel of shade(position, normal, view, face, barycentrics), black elsewhere:
+    [H, W, 3]."""
     K, view = camera.K.double().numpy().copy(), camera.world_to_camera.double().numpy()
     K[:2] *= samples
     p = vertices @ view[:3, :3].T + view[:3, 3]
