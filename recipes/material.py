@@ -2,7 +2,7 @@
 
 You will see in `material.png` four pictures of a view that was not learned from: the photograph, what was found, its base
 colour alone, and, where the true light is known, the found material under that light ("relit"); below them, the surroundings
-found, as a lat-long map. Base colour, roughness and a lat-long map of light are optimized at once, through the deferred renderer.
+found (left) and the true ones, as lat-long maps. Base colour, roughness and a lat-long map of light are optimized at once, through the deferred renderer.
 
     python recipes/material.py --out out
     python recipes/material.py --data ../shared/data/spot_photos --mesh ../shared/data/spot/spot_triangulated.obj --out out
@@ -24,7 +24,7 @@ from torch.nn.functional import softplus
 from tqdm import tqdm
 
 import diffrast.torch as dr
-from diffrast.scene import Camera, Mesh, linear_to_srgb, load_image, load_mesh, save_image, torus
+from diffrast.scene import Camera, Mesh, linear_to_srgb, load_image, load_mesh, reinhard, save_image, torus
 from diffrast.scene.environment import EnvironmentLight, latlong_directions
 from diffrast.scene.material import MetallicRoughness, Unlit
 from diffrast.scene.renderer import Scene, render
@@ -190,13 +190,18 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
             factors = ", ".join(f"{x:.2f}" for x in scale.tolist())
             print(f"relit by the true light: {figures['relit psnr']:.2f} dB (channels scaled by {factors})")
         row = torch.cat([x[0, ..., :3] + 1 - x[0, ..., 3:] for x in shown], dim=1)
-        room = softplus(found.light)
-        room = torch.nn.functional.interpolate(
-            room.permute(2, 0, 1)[None], (row.shape[1] // 4, row.shape[1] // 2)
-        )[0].permute(1, 2, 0)
-        room = torch.nn.functional.pad(room, (0, 0, 0, row.shape[1] - room.shape[1]))
+        rooms = [softplus(found.light)]
+        if truth is not None:
+            # The columns of the true map where those of the one found are: it is turned about the vertical.
+            rooms.append(truth.to(args.device).roll(-round(turn / (2 * math.pi) * truth.shape[1]), 1))
+        half = (row.shape[1] // 4, row.shape[1] // 2)
+        rooms = [
+            torch.nn.functional.interpolate(r.permute(2, 0, 1)[None], half)[0].permute(1, 2, 0) for r in rooms
+        ]
+        below = reinhard(torch.cat(rooms, dim=1))
+        below = torch.nn.functional.pad(below, (0, 0, 0, row.shape[1] - below.shape[1]))
     args.out.mkdir(parents=True, exist_ok=True)
-    save_image(args.out / "material.png", torch.cat([room, row]))
+    save_image(args.out / "material.png", torch.cat([below, row]))
     first, last = (sum(part) / len(part) for part in (losses[:5], losses[-10:]))
     if args.smoke and not last < 0.5 * first:
         raise SystemExit(f"smoke: the loss did not go down: {first:.2e} -> {last:.2e}")

@@ -1,6 +1,8 @@
 """Environment maps: the prefilter against quadrature, energy, conventions, gradients, and pictures against NumPy."""
 
 import math
+import runpy
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -217,7 +219,9 @@ def test_gradient_into_the_map(material):
             light.map += 0.5 * direction
         assert float(got @ direction.reshape(-1).numpy()) == pytest.approx(above - below, rel=1e-4, abs=1e-8)
         scale = shading.flat_gradient([light.scale], shading.weighed(scene, cam))
-        want = shading.finite_differences([light.scale], lambda scene=scene: shading.weighed(scene, cam), 1e-3)
+        want = shading.finite_differences(
+            [light.scale], lambda scene=scene: shading.weighed(scene, cam), 1e-3
+        )
         assert shading.cosine_and_error(scale, want)[1] < 1e-4
 
 
@@ -233,3 +237,20 @@ def test_gradient_into_the_turn():
     got = shading.flat_gradient([light.turn], shading.weighed(scene, cam))
     want = shading.finite_differences([light.turn], lambda: shading.weighed(scene, cam), 3e-3)
     assert got[0] == pytest.approx(want[0], rel=0.05)
+
+
+def test_against_a_path_tracer(data_folder):
+    """Photographs by an independent path tracer with this light, mesh and texture. It also has shadows and light between surfaces,
+    which are missing here, and noise."""
+    pytest.importorskip("OpenEXR", reason="the light is an EXR file")
+    names = runpy.run_path(str(Path(__file__).resolve().parents[1] / "recipes" / "material.py"))
+    cameras, photographs = names["read_photographs"](data_folder / "spot_photos", 100)
+    light = EnvironmentLight(
+        names["read_exr"](data_folder / "spot_photos" / "studio_env.exr"), size=32, turn=math.pi
+    )
+    mesh, texture = shading.spot(data_folder)
+    some = [5, 17, 29]
+    with torch.no_grad():
+        scene = Scene(mesh, MetallicRoughness(texture, (1.0, 0.55, 0.0)), [light])
+        image = render(scene, [cameras[i] for i in some], samples=2).image
+    assert names["psnr"](image, photographs[some]) > 31

@@ -20,6 +20,7 @@ from diffrast.scene.light import (
 from diffrast.scene.material import BlinnPhong, Lambert, MetallicRoughness
 from diffrast.scene.prefilter import _kernel, solid_angles, texel_directions
 from diffrast.scene.renderer import Scene, render
+from diffrast.scene.tonemap import reinhard
 
 POINTS = torch.tensor([[0.0, 0, 0], [1.0, 0, 0], [0, 2.0, 0]], dtype=torch.float64)
 
@@ -142,3 +143,16 @@ def test_errors():
         PointLight((1.0, 2.0))
     with pytest.raises(ValueError, match=r"coefficients must be \[9, 3\]"):
         SphericalHarmonicsLight(torch.zeros(4, 3))
+
+
+def test_tone_mapping():
+    gray = torch.tensor([0.0, 0.01, 1.0, 4.0], dtype=torch.float64)[:, None].repeat(1, 3)
+    mapped = reinhard(gray, white=4.0)
+    assert mapped[:, 0].tolist() == pytest.approx([0, 0.01 * (1 + 0.01 / 16) / 1.01, 17 / 32, 1])
+    torch.testing.assert_close(reinhard(gray, white=4.0, exposure=2.0), reinhard(2 * gray, white=4.0))
+    color = torch.tensor([[3.0, 1.5, 0.3]], dtype=torch.float64, requires_grad=True)
+    out = reinhard(color)
+    torch.testing.assert_close(out / out[:, :1], color / color[:, :1])
+    assert torch.autograd.gradcheck(reinhard, color)
+    with pytest.raises(ValueError, match="must be positive"):
+        reinhard(color, white=0.0)

@@ -16,6 +16,7 @@ from .primitives import cube, icosphere, plane, sphere, torus
 from .render import clip_matrices, to_clip  # isort: skip
 from .renderer import Rendering, Scene, render
 from .shadow import Shadow
+from .tonemap import reinhard
 from .unwrap import unwrap
 
 __all__ = [
@@ -47,6 +48,7 @@ __all__ = [
     "load_mesh",
     "look_at",
     "plane",
+    "reinhard",
     "render",
     "save_image",
     "save_mesh",

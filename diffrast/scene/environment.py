@@ -63,7 +63,7 @@ class EnvironmentLight(Surrounding):
         if size is None:
             wanted = 2 ** round(math.log2(max(1, self.map.shape[0] / 2)))
             size = self.map.shape[1] if self.map.dim() == 4 else min(max(wanted, 2 * LEAST), TEXEL_LIMIT)
-        self.size = size
+        self.size: int = size
         self._kept: tuple | None = None
 
     def cube(self) -> torch.Tensor:
