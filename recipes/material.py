@@ -2,7 +2,8 @@
 
 You will see in `material.png` four pictures of a view that was not learned from: the photograph, what was found, its base
 colour alone, and, where the true light is known, the found material under that light ("relit"); below them, the surroundings
-found (left) and the true ones, as lat-long maps. Base colour, roughness and a lat-long map of light are optimized at once, through the deferred renderer.
+found (left) and the true ones, as lat-long maps. Base colour, roughness and a lat-long map of light are optimized at once,
+through the deferred renderer.
 
     python recipes/material.py --out out
     python recipes/material.py --data ../shared/data/spot_photos --mesh ../shared/data/spot/spot_triangulated.obj --out out

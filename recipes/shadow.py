@@ -77,7 +77,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     args = parser.parse_args(argv)
     if args.smoke:
-        args.steps, args.resolution = min(args.steps, 60), 48
+        args.steps, args.resolution = min(args.steps, 40), 48
 
     lamp, box = (torch.tensor(v, device=args.device) for v in (LAMP, BOX))
     with torch.no_grad():

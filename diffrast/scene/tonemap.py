@@ -1,4 +1,4 @@
-"""Tone mapping: radiance of any brightness to the range 0..1 that a picture file holds. sRGB is applied where the file is written."""
+"""Tone mapping: radiance of any brightness to the range 0..1 of picture files. sRGB is applied where the file is written."""
 
 from __future__ import annotations
 
