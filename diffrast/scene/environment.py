@@ -60,10 +60,9 @@ class EnvironmentLight(Surrounding):
         own(self, "map", map, "[H, W, 3] or [6, S, S, 3]", (None, None, 3), (6, None, None, 3))
         own(self, "turn", turn, "a number", ())
         own(self, "scale", scale, "a number or [3]", (), (1,), (3,))
-        if size is None:
-            wanted = 2 ** round(math.log2(max(1, self.map.shape[0] / 2)))
-            size = self.map.shape[1] if self.map.dim() == 4 else min(max(wanted, 2 * LEAST), TEXEL_LIMIT)
-        self.size: int = size
+        wanted = min(max(2 ** round(math.log2(max(1, self.map.shape[0] / 2))), 2 * LEAST), TEXEL_LIMIT)
+        own_size = self.map.shape[1] if self.map.dim() == 4 else wanted
+        self.size = int(own_size if size is None else size)
         self._kept: tuple | None = None
 
     def cube(self) -> torch.Tensor:
