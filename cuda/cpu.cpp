@@ -5,6 +5,8 @@
 #include "topology.cu"
 #include "antialias.cu"
 #include "texture.cu"
+#include "texture_anisotropic.cu"
+#include "texture_volume.cu"
 #include "texture_mip.cu"
 #include "fixed.cu"
 #include "visibility.cu"

@@ -1,7 +1,27 @@
 """diffrast: differentiable rasterization for PyTorch, on CPU, OpenGL and CUDA.
 
 `import diffrast.torch as dr` gives the primitives; `diffrast.scene` the meshes, cameras and images on top of them.
+`diffrast.diagnose(...)` says why a picture is blank or odd, `diffrast.lint(loss)` where gradients get lost.
 Importing diffrast starts no graphics context and touches no GPU.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .diagnosis import diagnose as diagnose
+    from .linting import lint as lint
+
 __version__ = "0.1.0"
+
+# Functions that load torch, found when they are first asked for.
+_LATER = {"diagnose": ".diagnosis", "lint": ".linting"}
+
+
+def __getattr__(name: str):
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_LATER[name], __name__), name)

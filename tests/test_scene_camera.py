@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from diffrast.scene import Camera, CameraParameters, look_at, save_image
+import diffrast.torch as dr
+from diffrast.scene import Camera, CameraParameters, cube, look_at, save_image
 from diffrast.scene.camera import look_at_pose
 from diffrast.scene.distortion import distort, load_undistorted, undistort, undistort_image
 from diffrast.scene.render import clip_matrices, to_clip
@@ -298,3 +299,44 @@ def test_a_photograph_is_undistorted_when_it_is_loaded(tmp_path):
         torch.testing.assert_close(middle, pixel[i], atol=0.05, rtol=0)
     with pytest.raises(ValueError, match="camera's size"):
         undistort_image(torch.zeros(150, 96, 3), camera, lens)
+
+
+# --- Gradients through a picture -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_gradients_of_a_picture_against_differences_of_a_finer_one(seed):
+    """All ten parameters at once, silhouettes and shading. Antialiased pixels are a sixth of the picture's, since the error of
+    antialias goes with the size of its pixels; the differences are of 12x12 samples a pixel."""
+    mesh = cube(1.5)
+    colors = 0.7 + 0.2 * (mesh.vertices @ torch.tensor([[3.0, 1, 2], [1, 3, -2], [-2, 2, 4]])).sin()
+    start = Camera.orbit(0.4 + seed, 0.3, 3.3, (0.1, 0.05, 0), fov_y=0.8, width=96, height=72)
+    coarse = torch.rand(1, 3, 6, 8, generator=torch.Generator().manual_seed(seed)) - 0.3
+
+    def loss(camera: Camera, samples: int, antialiased: bool) -> torch.Tensor:
+        seen = camera.resized(96 * samples, 72 * samples)
+        pos, tri = seen.to_clip(mesh.vertices)[None], mesh.faces
+        rast, _ = dr.rasterize(dr.RasterizeContext(), pos, tri, seen.resolution)
+        color, _ = dr.interpolate(colors, rast, tri)
+        picture = torch.where(rast[..., 3:] > 0, color, torch.tensor([0.1, 0.2, 0.05]))
+        if antialiased:
+            picture = dr.antialias(picture, rast, pos, tri)
+        weight = torch.nn.functional.interpolate(coarse, size=seen.resolution, mode="bilinear").movedim(1, -1)
+        return 1e3 * (picture * weight).mean()
+
+    parameters = CameraParameters(start, pivot=(0, 0, 0), square_pixels=False)
+    loss(parameters(), 6, True).backward()
+    exact = torch.cat([p.grad for p in parameters.parameters() if p.grad is not None])
+    differences = []
+    with torch.no_grad():
+        for p in parameters.parameters():
+            for i in range(len(p)):
+                ends = []
+                for step in (5e-3, -5e-3):
+                    p[i] = step
+                    ends.append(loss(parameters(), 12, False).item())
+                p[i] = 0
+                differences.append((ends[0] - ends[1]) / 1e-2)
+    numeric = torch.tensor(differences, dtype=exact.dtype)
+    assert torch.cosine_similarity(exact, numeric, dim=0) > 0.99
+    assert (exact - numeric).norm() < 0.1 * numeric.norm()

@@ -241,7 +241,7 @@ def test_bad_materials(tmp_path):
     assert material.base_color_texture is not None
     assert material.alpha_mode == "BLEND"
     assert material.roughness_factor == pytest.approx((2 / 32) ** 0.25)
-    with pytest.raises(ValueError, match="'a' has a texture but 1 of its triangles have no UVs; .*unwrap"):
+    with pytest.raises(ValueError, match=r"'a' has a texture but 1 of its triangles have no UVs; .*unwrap"):
         obj(tmp_path, TEXTURED.replace("f 1/1 2/2 3/3", "f 1 2 3"))
     (tmp_path / "m.obj").write_text(TEXTURED)
     with pytest.raises(ValueError, match=r"my picture\.png has 4x4 pixels, more than max_pixels=15; raise"):
@@ -356,7 +356,7 @@ def test_strips_fans_quantized_and_interleaved(tmp_path):
         (tmp_path / "m.gltf").write_text(json.dumps(document))
         mesh = load_mesh(tmp_path / "m.gltf")
         assert mesh.faces.tolist() == faces
-        np.testing.assert_allclose(mesh.vertices, points + [1, 0, 0], atol=1e-4)
+        np.testing.assert_allclose(mesh.vertices, points + np.array([1, 0, 0]), atol=1e-4)
 
 
 def test_occlusion_of_its_own_is_packed(tmp_path):

@@ -152,7 +152,13 @@ class Camera:
 
     @classmethod
     def perspective(
-        cls, *, fov_y: float, width: int, height: int, world_to_camera: torch.Tensor | None = None, **rest
+        cls,
+        *,
+        fov_y: float | torch.Tensor,
+        width: int,
+        height: int,
+        world_to_camera: torch.Tensor | None = None,
+        **rest,
     ) -> Camera:
         """Square pixels, principal point in the middle; ``fov_y`` is the full vertical angle in radians."""
         if not 0 < _number(fov_y) < math.pi:
@@ -162,7 +168,7 @@ class Camera:
 
     @classmethod
     def orthographic(
-        cls, *, view_height: float, width: int, height: int, world_to_camera: torch.Tensor | None = None, **rest
+        cls, *, view_height: float | torch.Tensor, width: int, height: int, world_to_camera: torch.Tensor | None = None, **rest
     ) -> Camera:  # fmt: skip
         """Parallel projection, square pixels; the image is ``view_height`` world units high."""
         if not _number(view_height) > 0:
@@ -172,14 +178,25 @@ class Camera:
         return cls(K, view, width, height, parallel=True, **rest)
 
     @classmethod
-    def look_at(cls, eye, target=(0, 0, 0), up=(0, 1, 0), *, fov_y: float, width: int, height: int, **rest) -> Camera:  # fmt: skip
+    def look_at(
+        cls, eye, target=(0, 0, 0), up=(0, 1, 0), *, fov_y: float | torch.Tensor, width: int, height: int, **rest
+    ) -> Camera:  # fmt: skip
         """A camera at ``eye`` that looks at ``target``. Differentiable into ``eye`` and ``target``."""
         view = look_at_pose(eye, target, up)
         return cls.perspective(fov_y=fov_y, width=width, height=height, world_to_camera=view, **rest)
 
     @classmethod
     def orbit(
-        cls, azimuth, elevation, distance, target=(0, 0, 0), *, fov_y: float, width: int, height: int, **rest
+        cls,
+        azimuth,
+        elevation,
+        distance,
+        target=(0, 0, 0),
+        *,
+        fov_y: float | torch.Tensor,
+        width: int,
+        height: int,
+        **rest,
     ) -> Camera:
         """A camera at ``distance`` around ``target``, +y up; ``azimuth`` (0 looks along -z, positive moves the eye towards +x)
         and ``elevation`` in radians. Differentiable into all three."""

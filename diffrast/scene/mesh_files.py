@@ -81,8 +81,8 @@ def save_mesh(path: str | os.PathLike, mesh: Mesh) -> None:
     """Write ``.glb``, ``.gltf``, ``.obj`` (with ``.mtl`` and pictures), ``.ply`` or ``.stl``, each file whole or not at all.
 
     A mesh without ``materials`` gets one: its ``texture`` as the base colour, metallic 0, roughness 1. ``.ply`` carries
-    geometry and vertex colours, ``.stl`` geometry only. Raises ``ValueError`` for another suffix or a mesh that breaks its rules, ``OSError``
-    that names the file when it cannot be written.
+    geometry and vertex colours, ``.stl`` geometry only. Raises ``ValueError`` for another suffix or a mesh that breaks
+    its rules, ``OSError`` that names the file when it cannot be written.
     """
     path = Path(path)
     if path.suffix.lower() not in WRITERS:
