@@ -15,7 +15,6 @@ channels of the found base colour are scaled to the known light, as is usual (Zh
 """
 
 import argparse
-import importlib
 import json
 import math
 from pathlib import Path
@@ -53,16 +52,10 @@ def read_photographs(folder: Path, size: int) -> tuple[list[Camera], torch.Tenso
 def read_exr(path: Path) -> torch.Tensor | None:
     """A lat-long map [H, W, 3], row 0 at the bottom, or None where it cannot be read."""
     try:
-        exr = importlib.import_module("OpenEXR")
-    except ImportError:
-        print(f"{path.name} is not used: install OpenEXR to relight with it")
+        return load_image(path)[..., :3]
+    except ImportError as error:
+        print(f"{path.name} is not used: {error}")
         return None
-    with exr.File(str(path)) as file:
-        channels = file.channels()
-        pixels = channels["RGB"].pixels if "RGB" in channels else None
-        if pixels is None:
-            return None
-        return torch.from_numpy(pixels[::-1].astype("float32").copy())
 
 
 def draw_photographs(size: int) -> tuple[Mesh, list[Camera], torch.Tensor, torch.Tensor]:
