@@ -17,6 +17,10 @@ PICTURES = {
     "cube": ["cube.png", "cube.gif"],
     "earth": ["earth.png", "earth_steps.png", "earth_maps.png"],
     "pose": ["pose.png"],
+    "shadow": ["shadow.png"],
+    "envphong": ["envphong.png"],
+    "material": ["material.png"],
+    "adversarial": ["adversarial.png"],
     "camera": ["camera.png"],
     "morph": ["morph.png"],
 }
