@@ -11,7 +11,9 @@ from .scenes import SCENES
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m diffrast.bench", description="Gradients against the truth.")
+    parser = argparse.ArgumentParser(
+        prog="python -m diffrast.bench", description="Gradients against the truth."
+    )
     parser.add_argument("--scenes", nargs="+", choices=list(SCENES), metavar="NAME", help=", ".join(SCENES))
     parser.add_argument("--modes", nargs="+", choices=list(OURS), help="which of ours (default: all)")
     parser.add_argument("--samples", type=int, default=8, help="parameter vectors per scene")
@@ -27,7 +29,10 @@ def main(arguments: list[str] | None = None) -> int:
             print("    ", report.components(row))
 
     rows = gradients(args.scenes, {mode: OURS[mode] for mode in args.modes or OURS}, args.samples, show)
-    for path, text in ((args.json, json.dumps(rows, indent=1) + "\n"), (args.markdown, report.markdown(rows))):
+    for path, text in (
+        (args.json, json.dumps(rows, indent=1) + "\n"),
+        (args.markdown, report.markdown(rows)),
+    ):
         if path:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")

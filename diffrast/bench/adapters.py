@@ -11,6 +11,7 @@ import torch
 
 import diffrast.torch as dr
 
+from ..ops.antialias import MODES
 from .scenes import Scene
 
 
@@ -64,4 +65,4 @@ class Primitives:
 
 
 # Ours, by the name in the tables.
-OURS: dict[str, Adapter] = {"silhouette": Primitives()}
+OURS: dict[str, Adapter] = {mode: Primitives(mode=mode) for mode in MODES}

@@ -52,9 +52,17 @@ def gradients(
                 start = time.perf_counter()
                 got.append(adapter.gradient(theta, cotangent).double().cpu())
                 seconds.append(time.perf_counter() - start)
-            row = {"scene": name, "adapter": label, **summary_of(got, [t.gradient for t in truths], scene.labels)}
+            row = {
+                "scene": name,
+                "adapter": label,
+                **summary_of(got, [t.gradient for t in truths], scene.labels),
+            }
             row |= {"psnr_db": float(torch.stack(psnr).median()), "floor": float(floors.median())}
-            row |= {"ms": 1e3 * float(torch.tensor(seconds).median()), "samples": samples, "group": scene.group}
+            row |= {
+                "ms": 1e3 * float(torch.tensor(seconds).median()),
+                "samples": samples,
+                "group": scene.group,
+            }
             row |= {"size": scene.size, "supersampling": samples_per_side(scene.size)}
             rows.append(row)
             if progress:

@@ -65,9 +65,9 @@ def _samples(seed: int, count: int, start: list[float], difference: list[float])
     generator = torch.Generator().manual_seed(seed)
 
     def draw(scale):
-        return torch.randn(
-            (count, len(scale)), generator=generator, dtype=torch.float64
-        ) * torch.tensor(scale, dtype=torch.float64)
+        return torch.randn((count, len(scale)), generator=generator, dtype=torch.float64) * torch.tensor(
+            scale, dtype=torch.float64
+        )
 
     starts = draw(start)
     return starts, starts + draw(difference)
@@ -118,13 +118,17 @@ def _sliver(count: int) -> Scene:
         return project(moved(vertices, pose), 3.0, 3.0)
 
     colours = torch.ones((4, 3), dtype=torch.float64)
-    return Scene("sliver", "silhouette", 64, ("rz", "tx", "ty"), tri, colours, geometry, _plain, starts, targets)
+    return Scene(
+        "sliver", "silhouette", 64, ("rz", "tx", "ty"), tri, colours, geometry, _plain, starts, targets
+    )
 
 
 def _occlusion(count: int) -> Scene:
     """A ball in front of a patterned wall with a hole's worth of bumps; the ball moves."""
     ball, wall = shapes.icosphere(3), shapes.sheet(12, 12)
-    vertices, tri = shapes.joined((0.45 * ball[0], ball[1]), (1.3 * wall[0] - torch.tensor([0, 0, 0.8]), wall[1]))
+    vertices, tri = shapes.joined(
+        (0.45 * ball[0], ball[1]), (1.3 * wall[0] - torch.tensor([0, 0, 0.8]), wall[1])
+    )
     n = len(ball[0])
     starts, targets = _samples(7, count, [0.25, 0.25, 0.1, 0.1], [0.08, 0.08, 0.1, 0.1])
 
@@ -182,7 +186,9 @@ def _intrinsics(count: int) -> Scene:
         return torch.stack([x, y, pos[:, 2], pos[:, 3]], -1)
 
     labels = ("focal", "cx", "cy")
-    return Scene("intrinsics", "camera", 64, labels, tri, _smooth_colours(vertices), geometry, _plain, starts, targets)
+    return Scene(
+        "intrinsics", "camera", 64, labels, tri, _smooth_colours(vertices), geometry, _plain, starts, targets
+    )
 
 
 def _texture(count: int) -> Scene:
