@@ -16,12 +16,12 @@ struct WalkArgs {
   const T* pos;     // [B|1, V, 4]
   const int* tri;   // [F, 3]
   const int* ring;  // [F, 3]
-  i8* side;  // [B|1, F] 1 counter-clockwise, -1 clockwise, 0 covers nothing; or null: computed where needed
-  u8* code;  // [B, H, W] bit 0: something crosses the pair with the pixel to the right, bit 1: above;
-             // bits 2 and 3: and it runs closer to the pair's direction than across
-  T* place;  // [B, H, W, 2] where, from the centre (0) to the other (1)
-  int* owner;         // [B, H, W, 2, 2] what crosses (struct Owner)
-  T* out;             // [B, H, W, C]
+  i8* side;    // [B|1, F] 1 counter-clockwise, -1 clockwise, 0 covers nothing; or null: computed where needed
+  u8* code;    // [B, H, W] bit 0: something crosses the pair with the pixel to the right, bit 1: above;
+               // bits 2 and 3: and it runs closer to the pair's direction than across
+  T* place;    // [B, H, W, 2] where, from the centre (0) to the other (1)
+  int* owner;  // [B, H, W, 2, 2] what crosses (struct Owner)
+  T* out;      // [B, H, W, C]
   const T* grad_out;  // [B, H, W, C]
   T* grad_color;      // [B, H, W, C]
   T* grad_pos;        // [slabs, B|1, V, 4]
@@ -38,6 +38,13 @@ struct WalkArgs {
     if (grad_pos) grad_pos += k * slab_size;
   }
 };
+
+template <typename T>
+DR_FN void antialias_walk_side(const WalkArgs<T>& a, i64 i) {
+  WalkArgs<T> compute = a;
+  compute.side = nullptr;
+  a.side[i] = (i8)side_of(compute, i / a.triangles, i % a.triangles);
+}
 
 // --- Pairs -----------------------------------------------------------------------------------------------
 
@@ -100,8 +107,9 @@ DR_FN CellPoint cell_point(const WalkArgs<T>& a, const T* p, i64 cx, i64 cy) {
 template <typename T>
 DR_FN void cell_point_bwd(const WalkArgs<T>& a, const T* p, double gx, double gy, T* grad) {
   gx *= 0.5 * (double)a.width / p[3], gy *= 0.5 * (double)a.height / p[3];
-  accumulate(grad, (T)gx), accumulate(grad + 1, (T)gy);
-  accumulate(grad + 3, (T)(-(gx * p[0] + gy * p[1]) / p[3]));
+  const double gw = -(gx * p[0] + gy * p[1]) / p[3];
+  if (!dr_finite((T)gx + (T)gy + (T)gw)) return;  // a vertex in the eye
+  accumulate(grad, (T)gx), accumulate(grad + 1, (T)gy), accumulate(grad + 3, (T)gw);
 }
 
 // How far a point lies on the inner side of side k of its cell.
@@ -109,10 +117,10 @@ DR_FN double inward(int k, double x, double y) {
   return k == 0 ? y : k == 1 ? 1 - x : k == 2 ? 1 - y : x;
 }
 
-// The junction of two crossings. Where both edges meet at a vertex, and go into the cell on their way to it: that
-// vertex, even if it is outside. Otherwise the middle of the chord, unless a crossing runs along its side and
-// the chord does not: it belongs to something else, and its place changes too fast to be connected with; then
-// there is one crossing less.
+// The junction of two crossings. Where both edges meet at a vertex, and go into the cell on their way to it:
+// that vertex, even if it is outside. Otherwise the middle of the chord, unless a crossing runs along its
+// side and the chord does not: it belongs to something else, and its place changes too fast to be connected
+// with; then there is one crossing less.
 template <typename T>
 DR_FN int join_two(const WalkArgs<T>& a, int grazing, PlacedCell& c) {
   int first = -1, second = -1;
@@ -198,14 +206,24 @@ DR_FN bool cell_of_pixel(const WalkArgs<T>& a, PixelPlace at, int r, PlacedCell&
   return load_cell(a, at.view, at.ix - (r == 1 || r == 2), at.iy - (r >= 2), c);
 }
 
+// Whether anything crosses in the cells around pixels begin to end - 1, or, at the ends of rows, elsewhere.
 template <typename T>
 DR_FN bool any_crossing(const WalkArgs<T>& a, i64 begin, i64 end) {
   int any = 0;
+  const i64 last = a.count - 1;
   for (i64 row = -1; row < 2; ++row) {
-    const i64 from = dr_max(begin - 1 + row * a.width, (i64)0), to = dr_min(end + row * a.width, a.count - 1);
-    for (i64 p = from; p <= to; ++p) any |= a.code[p];
+    const u8* code = a.code + row * a.width;
+    const i64 from = dr_max(begin - 1, -row * a.width), to = dr_min(end, last - row * a.width);
+    for (i64 p = from; p <= to; ++p) any |= code[p];
   }
   return any != 0;
+}
+
+template <typename T>
+DR_FN void step(const WalkArgs<T>& a, PixelPlace& at) {
+  if (++at.ix < a.width) return;
+  at.ix = 0;
+  if (++at.iy == a.height) at.iy = 0, ++at.view;
 }
 
 // --- Forward ---------------------------------------------------------------------------------------------
@@ -232,7 +250,8 @@ DR_FN void blend_areas(const WalkArgs<T>& a, i64 p, PixelPlace at) {
     T low = own[n], high = own[n];
     for (i64 dy = -1; dy < 2; ++dy)
       for (i64 dx = -1; dx < 2; ++dx) {
-        const i64 x = dr_clamp(at.ix + dx, (i64)0, a.width - 1), y = dr_clamp(at.iy + dy, (i64)0, a.height - 1);
+        const i64 x = dr_clamp(at.ix + dx, (i64)0, a.width - 1),
+                  y = dr_clamp(at.iy + dy, (i64)0, a.height - 1);
         const T other = a.color[((at.view * a.height + y) * a.width + x) * a.channels + n];
         low = dr_min(low, other), high = dr_max(high, other);
       }
@@ -245,30 +264,48 @@ DR_FN void antialias_walk_blend(const WalkArgs<T>& a, i64 i) {
   const i64 begin = i * a.run, end = dr_min(begin + a.run, a.count);
   for (i64 c = begin * a.channels; c < end * a.channels; ++c) a.out[c] = a.color[c];
   if (!any_crossing(a, begin, end)) return;
-  for (i64 p = begin; p < end; ++p) blend_areas(a, p, place_of(a, p));
+  PixelPlace at = place_of(a, begin);
+  for (i64 p = begin; p < end; ++p, step(a, at))
+    if (any_crossing(a, p, p + 1)) blend_areas(a, p, at);
 }
 
 // --- Backward --------------------------------------------------------------------------------------------
 
-// Gathers what pixel p gets from its own output, and from those of the pixels that it flows into.
+// A cell's corners, and what their quarters take from the others.
+struct CellShares {
+  i64 pixel[4];
+  Shares shares[4];
+  bool any, real[4];  // whether a corner is a pixel of the image, not a mirror image of one
+};
+
 template <typename T>
-DR_FN void color_areas_bwd(const WalkArgs<T>& a, i64 p, PixelPlace at) {
+DR_FN void shares_of_cell(const WalkArgs<T>& a, i64 view, i64 cx, i64 cy, CellShares& to) {
+  PlacedCell c;
+  to.any = load_cell(a, view, cx, cy, c);
+  if (!to.any) return;
+  for (int m = 0; m < 4; ++m) {
+    const i64 x = cx + (m == 1 || m == 2), y = cy + (m >= 2);
+    to.pixel[m] = c.pixel[m], to.real[m] = x >= 0 && y >= 0 && x < a.width && y < a.height;
+    to.shares[m] = quarter_shares(turned(c.cell, m));
+  }
+}
+
+// Adds what pixel p, which is corner r of a cell, gets from the outputs of the corners that it flows into,
+// less what its own output takes from others.
+template <typename T>
+DR_FN void color_areas_bwd(const WalkArgs<T>& a, i64 p, int r, const CellShares& c) {
+  if (!c.any) return;
   T* grad = a.grad_color + p * a.channels;
-  for (int r = 0; r < 4; ++r) {
-    PlacedCell c;
-    if (!cell_of_pixel(a, at, r, c)) continue;
-    for (int m = 0; m < 4; ++m) {
-      const i64 x = c.cx + (m == 1 || m == 2), y = c.cy + (m >= 2);
-      if (x < 0 || y < 0 || x >= a.width || y >= a.height) continue;  // a mirror image has no quarter
-      const Shares shares = quarter_shares(turned(c.cell, m));
-      const T* other = a.grad_out + c.pixel[m] * a.channels;
-      for (int j = 1; j < 4; ++j) {
-        if (shares.of[j] == 0) continue;
-        // Pixel m takes from pixel m + j: from p if that is corner r or its mirror image.
-        const T sign = (T)((c.pixel[(m + j) & 3] == p ? 1 : 0) - (m == r ? 1 : 0));
-        for (i64 n = 0; n < a.channels; ++n) grad[n] += sign * (T)shares.of[j] * other[n];
-      }
+  for (int m = 0; m < 4; ++m) {
+    if (!c.real[m]) continue;
+    T weight = 0;
+    for (int j = 1; j < 4; ++j) {
+      weight += c.pixel[(m + j) & 3] == p ? (T)c.shares[m].of[j] : 0;
+      weight -= m == r ? (T)c.shares[m].of[j] : 0;
     }
+    if (weight == 0) continue;
+    const T* other = a.grad_out + c.pixel[m] * a.channels;
+    for (i64 n = 0; n < a.channels; ++n) grad[n] += weight * other[n];
   }
 }
 
@@ -277,7 +314,25 @@ DR_FN void antialias_walk_color_bwd(const WalkArgs<T>& a, i64 i) {
   const i64 begin = i * a.run, end = dr_min(begin + a.run, a.count);
   for (i64 c = begin * a.channels; c < end * a.channels; ++c) a.grad_color[c] = a.grad_out[c];
   if (!any_crossing(a, begin, end)) return;
-  for (i64 p = begin; p < end; ++p) color_areas_bwd(a, p, place_of(a, p));
+  PixelPlace at = place_of(a, begin);
+  CellShares above, below;  // the cells to the left of a pixel are those to the right of the one before
+  bool known = false;
+  for (i64 p = begin; p < end; ++p, step(a, at)) {
+    if (at.ix == 0) known = false;
+    if (!any_crossing(a, p, p + 1)) {
+      known = false;
+      continue;
+    }
+    if (!known) {
+      shares_of_cell(a, at.view, at.ix - 1, at.iy, above);
+      shares_of_cell(a, at.view, at.ix - 1, at.iy - 1, below);
+    }
+    color_areas_bwd(a, p, 1, above), color_areas_bwd(a, p, 2, below);
+    shares_of_cell(a, at.view, at.ix, at.iy, above);
+    shares_of_cell(a, at.view, at.ix, at.iy - 1, below);
+    color_areas_bwd(a, p, 0, above), color_areas_bwd(a, p, 3, below);
+    known = true;
+  }
 }
 
 // Adds the gradient of a pair's crossing to the vertices of what crosses.
@@ -308,6 +363,9 @@ DR_FN void crossing_place_bwd(const WalkArgs<T>& a, i64 view, i64 pair, double g
       plane_depth_bwd(corner, cp, n ? -gp : gp, gx, gz);
       plane_depth_bwd(corner, cq, n ? -gq : gq, gx, gz);
     }
+    T total = 0;
+    for (int k = 0; k < 3; ++k) total += (T)(gx[k][0] + gx[k][1] + gx[k][2] + gz[k]);
+    if (!dr_finite(total)) continue;  // of a size that no derivative can be computed for
     for (int k = 0; k < 3; ++k) {
       T* to = grad + 4 * (i64)tri[k];
       for (int m = 0; m < 3; ++m)
@@ -317,12 +375,10 @@ DR_FN void crossing_place_bwd(const WalkArgs<T>& a, i64 view, i64 pair, double g
   }
 }
 
-// One element is one cell, also those at the border.
 template <typename T>
-DR_FN void antialias_walk_bwd(const WalkArgs<T>& a, i64 i) {
-  const Pixel at = pixel_at(i, a.height + 1, a.width + 1);
+DR_FN void cell_bwd(const WalkArgs<T>& a, i64 view, i64 cx, i64 cy) {
   PlacedCell c;
-  if (!load_cell(a, at.image, at.x - 1, at.y - 1, c)) return;
+  if (!load_cell(a, view, cx, cy, c)) return;
   double g_at[4] = {0, 0, 0, 0}, g_x = 0, g_y = 0;
   for (int r = 0; r < 4; ++r) {
     const i64 x = c.cx + (r == 1 || r == 2), y = c.cy + (r >= 2);
@@ -340,13 +396,28 @@ DR_FN void antialias_walk_bwd(const WalkArgs<T>& a, i64 i) {
   for (int k = 0; k < 4; ++k) {
     if (!c.cell.arm[k] || c.pair[k] < 0) continue;
     const double g = g_at[k] + c.share[k] * (g_x * side_x(k) + g_y * side_y(k));
-    if (g != 0) crossing_place_bwd(a, at.image, c.pair[k], a.boost * (k < 2 ? g : -g));
+    if (g != 0) crossing_place_bwd(a, view, c.pair[k], a.boost * (k < 2 ? g : -g));
   }
   if (c.vertex < 0) return;
-  const i64 vertex = at.image * a.pos_stride + 4 * c.vertex;
+  const i64 vertex = view * a.pos_stride + 4 * c.vertex;
   cell_point_bwd(a, a.pos + vertex, a.boost * g_x, a.boost * g_y, a.grad_pos + vertex);
 }
 
+// A pixel stands for the cell of which it is the lower left corner, and for those beyond the image next to
+// it.
+template <typename T>
+DR_FN void antialias_walk_bwd(const WalkArgs<T>& a, i64 i) {
+  const i64 begin = i * a.run, end = dr_min(begin + a.run, a.count);
+  if (!any_crossing(a, begin, end)) return;
+  PixelPlace at = place_of(a, begin);
+  for (i64 p = begin; p < end; ++p, step(a, at)) {
+    if (!any_crossing(a, p, p + 1)) continue;
+    for (i64 cy = at.iy == 0 ? -1 : at.iy; cy <= at.iy; ++cy)
+      for (i64 cx = at.ix == 0 ? -1 : at.ix; cx <= at.ix; ++cx) cell_bwd(a, at.view, cx, cy);
+  }
+}
+
+DR_KERNEL(antialias_walk_side, WalkArgs)
 DR_KERNEL(antialias_walk_find, WalkArgs)
 DR_KERNEL(antialias_walk_blend, WalkArgs)
 DR_KERNEL(antialias_walk_color_bwd, WalkArgs)

@@ -29,7 +29,10 @@ DR_FN double crossing_y(int k, double at) {
 DR_FN Cell turned(const Cell& c, int r) {
   Cell to;
   for (int k = 0; k < 4; ++k) {
-    to.arm[k] = r == 0 ? c.arm[k] : r == 1 ? c.arm[(k + 1) % 4] : r == 2 ? c.arm[(k + 2) % 4] : c.arm[(k + 3) % 4];
+    to.arm[k] = r == 0   ? c.arm[k]
+                : r == 1 ? c.arm[(k + 1) % 4]
+                : r == 2 ? c.arm[(k + 2) % 4]
+                         : c.arm[(k + 3) % 4];
     to.at[k] = r == 0 ? c.at[k] : r == 1 ? c.at[(k + 1) % 4] : r == 2 ? c.at[(k + 2) % 4] : c.at[(k + 3) % 4];
   }
   to.x = r == 0 ? c.x : r == 1 ? c.y : r == 2 ? 1 - c.x : 1 - c.y;
@@ -51,8 +54,8 @@ DR_FN Sectors sectors_of(const Cell& c) {
   return s;
 }
 
-// The part of an arm, from junction (0) to crossing (1), that is in the quarter of corner 0; and how much of it
-// passes beside the quarter at x < 0, where it goes to a junction outside of the cell.
+// The part of an arm, from junction (0) to crossing (1), that is in the quarter of corner 0; and how much of
+// it passes beside the quarter at x < 0, where it goes to a junction outside of the cell.
 struct ArmPart {
   double begin, end, beside, dx, dy;
 };
@@ -60,11 +63,11 @@ DR_FN ArmPart arm_part(const Cell& c, int k) {
   ArmPart p = {0, 1, 0, crossing_x(k, c.at[k]) - c.x, crossing_y(k, c.at[k]) - c.y};
   for (int axis = 1; axis >= 0; --axis) {
     const double start = axis ? c.y : c.x, step = axis ? p.dy : p.dx, low = -start, high = 0.5 - start;
-    const double before = p.begin;
+    const double before = p.begin, inverse = 1 / step;
     if (step > 0)
-      p.begin = dr_max(p.begin, low / step), p.end = dr_min(p.end, high / step);
+      p.begin = dr_max(p.begin, low * inverse), p.end = dr_min(p.end, high * inverse);
     else if (step < 0)
-      p.begin = dr_max(p.begin, high / step), p.end = dr_min(p.end, low / step);
+      p.begin = dr_max(p.begin, high * inverse), p.end = dr_min(p.end, low * inverse);
     else if (low > 0 || high < 0)
       p.end = p.begin;
     if (axis == 0 && start < 0) p.beside = dr_max(dr_min(p.begin, p.end) - before, 0.0);
@@ -83,8 +86,10 @@ DR_FN Shares quarter_shares(const Cell& c) {
   double area[4] = {0, 0, 0, 0};  // by corner: of the part of its sector that is in the quarter
   for (int k = 0; k < 4; ++k) {
     if (!c.arm[k]) continue;
-    // Green's theorem: the integral of (clamp(x, 0, 1/2) - 1/2) dy over 0 < y < 1/2 around a region is the area
-    // of its part in the quarter.
+    // Beyond the quarter with both ends.
+    if (dr_min(c.x, crossing_x(k, c.at[k])) >= 0.5 || dr_min(c.y, crossing_y(k, c.at[k])) >= 0.5) continue;
+    // Green's theorem: the integral of (clamp(x, 0, 1/2) - 1/2) dy over 0 < y < 1/2 around a region is the
+    // area of its part in the quarter.
     const ArmPart p = arm_part(c, k);
     const double mean = c.x - 0.5 + p.dx * 0.5 * (p.end + p.begin);
     const double green = p.dy * ((p.end - p.begin) * mean - 0.5 * p.beside);
@@ -124,12 +129,15 @@ DR_FN void quarter_shares_bwd(const Cell& c, const Shares& g, double (&g_at)[4],
   }
 }
 
-// The adjoint of `turned`: the gradients of a turned cell's crossings and junction, added to those of the cell.
-DR_FN void turned_bwd(int r, const double (&g_at_turned)[4], double gx, double gy, double (&g_at)[4], double& g_x,
-                      double& g_y) {
+// The adjoint of `turned`: the gradients of a turned cell's crossings and junction, added to those of the
+// cell.
+DR_FN void turned_bwd(int r, const double (&g_at_turned)[4], double gx, double gy, double (&g_at)[4],
+                      double& g_x, double& g_y) {
   for (int k = 0; k < 4; ++k)
-    g_at[k] += r == 0 ? g_at_turned[k] : r == 1 ? g_at_turned[(k + 3) % 4] : r == 2 ? g_at_turned[(k + 2) % 4]
-                                                                                   : g_at_turned[(k + 1) % 4];
+    g_at[k] += r == 0   ? g_at_turned[k]
+               : r == 1 ? g_at_turned[(k + 3) % 4]
+               : r == 2 ? g_at_turned[(k + 2) % 4]
+                        : g_at_turned[(k + 1) % 4];
   g_x += r == 0 ? gx : r == 1 ? -gy : r == 2 ? -gx : gy;
   g_y += r == 0 ? gy : r == 1 ? gx : r == 2 ? -gy : -gx;
 }

@@ -1,4 +1,5 @@
-// Which way triangles face, and where pixels lie: what both modes of antialias share (docs/MATH.md, section 5).
+// Which way triangles face, and where pixels lie: what both modes of antialias share (docs/MATH.md, section
+// 5).
 #pragma once
 #include "crossing.h"
 

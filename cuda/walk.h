@@ -31,7 +31,8 @@ struct WalkEnd {
 // sides on which its corners lie and the way it faces, and a corner's side is the same for all its triangles:
 // rounding cannot lead the walk astray.
 template <typename Args, typename T>
-DR_FN WalkEnd walk(const Args& a, i64 view, i64 t, i64 target, PixelLine<T> line, int direction, double goal) {
+DR_FN WalkEnd walk(const Args& a, i64 view, i64 t, i64 target, PixelLine<T> line, int direction,
+                   double goal) {
   const T* pos = a.pos + view * a.pos_stride;
   int side = side_of(a, view, t);
   for (int n = 0; n < kLongestWalk && side != 0; ++n) {
@@ -39,15 +40,24 @@ DR_FN WalkEnd walk(const Args& a, i64 view, i64 t, i64 target, PixelLine<T> line
     const T* corner[3];
     double off[3];
     for (int k = 0; k < 3; ++k) corner[k] = pos + 4 * (i64)a.tri[3 * t + k], off[k] = line.off(corner[k]);
+    // The edge opposite to corner e, from corner i to j, is the one that the line crosses on its way out.
+    const bool over[3] = {off[0] >= 0, off[1] >= 0, off[2] >= 0};
     int e = -1;
-    double along = 0, w = 0, jump = 1;
-    for (int k = 0; k < 3; ++k) {  // the edge opposite to corner k
-      const int i = (k + 1) % 3, j = (k + 2) % 3;
-      if (rising ? !(off[i] < 0 && off[j] >= 0) : !(off[i] >= 0 && off[j] < 0)) continue;
-      e = k, jump = off[j] - off[i];
-      along = line.along(corner[i]) * off[j] - line.along(corner[j]) * off[i];
-      w = corner[i][3] * off[j] - corner[j][3] * off[i];
+    for (int k = 0; k < 3; ++k) {
+      const bool from = over[(k + 1) % 3], to = over[(k + 2) % 3];
+      e = (from != to) & (to == rising) ? k : e;
     }
+    const int i = e == 0 ? 1 : e == 1 ? 2 : 0, j = e == 0 ? 2 : e == 1 ? 0 : 1;
+    const T* ci = i == 0 ? corner[0] : i == 1 ? corner[1] : corner[2];
+    const T* cj = j == 0 ? corner[0] : j == 1 ? corner[1] : corner[2];
+    const double oi = i == 0   ? off[0]
+                      : i == 1 ? off[1]
+                               : off[2],
+                 oj = j == 0   ? off[0]
+                      : j == 1 ? off[1]
+                               : off[2];
+    const double along = line.along(ci) * oj - line.along(cj) * oi, w = ci[3] * oj - cj[3] * oi,
+                 jump = oj - oi;
     if (e < 0) return {kCovers, -1, -1};  // the line only touches the triangle
     // Seen behind the eye: the triangle goes on to infinity. Otherwise (along / w - goal) * direction >= 0.
     if (!(w * jump > 0) || (along - goal * w) * direction * jump >= 0) return {kCovers, -1, t};
@@ -58,6 +68,18 @@ DR_FN WalkEnd walk(const Args& a, i64 view, i64 t, i64 target, PixelLine<T> line
     side = side_of(a, view, t);
   }
   return {kCovers, -1, -1};
+}
+
+// Whether triangle u, on the same edge as t, is the surface beyond it.
+template <typename Args>
+DR_FN bool continues(const Args& a, i64 view, i64 t, i64 u) {
+  for (int e = 0; e < 3; ++e) {
+    const int home = (int)(3 * t + e), next = a.ring[home];
+    if ((next < 0 ? ~next : next) / 3 != u) continue;
+    const int side = side_of(a, view, t);
+    return side != 0 && side == (next < 0 ? -1 : 1) * side_of(a, view, u);
+  }
+  return false;
 }
 
 // z/w of a triangle's plane at a pixel centre.
@@ -124,7 +146,8 @@ DR_FN double place_of(Signed s) {
   return dr_clamp(place, 0.0, 1.0);
 }
 
-// Whether a crossing runs closer to the pair's own direction than across it; cs is beside cp, across the pair.
+// Whether a crossing runs closer to the pair's own direction than across it; cs is beside cp, across the
+// pair.
 template <typename Args>
 DR_FN bool is_grazing(const Args& a, i64 view, Owner owner, Signed s, PixelCentre cp, PixelCentre cs) {
   const double across = signed_of(a, view, owner, cp, cs).q - s.p, along = s.q - s.p;
@@ -140,6 +163,7 @@ DR_FN Owner crossing_owner(const Args& a, i64 view, i64 p, i64 q, PixelCentre cp
   const Line line = {vertical, vertical ? cp.X : cp.Y};
   const double at[2] = {vertical ? cp.Y : cp.X, vertical ? cq.Y : cq.X};
   const i64 t[2] = {triangle_of(a.rast, p, a.triangles), triangle_of(a.rast, q, a.triangles)};
+  if (t[0] >= 0 && t[1] >= 0 && continues(a, view, t[0], t[1])) return {-1, -1};
   WalkEnd end[2] = {{kCovers, -1, -1}, {kCovers, -1, -1}};
   for (int n = 0; n < 2; ++n) {
     if (t[n] < 0) continue;

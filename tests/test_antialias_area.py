@@ -66,11 +66,15 @@ def test_coverage_of_a_polygon_is_exact(raster, name):
     size = (17, 22)
     pos, tri, rast, color = rendered(raster, POLYGONS[name], size)
     want = coverage(POLYGONS[name], *size).to(color)
-    error = {mode: (dr.antialias(color, rast, pos, tri, mode=mode)[0, ..., 0] - want).abs() for mode in ("area", "silhouette")}
-    # What is left are tips between the pixel centres of a corner, and edges that leave the image, extended straight.
-    assert (error["area"] > 1e-9).sum() <= 2 * len(POLYGONS[name])
-    assert error["area"].max() < 0.1
-    assert error["area"].sum() < 0.2 * error["silhouette"].sum()
+    error = {}
+    for mode in ("area", "silhouette"):
+        error[mode] = (dr.antialias(color, rast, pos, tri, mode=mode)[0, ..., 0] - want).abs()
+    # What is left: tips of corners between the pixel centres, and the outermost half pixel of an edge that leaves the image,
+    # which is extended at a right angle.
+    inner = error["area"][1:-1, 1:-1]
+    assert (inner > 1e-9).sum() <= len(POLYGONS[name]) and inner.max() < 0.05
+    assert error["area"].max() < 0.25
+    assert error["area"].sum() < 0.75 * error["silhouette"].sum()
 
 
 @pytest.mark.parametrize("name", POLYGONS)
@@ -135,7 +139,9 @@ def test_gradcheck(raster):
     rast, _ = dr.rasterize(raster.ctx, pos, tri, (9, 8))
     color = scenes.random((*rast.shape[:3], 2), 3).to(pos)
     pos.requires_grad_(), color.requires_grad_()
-    assert torch.autograd.gradcheck(lambda c, p: dr.antialias(c, rast, p, tri, **AREA), (color, pos), eps=1e-7, atol=1e-6)
+    assert torch.autograd.gradcheck(
+        lambda c, p: dr.antialias(c, rast, p, tri, **AREA), (color, pos), eps=1e-7, atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("scene", SCENES)
@@ -151,7 +157,9 @@ def test_values_stay_within_what_is_blended(raster, scene):
         highest = torch.nn.functional.max_pool2d(image, 3, 1).permute(0, 2, 3, 1)
         lowest = -torch.nn.functional.max_pool2d(-image, 3, 1).permute(0, 2, 3, 1)
         assert (out <= highest).all() and (out >= lowest).all()
-        assert torch.equal(dr.antialias(torch.ones_like(color), rast, pos, tri, **AREA), torch.ones_like(color))
+        assert torch.equal(
+            dr.antialias(torch.ones_like(color), rast, pos, tri, **AREA), torch.ones_like(color)
+        )
 
 
 def test_an_interior_edge_and_another_layer_below_change_nothing(raster):
@@ -171,7 +179,9 @@ def crossing_sheets(device):
     flat = torch.tensor([[-3.0, -3], [3, -3], [3, 3], [-3, 3]], dtype=torch.float64)
     depth = [0.13 * flat[:, :1] + 0.06 * flat[:, 1:], -0.17 * flat[:, :1] + 0.02]
     pos = torch.cat([torch.cat([flat, z, torch.ones(4, 1)], 1) for z in depth])[None]
-    return pos.to(device), torch.tensor([[0, 1, 2], [0, 2, 3], [4, 5, 6], [4, 6, 7]], dtype=torch.int32, device=device)
+    return pos.to(device), torch.tensor(
+        [[0, 1, 2], [0, 2, 3], [4, 5, 6], [4, 6, 7]], dtype=torch.int32, device=device
+    )
 
 
 def test_lines_of_intersection_have_the_derivative_of_the_areas(raster):
@@ -181,7 +191,9 @@ def test_lines_of_intersection_have_the_derivative_of_the_areas(raster):
     color = (rast[..., 3:] > 2.5).double()
     pos.requires_grad_()
     out = dr.antialias(color, rast, pos, tri, **AREA)
-    want = 24 * 24 * (1 - 0.02 / 0.3) / 2  # the second sheet is the nearer one where -0.17 x + 0.02 < 0.13 x + 0.06 y
+    want = (
+        24 * 24 * (1 - 0.02 / 0.3) / 2
+    )  # the second sheet is the nearer one where -0.17 x + 0.02 < 0.13 x + 0.06 y
     assert abs(float(out.detach().sum()) - want) < 1e-6
     (grad,) = torch.autograd.grad(out.sum(), pos)
     # Lifting the second sheet by dz moves the line by dz / 0.3 in x, over the whole height of 24 pixels, 12 pixels per unit.
@@ -196,7 +208,11 @@ def test_silhouettes_whose_triangles_own_no_pixel_centre(raster):
     turn = torch.arange(n, dtype=torch.float64) * (2 * torch.pi / n)
     ring = torch.stack([turn.cos(), turn.sin()], 1)
     xy = torch.cat([torch.zeros(1, 2), 0.98 * radius * ring, radius * ring])
-    pos = torch.cat([xy, torch.zeros(len(xy), 1), torch.ones(len(xy), 1)], 1)[None].to(raster.device).requires_grad_()
+    pos = (
+        torch.cat([xy, torch.zeros(len(xy), 1), torch.ones(len(xy), 1)], 1)[None]
+        .to(raster.device)
+        .requires_grad_()
+    )
     a, b = torch.arange(n) + 1, (torch.arange(n) + 1) % n + 1
     fans = [torch.stack(t, 1) for t in ((0 * a, a, b), (a, a + n, b), (b, a + n, b + n))]
     tri = torch.cat(fans).int().to(raster.device)
@@ -241,7 +257,9 @@ def test_empty_and_tiny_images_and_unknown_modes(raster):
     rast, _ = dr.rasterize(raster.ctx, pos, tri[:0], (6, 5))
     color = torch.rand(1, 6, 5, 3).to(pos)
     assert torch.equal(dr.antialias(color, rast, pos, tri[:0], **AREA), color)
-    with pytest.raises(ValueError, match=r"antialias\(\): mode must be one of 'silhouette', 'area'; got 'walk'"):
+    with pytest.raises(
+        ValueError, match=r"antialias\(\): mode must be one of 'silhouette', 'area'; got 'walk'"
+    ):
         dr.antialias(color, rast, pos, tri[:0], mode="walk")
 
 

@@ -1,8 +1,8 @@
 """What is measured: a renderer behind three functions.
 
-To measure another renderer, write a class with these three functions and pass an object of it to `gradients(adapters={...})`. It gets
-the scene once, then parameters; how it differentiates is its own affair. One that takes torch's primitives with the field's usual
-names needs no class: `Primitives(module, context)`.
+To measure another renderer, write a class with these three functions and pass an object of it to `gradients(adapters={...})`. It
+gets the scene once, then parameters; how it differentiates is its own affair. A module of primitives with the field's usual names
+needs no class: `Primitives(module, context)`.
 """
 
 from typing import Any, Protocol
@@ -19,7 +19,7 @@ class Adapter(Protocol):
     """A differentiable renderer at one sample per pixel."""
 
     def prepare(self, scene: Scene) -> None:
-        """Called once per scene: its triangles, attributes, size, background; `scene.geometry` and `scene.shade` are its functions."""
+        """Called once per scene, before the others."""
         ...
 
     def render(self, theta: torch.Tensor) -> torch.Tensor:

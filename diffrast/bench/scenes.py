@@ -1,7 +1,8 @@
 """The scenes of the benchmark: small, each with one thing that is hard for a rasterizer's gradient.
 
-A scene is a mesh in clip space and a colour for what is seen, both functions of a few parameters `theta`, that torch differentiates.
-What is between them, the image, is the renderer's. Units: world units, radians, pixels for the intrinsics.
+A scene is a mesh in clip space and a colour for what is seen, both functions of a few parameters `theta` that torch
+differentiates. What is between them, the image, is the renderer's. Lengths in world units, angles in radians; focal length
+relative, principal point in half image sides.
 """
 
 from collections.abc import Callable

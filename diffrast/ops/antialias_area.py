@@ -57,7 +57,12 @@ def _antialias(
     place = run.empty((*shape, 2), rast.dtype, rast.device)
     owner = run.empty((*shape, 2, 2), torch.int32, rast.device)
     found = {"code": code, "place": place, "owner": owner}
-    _launch(run, "antialias_walk_find", _runs(run, rast), inputs, cull, **found)
+    side, meshes = None, pos.shape[0] if pos.dim() == 3 else 1
+    # With more triangles than pixels only those that are walked over are worth a look.
+    if meshes * tri.shape[0] <= rast.shape[:3].numel():
+        side = torch.empty((meshes, tri.shape[0]), dtype=torch.int8, device=rast.device)
+        _launch(run, "antialias_walk_side", side.numel(), inputs, cull, side=side)
+    _launch(run, "antialias_walk_find", _runs(run, rast), inputs, cull, side=side, **found)
     out = run.empty(color.shape, color.dtype, color.device)
     _launch(run, "antialias_walk_blend", _runs(run, rast), inputs, out=out, **found)
     return out, code, place, owner
@@ -92,13 +97,12 @@ def _antialias_backward(
         _launch(run, "antialias_walk_color_bwd", _runs(run, rast), inputs, grad_color=grad_color, **found)
     if not needs_pos:
         return grad_color, pos.new_zeros((0,))
-    cells = rast.shape[0] * (rast.shape[1] + 1) * (rast.shape[2] + 1)
-    workers = run.workers(cells)
+    workers = run.workers(rast.shape[:3].numel())
     grad_pos = pos.new_zeros((workers, *pos.shape))
     _launch(
         run,
         "antialias_walk_bwd",
-        cells,
+        _runs(run, rast),
         inputs,
         boost=boost,
         workers=workers,
