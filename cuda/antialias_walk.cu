@@ -316,6 +316,7 @@ DR_FN void antialias_walk_color_bwd(const WalkArgs<T>& a, i64 i) {
   if (!any_crossing(a, begin, end)) return;
   PixelPlace at = place_of(a, begin);
   CellShares above, below;  // the cells to the left of a pixel are those to the right of the one before
+  above.any = below.any = false;
   bool known = false;
   for (i64 p = begin; p < end; ++p, step(a, at)) {
     if (at.ix == 0) known = false;

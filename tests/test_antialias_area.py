@@ -46,12 +46,16 @@ def coverage(points, height, width):
     )
 
 
-# Corners that are not sharper than a right angle, edges of every slope.
+# Edges of every slope. The corners of the first two are seen: the tips do not pass between two neighbouring centres.
 POLYGONS = {
-    "triangle": [(-0.71, -0.66), (0.83, -0.52), (0.02, 0.79)],
+    "triangle": [(-0.74, -0.63), (0.83, -0.52), (0.02, 0.79)],
+    "quad": [(-0.71, -0.66), (0.83, -0.52), (0.62, 0.75), (-0.66, 0.61)],
     "hexagon": [(-0.83, -0.11), (-0.42, -0.77), (0.31, -0.72), (0.79, 0.05), (0.41, 0.71), (-0.37, 0.69)],
     "beyond the image": [(-1.7, -0.31), (0.23, -1.81), (1.6, 0.27), (-0.21, 1.5)],
 }
+
+
+DERIVATIVE = {"triangle": 1e-7, "quad": 1e-7, "hexagon": 0.01, "beyond the image": 0.02}
 
 
 def rendered(raster, points, size):
@@ -99,7 +103,7 @@ def test_derivative_of_coverage_is_exact(raster, name):
                 sums.append((coverage(moved, *size) * weight).sum())
             want[i, k] = (sums[1] - sums[0]) / (2 * step)
     agreement = compare(got, want)
-    assert agreement.cosine > 0.999 and agreement.relative_l2 < 0.03
+    assert agreement.relative_l2 < DERIVATIVE[name]
 
 
 SCENES = {"soup": scenes.soup, "near": scenes.near, "sheet": scenes.sheet, "ball": scenes.ball}

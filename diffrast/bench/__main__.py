@@ -23,19 +23,23 @@ def main(arguments: list[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     print(report.header())
 
+    rows = []
+
     def show(row):
+        rows.append(row)
         print(report.line(row), flush=True)
         if args.components:
             print("    ", report.components(row))
+        # Written as they come: the large scenes take minutes.
+        for path, text in (
+            (args.json, json.dumps(rows, indent=1) + "\n"),
+            (args.markdown, report.markdown(rows)),
+        ):
+            if path:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(text, encoding="utf-8")
 
-    rows = gradients(args.scenes, {mode: OURS[mode] for mode in args.modes or OURS}, args.samples, show)
-    for path, text in (
-        (args.json, json.dumps(rows, indent=1) + "\n"),
-        (args.markdown, report.markdown(rows)),
-    ):
-        if path:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8")
+    gradients(args.scenes, {mode: OURS[mode] for mode in args.modes or OURS}, args.samples, show)
     return 0
 
 

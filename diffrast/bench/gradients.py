@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from statistics import median
 
 import torch
 
@@ -41,13 +42,13 @@ def gradients(
     for name in names:
         scene = SCENES[name](samples)
         truths = [truth_of(scene, k) for k in range(samples)]
-        floors = torch.tensor([t.floor for t in truths])
         for label, adapter in (OURS if adapters is None else adapters).items():
             adapter.prepare(scene)
             got, psnr, seconds = [], [], []
             for theta, truth in zip(scene.starts, truths, strict=True):
                 image = adapter.render(theta).double().cpu()
-                psnr.append(-10 * (image - truth.image).square().mean().clamp(min=1e-12).log10())
+                error = (image - truth.image).square().mean().clamp(min=1e-12)
+                psnr.append(-10 * float(error.log10()))
                 cotangent = 2 / image.numel() * (image - truth.target)
                 start = time.perf_counter()
                 got.append(adapter.gradient(theta, cotangent).double().cpu())
@@ -57,9 +58,9 @@ def gradients(
                 "adapter": label,
                 **summary_of(got, [t.gradient for t in truths], scene.labels),
             }
-            row |= {"psnr_db": float(torch.stack(psnr).median()), "floor": float(floors.median())}
+            row |= {"psnr_db": median(psnr), "floor": median(t.floor for t in truths)}
             row |= {
-                "ms": 1e3 * float(torch.tensor(seconds).median()),
+                "ms": 1e3 * median(seconds),
                 "samples": samples,
                 "group": scene.group,
             }

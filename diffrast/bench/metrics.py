@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from statistics import median
 
 import torch
 
@@ -33,7 +34,7 @@ def summary_of(got: Sequence[torch.Tensor], truth: Sequence[torch.Tensor], label
     power = t.square().sum(0).clamp(min=1e-300)
     bias, ratio = (g - t).mean(0) / (power / len(t)).sqrt(), (g * t).sum(0) / power
     return {
-        **{name: float(torch.tensor(column).median()) for name, column in columns.items()},
+        **{name: median(column) for name, column in columns.items()},
         "mean_cosine": sum(columns["cosine"]) / len(errors),
         "worst_cosine": columns["cosine"][0],
         "worst_relative": columns["relative"][-1],
