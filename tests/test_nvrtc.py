@@ -20,8 +20,8 @@ BOUNDS = {
     "antialias_blend": (80, 0),
     # Four corners and four sides of a cell, turned four ways.
     "antialias_walk": (104, 256),
-    "antialias_walk_color_bwd": (160, 448),
-    "antialias_walk_bwd": (144, 384),
+    "antialias_walk_color_bwd": (104, 592),
+    "antialias_walk_bwd": (184, 400),
     "interpolate_bwd": (72, 0),
     "resolve": (72, 256),
     "texture_bwd_linear_2d": (88, 448),

@@ -4,8 +4,6 @@ import time
 from collections.abc import Mapping, Sequence
 from statistics import median
 
-import torch
-
 from .adapters import OURS, Adapter
 from .metrics import summary_of
 from .scenes import SCENES
