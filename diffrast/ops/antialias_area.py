@@ -1,6 +1,7 @@
 """The operators behind `antialias(mode="area")`; docs/MATH.md, section 5."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
@@ -56,7 +57,7 @@ def _antialias(
     code = run.empty(shape, torch.uint8, rast.device)
     place = run.empty((*shape, 2), rast.dtype, rast.device)
     owner = run.empty((*shape, 2, 2), torch.int32, rast.device)
-    found = {"code": code, "place": place, "owner": owner}
+    found: dict[str, Any] = {"code": code, "place": place, "owner": owner}
     side, meshes = None, pos.shape[0] if pos.dim() == 3 else 1
     # With more triangles than pixels only those that are walked over are worth a look.
     if meshes * tri.shape[0] <= rast.shape[:3].numel():
@@ -91,7 +92,7 @@ def _antialias_backward(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     run = backends.kernels_for(rast)
     inputs = (color, rast, pos, tri, None)
-    found = {"code": code, "place": place, "owner": owner, "grad_out": grad_out.contiguous()}
+    found: dict[str, Any] = {"code": code, "place": place, "owner": owner, "grad_out": grad_out.contiguous()}
     grad_color = run.empty(color.shape if needs_color else (0,), color.dtype, color.device)
     if needs_color:
         _launch(run, "antialias_walk_color_bwd", _runs(run, rast), inputs, grad_color=grad_color, **found)
