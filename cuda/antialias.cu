@@ -6,10 +6,7 @@
 // 3. antialias_blend, antialias_bwd: colours are gathered: no atomics on images, and results repeat.
 //
 // What is decided in 2 is read again in 3, so forward and backward cannot disagree about it.
-#include "crossing.h"
-
-typedef unsigned char u8;
-typedef signed char i8;
+#include "silhouette.h"
 
 template <typename T>
 struct AntialiasArgs {
@@ -49,46 +46,10 @@ enum PairBits {
 
 // --- Silhouettes -----------------------------------------------------------------------------------------
 
-// The sign of det[q0, q1, q2]: which way a triangle faces. Zero for one that is culled, not finite, or
-// degenerate to within the rounding of the determinant: seen edge-on its sign would be noise.
-template <typename T>
-DR_FN int side_of(const AntialiasArgs<T>& a, i64 view, i64 t) {
-  if (a.side) return a.side[view * a.table_stride + t];
-  double x[3], y[3], w[3];
-  double finite = 0;
-  for (int k = 0; k < 3; ++k) {
-    const T* p = a.pos + view * a.pos_stride + 4 * (i64)a.tri[3 * t + k];
-    x[k] = p[0], y[k] = p[1], w[k] = p[3];
-    for (int c = 0; c < 4; ++c) finite += (double)(p[c] - p[c]);
-  }
-  if (!(finite == 0)) return 0;
-  double det = 0, size = 0;
-  for (int k = 0; k < 3; ++k) {
-    const int j = (k + 1) % 3, l = (k + 2) % 3;
-    const double m = w[k] * x[j] * y[l], n = w[k] * x[l] * y[j];
-    det += m - n, size += (m < 0 ? -m : m) + (n < 0 ? -n : n);
-  }
-  if (!(det > 4e-15 * size) && !(det < -4e-15 * size)) return 0;
-  const int sign = det > 0 ? 1 : -1;
-  return sign == (a.cull == 1 ? -1 : a.cull == 2 ? 1 : 0) ? 0 : sign;
-}
-
-// Whether the edge of triangle t opposite to corner e is a silhouette: no other triangle on it lies on the
-// other side of it. Two triangles that run along their edge in opposite directions, and face the same way,
-// lie on opposite sides.
 template <typename T>
 DR_FN bool is_silhouette(const AntialiasArgs<T>& a, i64 view, i64 t, int e) {
-  int along = side_of(a, view, t);
-  if (along == 0) return false;
-  const int home = (int)(3 * t + e);
-  for (int h = a.ring[home];; h = a.ring[h]) {
-    if (h < 0)
-      h = ~h;
-    else
-      along = -along;
-    if (h == home) return true;
-    if (side_of(a, view, h / 3) * along < 0) return false;
-  }
+  const int along = side_of(a, view, t);
+  return along != 0 && beyond(a, view, (int)(3 * t + e), along) < 0;
 }
 
 template <typename T>
@@ -107,32 +68,6 @@ DR_FN void antialias_silhouettes(const AntialiasArgs<T>& a, i64 i) {
 }
 
 // --- Pairs of pixels -------------------------------------------------------------------------------------
-
-struct PixelPlace {
-  i64 view, ix, iy;
-};
-
-template <typename T>
-DR_FN PixelPlace place_of(const AntialiasArgs<T>& a, i64 p) {
-  const i64 row = p / a.width;
-  return {row / a.height, p - row * a.width, row % a.height};
-}
-
-template <typename T>
-DR_FN PixelCentre centre_of(const AntialiasArgs<T>& a, i64 ix, i64 iy) {
-  return {(double)(2 * ix + 1 - a.width) / (double)a.width,
-          (double)(2 * iy + 1 - a.height) / (double)a.height};
-}
-
-// Whether an edge is closer to horizontal than to vertical, in pixels. Vertical pairs blend flat edges and
-// horizontal pairs the others: were both to blend an edge, its motion would count twice.
-template <typename T>
-DR_FN bool is_flat(const AntialiasArgs<T>& a, const T* p, const T* q) {
-  const double right =
-      ((double)p[1] * q[3] - (double)p[3] * q[1]) / (double)a.width;  // slopes of its edge function
-  const double above = ((double)p[3] * q[0] - (double)p[0] * q[3]) / (double)a.height;
-  return above * above > right * right;
-}
 
 // Looks at the pair (p, q), q right of p or above it, with p at the place `at`; returns its half byte.
 template <typename T>
@@ -165,6 +100,8 @@ DR_FN int find_pair(const AntialiasArgs<T>& a, i64 p, i64 q, PixelPlace at) {
   }
   // The last condition: not finite, or of a size that no derivative can be computed for.
   if (edge < 0 || sum == 0 || !(first.inverse < 1e300)) return 0;
+  // Vertical pairs blend flat edges and horizontal pairs the others: were both to blend an edge, its motion
+  // would count twice.
   if (vertical != is_flat(a, corner[(edge + 1) % 3], corner[(edge + 2) % 3])) return 0;
   if (a.silhouettes ? !(open >> edge & 1) : !is_silhouette(a, at.view, t, edge)) return 0;
   const bool near_receives = first.alpha < 0.5;

@@ -4,6 +4,7 @@
 #include "interpolate.cu"
 #include "topology.cu"
 #include "antialias.cu"
+#include "antialias_walk.cu"
 #include "texture.cu"
 #include "texture_anisotropic.cu"
 #include "texture_volume.cu"

@@ -8,12 +8,16 @@ from collections.abc import Sequence
 import torch
 
 from .. import backends
-from . import validate
+from . import antialias_area, validate  # noqa: F401 (registers the operators of mode "area")
 from .rasterize import CULL
 from .topology import Topology, topology_of
 
 # Pixels per element of the image kernels: on the CPU a run shares the search for its place in the image and is copied as one.
 RUN = {"cpu": 16}
+
+
+# The operator behind each mode.
+MODES = {"silhouette": "antialias", "area": "antialias_area"}
 
 
 def antialias(
@@ -25,6 +29,7 @@ def antialias(
     pos_gradient_boost: float = 1.0,
     *,
     cull: str = "none",
+    mode: str = "silhouette",
 ) -> torch.Tensor:
     """Blends the pixels on both sides of a silhouette by where the silhouette crosses between their centres.
 
@@ -38,6 +43,9 @@ def antialias(
             long as the tensor `tri` lives and is not modified (through torch).
         pos_gradient_boost: the gradient into pos is multiplied by this.
         cull: as passed to `rasterize`: an edge is a silhouette too where the only triangle beyond it is culled. An extension.
+        mode: an extension. "silhouette" is the published rule: the edges of the nearer pixel's own triangle. "area" finds what
+            crosses between two pixels by walking over the mesh, lines where surfaces intersect included, and blends by the areas
+            on both sides: gradients that also see silhouettes whose triangles own no pixel centre. topology_hash as above.
 
     Returns:
         `[B, H, W, C]`: color, changed only at silhouettes of the triangles seen in `rast`, and there within the range of the
@@ -45,7 +53,8 @@ def antialias(
 
     Half-precision color and pos are computed in float32, the result has the dtype of color.
 
-    Differentiable: with respect to color, and to x, y and w of pos. `rast` gets no gradient.
+    Differentiable: with respect to color, and to x, y and w of pos (in mode "area" also to z, where surfaces intersect). `rast`
+    gets no gradient.
 
     Raises:
         ValueError, TypeError: arguments that break the rules above, or indices outside [0, V).
@@ -70,7 +79,8 @@ def antialias(
             f"{op}(): pos_gradient_boost must be a number; got {validate.describe(pos_gradient_boost)}"
         )
     validate.choice(op, "cull", cull, CULL)
-    out, _ = torch.ops.diffrast.antialias(
+    validate.choice(op, "mode", mode, list(MODES))
+    out, *_ = getattr(torch.ops.diffrast, MODES[mode])(
         color.contiguous(),
         rast.contiguous(),
         pos.contiguous(),

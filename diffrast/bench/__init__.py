@@ -1,0 +1,12 @@
+"""A benchmark of differentiable renderers' gradients: scenes, a supersampled truth with its noise floor, metrics.
+
+`python -m diffrast.bench` prints a table; `diffrast.bench.gradients(adapters={"mine": MyAdapter()})` measures another renderer. Not
+imported by `import diffrast`.
+"""
+
+from .adapters import OURS, Adapter, Primitives
+from .gradients import gradients
+from .scenes import SCENES, Scene
+from .truth import Truth, truth_of
+
+__all__ = ["OURS", "SCENES", "Adapter", "Primitives", "Scene", "Truth", "gradients", "truth_of"]

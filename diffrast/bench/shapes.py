@@ -1,0 +1,61 @@
+"""The meshes of the benchmark: vertices float64 `[V, 3]` and triangles int32 `[F, 3]`, counter-clockwise from outside."""
+
+import torch
+
+
+def cube() -> tuple[torch.Tensor, torch.Tensor]:
+    """Side 1, 8 vertices, 12 triangles."""
+    axis = torch.tensor([-0.5, 0.5], dtype=torch.float64)
+    vertices = torch.cartesian_prod(axis, axis, axis)
+    quads = [(0, 1, 3, 2), (4, 6, 7, 5), (0, 4, 5, 1), (2, 3, 7, 6), (0, 2, 6, 4), (1, 5, 7, 3)]
+    tri = [t for a, b, c, d in quads for t in ((a, b, c), (a, c, d))]
+    return vertices, torch.tensor(tri, dtype=torch.int32)
+
+
+def icosphere(levels: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Radius 1, `20 * 4^levels` triangles: 5 levels are 20 480, 6 are 81 920."""
+    g = (1 + 5**0.5) / 2
+    corners = [(-1, g, 0), (1, g, 0), (-1, -g, 0), (1, -g, 0), (0, -1, g), (0, 1, g), (0, -1, -g), (0, 1, -g)]
+    corners += [(g, 0, -1), (g, 0, 1), (-g, 0, -1), (-g, 0, 1)]
+    faces = [(0, 11, 5), (0, 5, 1), (0, 1, 7), (0, 7, 10), (0, 10, 11), (1, 5, 9), (5, 11, 4), (11, 10, 2)]
+    faces += [(10, 7, 6), (7, 1, 8), (3, 9, 4), (3, 4, 2), (3, 2, 6), (3, 6, 8), (3, 8, 9), (4, 9, 5)]
+    faces += [(2, 4, 11), (6, 2, 10), (8, 6, 7), (9, 8, 1)]
+    vertices, tri = torch.tensor(corners, dtype=torch.float64), torch.tensor(faces)
+    for _ in range(levels):
+        edges = torch.cat([tri[:, [0, 1]], tri[:, [1, 2]], tri[:, [2, 0]]]).sort(1).values
+        unique, place = torch.unique(edges, dim=0, return_inverse=True)
+        ab, bc, ca = (place + len(vertices)).view(3, -1)
+        vertices = torch.cat([vertices, vertices[unique].mean(1)])
+        a, b, c = tri.unbind(1)
+        parts = [(a, ab, ca), (ab, b, bc), (ca, bc, c), (ab, bc, ca)]
+        tri = torch.cat([torch.stack(part, 1) for part in parts])
+    return torch.nn.functional.normalize(vertices, dim=1), tri.int()
+
+
+def bumpy(levels: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """A sphere with bumps that hide parts of each other near the outline."""
+    vertices, tri = icosphere(levels)
+    x, y, z = (5 * vertices).unbind(1)
+    return vertices * (0.6 + 0.06 * (x.sin() * (1.3 * y + 1).sin() + (0.8 * z).cos() * y.sin()))[:, None], tri
+
+
+def sheet(rows: int = 1, columns: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
+    """The square from -1 to 1 at z = 0."""
+    y, x = torch.meshgrid(
+        torch.linspace(-1, 1, rows + 1, dtype=torch.float64),
+        torch.linspace(-1, 1, columns + 1, dtype=torch.float64),
+        indexing="ij",
+    )
+    vertices = torch.stack([x, y, torch.zeros_like(x)], -1).flatten(0, 1)
+    a = (torch.arange(rows)[:, None] * (columns + 1) + torch.arange(columns)).flatten()
+    b, c, d = a + 1, a + columns + 2, a + columns + 1
+    return vertices, torch.cat([torch.stack([a, b, c], 1), torch.stack([a, c, d], 1)]).int()
+
+
+def joined(*meshes: tuple[torch.Tensor, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Several meshes as one."""
+    start, tri = 0, []
+    for vertices, faces in meshes:
+        tri.append(faces + start)
+        start += len(vertices)
+    return torch.cat([vertices for vertices, _ in meshes]), torch.cat(tri).int()

@@ -1,0 +1,142 @@
+"""The operators behind `antialias(mode="area")`; docs/MATH.md, section 5."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from .. import backends
+from . import validate
+from .rasterize import CULL
+
+# The fields of WalkArgs (cuda/antialias_walk.cu) that only some of its kernels use, in order.
+OPTIONAL = ("side", "code", "place", "owner", "out", "grad_out", "grad_color", "grad_pos")
+# Pixels per element of the image kernels, as in antialias.py.
+RUN = {"cpu": 16}
+
+
+def _launch(
+    run: backends.Backend,
+    kernel: str,
+    count: int,
+    inputs: tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None],
+    cull: str = "none",
+    boost: float = 1.0,
+    workers: int | None = None,
+    sums: Sequence[torch.Tensor] = (),
+    **fields: torch.Tensor | None,
+) -> None:
+    """Launches with inputs = (color, rast, pos, tri, ring) and what else the kernel uses, by its name in OPTIONAL."""
+    color, rast, pos, tri, _ = inputs
+    own = pos.dim() == 3 and pos.shape[0] > 1
+    strides = (pos.shape[-2] * 4, tri.shape[0]) if own else (0, 0)
+    sizes = (rast.shape[:3].numel(), *rast.shape[1:3], color.shape[-1], tri.shape[0], *strides)
+    optional = [fields.get(name) for name in OPTIONAL]
+    length = RUN.get(run.device_type, 1)
+    args = (*inputs, *optional, *sizes, CULL.index(cull), length, pos.numel(), boost)
+    run.launch(kernel, rast.dtype, count, args, workers, sums=sums)
+
+
+def _runs(run: backends.Backend, rast: torch.Tensor) -> int:
+    return -(-rast.shape[:3].numel() // RUN.get(run.device_type, 1))
+
+
+@torch.library.custom_op("diffrast::antialias_area", mutates_args=())
+def _antialias(
+    color: torch.Tensor,
+    rast: torch.Tensor,
+    pos: torch.Tensor,
+    tri: torch.Tensor,
+    ring: torch.Tensor,
+    boost: float,
+    cull: str,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    validate.index_range("antialias", tri, pos.shape[-2], "pos")
+    run = backends.kernels_for(rast)
+    inputs, shape = (color, rast, pos, tri, ring), rast.shape[:3]
+    code = run.empty(shape, torch.uint8, rast.device)
+    place = run.empty((*shape, 2), rast.dtype, rast.device)
+    owner = run.empty((*shape, 2, 2), torch.int32, rast.device)
+    found: dict[str, Any] = {"code": code, "place": place, "owner": owner}
+    side, meshes = None, pos.shape[0] if pos.dim() == 3 else 1
+    # With more triangles than pixels only those that are walked over are worth a look.
+    if meshes * tri.shape[0] <= rast.shape[:3].numel():
+        side = torch.empty((meshes, tri.shape[0]), dtype=torch.int8, device=rast.device)
+        _launch(run, "antialias_walk_side", side.numel(), inputs, cull, side=side)
+    _launch(run, "antialias_walk_find", _runs(run, rast), inputs, cull, side=side, **found)
+    out = run.empty(color.shape, color.dtype, color.device)
+    _launch(run, "antialias_walk_blend", _runs(run, rast), inputs, out=out, **found)
+    return out, code, place, owner
+
+
+@_antialias.register_fake
+def _(color, rast, pos, tri, ring, boost, cull):
+    shape = rast.shape[:3]
+    code, owner = rast.new_empty(shape, dtype=torch.uint8), rast.new_empty((*shape, 2, 2), dtype=torch.int32)
+    return torch.empty_like(color), code, rast.new_empty((*shape, 2)), owner
+
+
+@torch.library.custom_op("diffrast::antialias_area_backward", mutates_args=())
+def _antialias_backward(
+    grad_out: torch.Tensor,
+    color: torch.Tensor,
+    rast: torch.Tensor,
+    pos: torch.Tensor,
+    tri: torch.Tensor,
+    code: torch.Tensor,
+    place: torch.Tensor,
+    owner: torch.Tensor,
+    boost: float,
+    needs_color: bool,
+    needs_pos: bool,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    run = backends.kernels_for(rast)
+    inputs = (color, rast, pos, tri, None)
+    found: dict[str, Any] = {"code": code, "place": place, "owner": owner, "grad_out": grad_out.contiguous()}
+    grad_color = run.empty(color.shape if needs_color else (0,), color.dtype, color.device)
+    if needs_color:
+        _launch(run, "antialias_walk_color_bwd", _runs(run, rast), inputs, grad_color=grad_color, **found)
+    if not needs_pos:
+        return grad_color, pos.new_zeros((0,))
+    workers = run.workers(rast.shape[:3].numel())
+    grad_pos = pos.new_zeros((workers, *pos.shape))
+    _launch(
+        run,
+        "antialias_walk_bwd",
+        _runs(run, rast),
+        inputs,
+        boost=boost,
+        workers=workers,
+        sums=(grad_pos,),
+        grad_pos=grad_pos,
+        **found,
+    )
+    return grad_color, grad_pos.sum(0) if workers > 1 else grad_pos[0]
+
+
+@_antialias_backward.register_fake
+def _(grad_out, color, rast, pos, tri, code, place, owner, boost, needs_color, needs_pos):
+    return color.new_empty(color.shape if needs_color else (0,)), pos.new_empty(
+        pos.shape if needs_pos else (0,)
+    )
+
+
+def _setup_context(ctx, inputs, output):
+    color, rast, pos, tri, _, ctx.boost, _ = inputs
+    found = output[1:]
+    ctx.save_for_backward(color, rast, pos, tri, *found)
+    ctx.mark_non_differentiable(*found)
+    ctx.set_materialize_grads(False)
+
+
+def _backward(ctx, grad_out, *_):
+    needs_color, _, needs_pos = ctx.needs_input_grad[:3]
+    if grad_out is None or not (needs_color or needs_pos):
+        return (None,) * 7
+    grad_color, grad_pos = torch.ops.diffrast.antialias_area_backward(
+        grad_out, *ctx.saved_tensors, ctx.boost, needs_color, needs_pos
+    )
+    return grad_color if needs_color else None, None, grad_pos if needs_pos else None, None, None, None, None
+
+
+_antialias.register_autograd(_backward, setup_context=_setup_context)
