@@ -28,10 +28,10 @@ export WHEEL_CHECK
 
 EGL := libegl1 libegl-mesa0 libgl1-mesa-dri libgles2
 
-.PHONY: help setup demo test test-all lint format wheel bench gpu-check clean
+.PHONY: help setup demo test test-all lint format wheel bench bench-gradients gpu-check clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: .make/ready ## install diffrast in editable form with everything that demo and test need
 
@@ -66,6 +66,9 @@ wheel: .make/ready ## build dist/*.whl, install it elsewhere and draw with it
 
 bench: .make/ready ## measure the primitives on this machine, print a table and write JSON
 	$(PY) benchmarks/primitives.py
+
+bench-gradients: .make/ready ## gradients against a supersampled truth, into benchmarks/results/
+	$(PY) benchmarks/gradients.py
 
 gpu-check: .make/ready ## on a machine with a CUDA device: tests, compute-sanitizer and benchmarks on it (OUT=folder for logs)
 	$(PY) benchmarks/gpu_check.py

@@ -44,7 +44,7 @@ struct Voxel {
 };
 
 template <typename T>
-struct Cell {
+struct Voxels {
   i64 width, height;
   Ends<T> x, y, z;
 
@@ -55,7 +55,7 @@ struct Cell {
 };
 
 template <typename T>
-DR_FN Cell<T> cell_at(const TextureArgs<T>& a, Vec3<T> p, int l) {
+DR_FN Voxels<T> cell_at(const TextureArgs<T>& a, Vec3<T> p, int l) {
   const int width = level_size(a.width, l), height = level_size(a.height, l), depth = level_size(a.depth, l);
   const int boundary = a.boundary_mode();
   return {width, height, ends_of(p.x, width, boundary), ends_of(p.y, height, boundary),
@@ -119,7 +119,7 @@ DR_FN void volume_fwd(const TextureArgs<T>& a, i64 i) {
   for (int q = 0; q <= levels.two && place.found; ++q) {
     const int l = levels.low + q;
     const T of_level = q ? levels.fraction : 1 - levels.fraction;
-    const Cell<T> cell = cell_at(a, place.p, l);
+    const Voxels<T> cell = cell_at(a, place.p, l);
     const T* from = a.level[l] + image_at(a, i, l);
     for (int j = 0; j < 8; ++j) {
       const Voxel<T> v = cell.voxel(j);
@@ -147,7 +147,7 @@ DR_FN void volume_bwd(const TextureArgs<T>& a, i64 i) {
   for (int q = 0; q <= levels.two; ++q) {
     const int l = levels.low + q;
     const T of_level = q ? levels.fraction : 1 - levels.fraction;
-    const Cell<T> cell = cell_at(a, place.p, l);
+    const Voxels<T> cell = cell_at(a, place.p, l);
     const i64 image = image_at(a, i, l);
     T value = 0, dx = 0, dy = 0, dz = 0;
     for (int j = 0; j < 8; ++j) {
