@@ -10,20 +10,12 @@ import argparse
 import logging
 import re
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 from . import __version__
-
-
-@dataclass(frozen=True)
-class Command:
-    """A subcommand: its one-line help, the options it adds to its parser, and what it does (returns the exit code)."""
-
-    help: str
-    add_options: Callable[[argparse.ArgumentParser], None]
-    run: Callable[[argparse.Namespace], int]
+from .commands import bench, export, make_dataset, render, view
+from .commands.command import Command
 
 
 def _reconstruct_options(parser: argparse.ArgumentParser) -> None:
@@ -115,19 +107,32 @@ def _warmup(args: argparse.Namespace) -> int:
 
 
 COMMANDS = {
-    "reconstruct": Command("posed photographs to a textured mesh", _reconstruct_options, _reconstruct),
-    "doctor": Command("say which backends work here, and what would mend the others", _no_options, _doctor),
-    "warmup": Command("compile the GPU's kernels ahead of time", _warmup_options, _warmup),
-}
+    "render": render.COMMAND,
+    "view": view.COMMAND,
+    "reconstruct": Command("posed photographs to a textured mesh", _reconstruct_options, _reconstruct,
+                           "diffrast reconstruct assets/demo --out out/demo"),
+    "export": export.COMMAND,
+    "make-dataset": make_dataset.COMMAND,
+    "bench": bench.COMMAND,
+    "doctor": Command("say which backends work here, and what would mend the others", _no_options, _doctor,
+                      "diffrast doctor"),
+    "warmup": Command("compile the GPU's kernels ahead of time", _warmup_options, _warmup,
+                      "diffrast warmup --arch sm_90"),
+}  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with ``argv`` (default: the process's) and return its exit code."""
-    parser = argparse.ArgumentParser(prog="diffrast", description="Differentiable rasterization for PyTorch.")
+    parser = argparse.ArgumentParser(
+        prog="diffrast", description="Differentiable rasterization for PyTorch.", formatter_class=_Wide
+    )
     parser.add_argument("--version", action="version", version=f"diffrast {__version__}")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, command in COMMANDS.items():
-        sub = subparsers.add_parser(name, help=command.help, description=command.help)
+        sub = subparsers.add_parser(
+            name, help=command.help, description=f"{command.help[0].upper()}{command.help[1:]}.",
+            epilog=f"example: {command.example}",
+        )  # fmt: skip
         command.add_options(sub)
         sub.set_defaults(run=command.run)
     args = parser.parse_args(argv)

@@ -34,9 +34,7 @@ class Pose:
         """The camera of a picture of that size."""
         away = self.eye_direction(up)
         eye = [t + self.distance * a for t, a in zip(self.target, away, strict=True)]
-        return look_at(
-            eye, self.target, UPS[up], fov_y=math.radians(self.fov), width=width, height=height
-        )
+        return look_at(eye, self.target, UPS[up], fov_y=math.radians(self.fov), width=width, height=height)
 
 
 def fitting(box: list[list[float]], fov: float = 35.0) -> Pose:

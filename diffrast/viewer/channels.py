@@ -114,7 +114,9 @@ CHANNELS = {
 
 
 @torch.no_grad()
-def draw(ctx, model: Model, camera: Camera, options: Options, up: str = "y", smooth: bool = True) -> torch.Tensor:
+def draw(
+    ctx, model: Model, camera: Camera, options: Options, up: str = "y", smooth: bool = True
+) -> torch.Tensor:
     """The picture of a model, display values ``[H, W, 3]``, row 0 at the bottom; ``smooth`` antialiases silhouettes."""
     surface = Surface(ctx, model, camera, options.flat)
     channel = CHANNELS[options.channel]
@@ -129,4 +131,3 @@ def draw(ctx, model: Model, camera: Camera, options: Options, up: str = "y", smo
             picture[None], surface.image, surface.clip, model.faces, topology_hash=model.topology
         )[0]
     return picture
-

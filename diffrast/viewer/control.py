@@ -62,7 +62,7 @@ class Control:
     # --- From the page -------------------------------------------------------------------------------------------------------
 
     def do(self, what: str) -> None:
-        """"pause", "resume", or "step": one more iteration, then pause."""
+        """ "pause", "resume", or "step": one more iteration, then pause."""
         with self.wake:
             self.paused = what != "resume"
             self._steps = 1 if what == "step" else 0

@@ -23,7 +23,9 @@ FILM_FRAMES, FILM_RATE = 90, 30
 Job = Callable[[Scene, Pose, Options, int, int, str], Iterator[bytes | None]]
 
 
-def screenshot(scene: Scene, pose: Pose, options: Options, width: int, height: int, backend: str) -> Iterator[bytes | None]:
+def screenshot(
+    scene: Scene, pose: Pose, options: Options, width: int, height: int, backend: str
+) -> Iterator[bytes | None]:
     """A PNG of the view at full resolution."""
     picture = scene.picture(dr.RasterizeContext(backend), pose, options, max(width, 16), max(height, 16))
     yield protocol.pack(protocol.PNG, encode_png(picture, linear=False), width=width, height=height)
@@ -38,7 +40,9 @@ def film_frames(scene: Scene, pose: Pose, options: Options, width: int, height: 
         yield scene.picture(ctx, turned, replace(options, view=-1), width, height)
 
 
-def turntable(scene: Scene, pose: Pose, options: Options, width: int, height: int, backend: str) -> Iterator[bytes | None]:
+def turntable(
+    scene: Scene, pose: Pose, options: Options, width: int, height: int, backend: str
+) -> Iterator[bytes | None]:
     """An H.264 film once around the target. Sides become even, as the codec wants them."""
     import imageio.v2 as imageio
 

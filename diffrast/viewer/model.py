@@ -74,7 +74,8 @@ class Model:
 
 
 class Surface:
-    """What a camera sees of a model: values of the N pixels that show surface, ``[N, C]``, each computed when it is first asked for.
+    """What a camera sees of a model: values of the N pixels that show surface, ``[N, C]``, each
+    computed when it is first asked for.
 
     `interpolate` and `texture` work pixel by pixel, so they are given these pixels alone, as a picture of one row. `scatter`
     puts the colours where they belong.

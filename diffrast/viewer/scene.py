@@ -78,7 +78,9 @@ class Scene:
             return draw(ctx, self.model, pose.camera(width, height, self.up), options, self.up, smooth)
         return self._through(ctx, self.views[options.view], options, width, height, smooth)
 
-    def _through(self, ctx, view: Photograph, options: Options, width: int, height: int, smooth: bool) -> torch.Tensor:
+    def _through(
+        self, ctx, view: Photograph, options: Options, width: int, height: int, smooth: bool
+    ) -> torch.Tensor:
         """The scene as an input view sees it, with its photograph over it or the difference of the two."""
         assert self.model is not None
         w, h = _inside(view.camera.width, view.camera.height, width, height)
@@ -113,7 +115,9 @@ def letterbox(image: torch.Tensor, width: int, height: int, around: Sequence[flo
     w, h = _inside(image.shape[1], image.shape[0], width, height)
     if (h, w) != tuple(color.shape[:2]):
         nchw, shrink = color.permute(2, 0, 1)[None], h < color.shape[0]
-        color = torch.nn.functional.interpolate(nchw, (h, w), mode="bilinear", antialias=shrink)[0].permute(1, 2, 0)
+        color = torch.nn.functional.interpolate(nchw, (h, w), mode="bilinear", antialias=shrink)[0].permute(
+            1, 2, 0
+        )
     picture = background.expand(height, width, 3).clone()
     y, x = (height - h) // 2, (width - w) // 2
     picture[y : y + h, x : x + w] = color

@@ -59,10 +59,14 @@ class Server:
         self.host = host
         self._new_session, self._received, self._closed = new_session, received, closed
         folder = resources.files(__package__)
-        self._files = {path: (folder.joinpath(name).read_bytes(), kind) for path, (name, kind) in FILES.items()}
+        self._files = {
+            path: (folder.joinpath(name).read_bytes(), kind) for path, (name, kind) in FILES.items()
+        }
         self._pages = 0
         self._lock = threading.Lock()
-        quiet = logging.getLogger("diffrast.viewer.connections")  # scanners and port checks are not worth a traceback
+        quiet = logging.getLogger(
+            "diffrast.viewer.connections"
+        )  # scanners and port checks are not worth a traceback
         quiet.setLevel(logging.CRITICAL)
         self._server = serve(self._serve_page, host, port, process_request=self._request, compression=None,
                              max_size=MAX_MESSAGE, max_queue=16, open_timeout=5, close_timeout=1,
@@ -70,7 +74,9 @@ class Server:
         self.port: int = self._server.socket.getsockname()[1]
         self._places = threading.BoundedSemaphore(MAX_CONNECTIONS)
         self._handle, self._server.handler = self._server.handler, self._bounded
-        self._thread = threading.Thread(target=self._server.serve_forever, name="diffrast viewer server", daemon=True)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, name="diffrast viewer server", daemon=True
+        )
         self._thread.start()
 
     @property

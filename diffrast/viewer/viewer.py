@@ -74,7 +74,9 @@ class Viewer:
         self._dead = False
         self.control = Control(self._wake, lambda: len(self._sessions))
         self._server = self._listen(host, port)
-        self._worker = Worker(self._wake, self._sessions, lambda: self._scene, self._state, self._is_busy, backend)
+        self._worker = Worker(
+            self._wake, self._sessions, lambda: self._scene, self._state, self._is_busy, backend
+        )
         shown = host if is_loopback(host) else ("localhost" if host in ("0.0.0.0", "::") else host)
         self.url = f"http://{f'[{shown}]' if ':' in shown else shown}:{self._server.port}/"
         if not quiet:
@@ -90,7 +92,9 @@ class Viewer:
             except OSError as error:
                 if candidate == ports[-1]:
                     where = f"{host}:{candidate}"
-                    raise OSError(error.errno, f"Viewer(): cannot listen on {where}: {error.strerror or error}") from error
+                    raise OSError(
+                        error.errno, f"Viewer(): cannot listen on {where}: {error.strerror or error}"
+                    ) from error
         raise AssertionError("unreachable: there is at least one port to try")
 
     def _announce(self, host: str) -> None:
@@ -136,17 +140,20 @@ class Viewer:
         try:
             if mesh is not None or image is not None:
                 self._snapshot(mesh, image)
-            wanted = loss is not None and (self._sessions or self.control.iteration % 10 == 9)
-            self.control.step(float(loss) if wanted else None)
+            # Reading a loss waits for a GPU, so while nobody looks only some are read.
+            if self._sessions or self.control.iteration % 10 == 9:
+                self.control.step(None if loss is None else float(loss))
+            else:
+                self.control.step(None)
         except Exception as error:
             self._die(error)
 
-    def _snapshot(self, mesh, image) -> None:
+    def _snapshot(self, mesh: Any, image: Any) -> None:
         now = time.monotonic()
         looking = bool(self._sessions) and (now >= self._next_snapshot or self.control.paused)
         if not looking and self._scene.version > 0:
             return
-        self.show(mesh() if callable(mesh) else mesh, image() if callable(image) else image)
+        self.show(_value(mesh), _value(image))
         self._next_snapshot = now + max(SNAPSHOT, 20 * (time.monotonic() - now))
 
     def _die(self, error: Exception) -> None:
@@ -264,10 +271,16 @@ def _view(view: Photograph) -> dict:
     return {
         "name": view.name,
         "pose": [[round(x, 5) for x in row] for row in pose[:3].tolist()],
-        "slopes": [round(view.camera.width / 2 / float(K[0, 0]), 5), round(view.camera.height / 2 / float(K[1, 1]), 5)],
+        "slopes": [
+            round(view.camera.width / 2 / float(K[0, 0]), 5),
+            round(view.camera.height / 2 / float(K[1, 1]), 5),
+        ],
     }
+
+
+def _value(x: Any) -> Any:
+    return x() if callable(x) else x
 
 
 def _finite(x: float) -> float | None:
     return x if abs(x) < 1e30 else None
-

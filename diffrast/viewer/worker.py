@@ -61,10 +61,10 @@ class Worker:
                     continue
                 scene = self._scene()
             for session, order in orders:
-                self._guarded(session, lambda s=session, o=order: self._frame(ctx, scene, s, o))
+                self._guarded(session, self._frame, ctx, scene, session, order)
             if not orders:
                 session, job = self._jobs.popleft()
-                self._guarded(session, lambda s=session, j=job: self._advance(s, j))
+                self._guarded(session, self._advance, session, job)
 
     def _orders(self) -> tuple[list[tuple[Session, Order]], float]:
         now, version = time.monotonic(), self._scene().version
@@ -118,10 +118,10 @@ class Worker:
             self._jobs.append((session, job))
             return
 
-    def _guarded(self, session: Session, work: Callable[[], None]) -> None:
+    def _guarded(self, session: Session, work: Callable[..., None], *args) -> None:
         """What cannot be drawn is said on the page; the thread goes on, and so does the training."""
         try:
-            work()
+            work(*args)
         except Exception as error:
             text = f"{type(error).__name__}: {error}"
             if text != self._failed:
