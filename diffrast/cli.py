@@ -123,9 +123,7 @@ COMMANDS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with ``argv`` (default: the process's) and return its exit code."""
-    parser = argparse.ArgumentParser(
-        prog="diffrast", description="Differentiable rasterization for PyTorch.", formatter_class=_Wide
-    )
+    parser = argparse.ArgumentParser(prog="diffrast", description="Differentiable rasterization for PyTorch.")
     parser.add_argument("--version", action="version", version=f"diffrast {__version__}")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, command in COMMANDS.items():

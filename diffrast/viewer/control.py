@@ -91,7 +91,9 @@ class Control:
     def step(self, loss: float | None) -> None:
         """Counts an iteration, carries out what the page wished for, and waits here while paused."""
         with self.wake:
-            self.running = True
+            if not self.running:
+                self.running = True
+                self.wake.notify_all()  # from now on there is something to report regularly
             self.iteration += 1
             if loss is not None:
                 self.losses.add(self.iteration, loss)

@@ -96,7 +96,7 @@ class Scene:
 
 def heat(picture: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     """The mean absolute difference of two pictures ``[H, W, 3]`` as a colour: black at 0, red, yellow, white from 0.5."""
-    error = 2 * (picture - target).abs().mean(dim=-1, keepdim=True)
+    error = 2 * (picture.clamp(0, 1) - target).abs().mean(dim=-1, keepdim=True)
     return (3 * error - error.new_tensor([0.0, 1.0, 2.0])).clamp(0, 1)
 
 

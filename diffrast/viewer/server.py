@@ -58,7 +58,7 @@ class Server:
                  received: Callable[[Session, str | bytes], None], closed: Callable[[Session], None]):  # fmt: skip
         self.host = host
         self._new_session, self._received, self._closed = new_session, received, closed
-        folder = resources.files(__package__)
+        folder = resources.files("diffrast.viewer")
         self._files = {
             path: (folder.joinpath(name).read_bytes(), kind) for path, (name, kind) in FILES.items()
         }

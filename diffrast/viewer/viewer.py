@@ -142,7 +142,7 @@ class Viewer:
                 self._snapshot(mesh, image)
             # Reading a loss waits for a GPU, so while nobody looks only some are read.
             if self._sessions or self.control.iteration % 10 == 9:
-                self.control.step(None if loss is None else float(loss))
+                self.control.step(None if loss is None else _number(loss))
             else:
                 self.control.step(None)
         except Exception as error:
@@ -280,6 +280,10 @@ def _view(view: Photograph) -> dict:
 
 def _value(x: Any) -> Any:
     return x() if callable(x) else x
+
+
+def _number(x: Any) -> float:
+    return float(x.detach() if isinstance(x, torch.Tensor) else x)
 
 
 def _finite(x: float) -> float | None:
