@@ -1,5 +1,6 @@
 """What the viewer's server lets through: nobody else's scripts, no files, and nothing that stops the program."""
 
+import contextlib
 import http.client
 import json
 import socket
@@ -10,6 +11,7 @@ import time
 import pytest
 import websockets
 from viewing import POSE, Page, torus, wait
+from websockets.exceptions import ConnectionClosed
 
 from diffrast.viewer import Viewer, protocol, server
 
@@ -202,8 +204,9 @@ def test_a_flood_is_slowed_down_and_stops_nothing(viewer):
         message, stop = json.dumps({"type": "camera", "stamp": 1.0, **POSE}), threading.Event()
 
         def pour() -> None:
-            while not stop.is_set():
-                flood.socket.send(message)
+            with contextlib.suppress(ConnectionClosed):
+                while not stop.is_set():
+                    flood.socket.send(message)
 
         handled = []
         receive, viewer._server._received = viewer._server._received, lambda *a: (handled.append(a[0]), receive(*a))
@@ -218,9 +221,10 @@ def test_a_flood_is_slowed_down_and_stops_nothing(viewer):
         time.sleep(1.0)
         stop.set()
         elapsed = time.monotonic() - began
-        count = len(handled)
+        count = max(handled.count(session) for session in set(handled))  # of the one that floods
         assert count <= 2 + (1 + elapsed) * server.MESSAGES_PER_SECOND
         viewer._server._received = receive
+        flood.socket.socket.shutdown(socket.SHUT_RDWR)  # without reading what waits
     still_works(viewer)
 
 

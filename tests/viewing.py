@@ -1,5 +1,6 @@
 """What the viewer's tests share: a small scene, a client without a browser, a headless Chromium."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from diffrast.scene import Mesh
@@ -40,7 +42,7 @@ class Page:
 
     def __init__(self, viewer: Viewer, **options):
         host = f"127.0.0.1:{viewer.url.rsplit(':', 1)[1].strip('/')}"
-        self._connect = connect(f"ws://{host}/ws", compression=None, max_size=None, **options)
+        self._connect = connect(f"ws://{host}/ws", compression=None, max_size=None, close_timeout=0.5, **options)
         self.socket: ClientConnection = self._connect.__enter__()
         self.frames: list[tuple[dict, bytes]] = []
         self.messages: list[dict] = []
@@ -49,6 +51,10 @@ class Page:
         self._thread.start()
 
     def _read(self) -> None:
+        with contextlib.suppress(ConnectionClosed):
+            self._hear()
+
+    def _hear(self) -> None:
         for message in self.socket:
             if isinstance(message, str):
                 self.messages.append(json.loads(message))
