@@ -133,7 +133,11 @@ const LIMIT = (89.5 * Math.PI) / 180;
 
 function sendCamera() {
   pose.pitch = Math.min(Math.max(pose.pitch, -LIMIT), LIMIT);
-  if (Number($("view").value) >= 0) { $("view").value = -1; sendOptions(); }
+  if (Number($("view").value) >= 0) {
+    $("view").value = -1;
+    if ($("channel").value === "error") $("channel").value = "shaded";
+    sendOptions();
+  }
   send({ type: "camera", stamp: performance.now(), ...pose });
   drawOverlay();
 }

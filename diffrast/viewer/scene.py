@@ -13,7 +13,7 @@ import diffrast.torch as dr
 from ..scene.camera import Camera
 from ..scene.mesh import Mesh
 from .camera import Pose, fitting
-from .channels import BACKGROUNDS, Options, draw
+from .channels import BACKGROUNDS, CHANNELS, Options, draw
 from .model import Model, copy_mesh
 
 
@@ -75,7 +75,8 @@ class Scene:
         if self.model is None:
             return torch.tensor(around).expand(height, width, 3)
         if options.view < 0 or options.view >= len(self.views):
-            return draw(ctx, self.model, pose.camera(width, height, self.up), options, self.up, smooth)
+            look = options if options.channel in CHANNELS else replace(options, channel="shaded")
+            return draw(ctx, self.model, pose.camera(width, height, self.up), look, self.up, smooth)
         return self._through(ctx, self.views[options.view], options, width, height, smooth)
 
     def _through(
@@ -84,8 +85,8 @@ class Scene:
         """The scene as an input view sees it, with its photograph over it or the difference of the two."""
         assert self.model is not None
         w, h = _inside(view.camera.width, view.camera.height, width, height)
-        kept = Options(**{**vars(options), "channel": "shaded"}) if options.channel == "error" else options
-        picture = draw(ctx, self.model, view.camera.resized(w, h), kept, self.up, smooth)
+        look = options if options.channel in CHANNELS else replace(options, channel="shaded")
+        picture = draw(ctx, self.model, view.camera.resized(w, h), look, self.up, smooth)
         around = BACKGROUNDS[options.theme]
         photograph = letterbox(view.image.to(picture.device), w, h, around)
         if options.channel == "error":
