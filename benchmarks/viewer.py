@@ -32,7 +32,8 @@ SIZE = 512
 # Drags as a mouse does, in the page: a movement every 8 ms on a circle, for so many milliseconds. Answers with figures.
 DRAG = """
 const [milliseconds, done] = arguments, stage = document.getElementById("stage"), box = stage.getBoundingClientRect();
-const at = (t) => ({ pointerId: 1, bubbles: true, buttons: 1, clientX: box.x + 256 + 90 * Math.cos(t / 300), clientY: box.y + 256 + 50 * Math.sin(t / 300) });
+const at = (t) => ({ pointerId: 1, bubbles: true, buttons: 1,
+  clientX: box.x + 256 + 90 * Math.cos(t / 300), clientY: box.y + 256 + 50 * Math.sin(t / 300) });
 stage.setPointerCapture = () => {};
 const stats = viewer.stats, start = performance.now();
 stage.dispatchEvent(new PointerEvent("pointerdown", at(0)));
@@ -44,11 +45,15 @@ const timer = setInterval(() => {
   if (t < milliseconds) return stage.dispatchEvent(new PointerEvent("pointermove", at(t)));
   clearInterval(timer);
   stage.dispatchEvent(new PointerEvent("pointerup", at(t)));
-  const delays = [...stats.delays].sort((a, b) => a - b), size = [document.getElementById("picture").width, document.getElementById("picture").height];
-  done({ moves, frames: stats.times.filter((x) => x < start + milliseconds).length, seconds: t / 1000, median: delays[delays.length >> 1],
-    p90: delays[Math.floor(0.9 * delays.length)], size });
+  const delays = [...stats.delays].sort((a, b) => a - b), picture = document.getElementById("picture");
+  done({ moves, frames: stats.times.filter((x) => x < start + milliseconds).length, seconds: t / 1000,
+    median: delays[delays.length >> 1], p90: delays[Math.floor(0.9 * delays.length)], size: [picture.width, picture.height] });
 }, 8);
 """
+
+
+FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+         "--disable-component-update", "--disable-sync", "--window-size=1000,760")  # fmt: skip
 
 
 @contextmanager
@@ -57,8 +62,7 @@ def browser() -> Iterator[Any]:
     service = import_module("selenium.webdriver.chrome.service")
     options = webdriver.ChromeOptions()
     with tempfile.TemporaryDirectory() as profile:
-        for flag in ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-                     "--disable-component-update", "--disable-sync", f"--user-data-dir={profile}", "--window-size=1000,760"):  # fmt: skip
+        for flag in (*FLAGS, f"--user-data-dir={profile}"):
             options.add_argument(flag)
         driver = webdriver.Chrome(options=options, service=service.Service(shutil.which("chromedriver")))
         driver.set_script_timeout(120)
@@ -71,13 +75,20 @@ def browser() -> Iterator[Any]:
 def textured_sphere(triangles: int) -> Mesh:
     points, uv, tri = sphere(triangles)
     texture = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    texture = torch.nn.functional.interpolate(texture, (1024, 1024), mode="bicubic").clamp(0, 1)[0].permute(1, 2, 0).contiguous()
+    texture = (
+        torch.nn.functional.interpolate(texture, (1024, 1024), mode="bicubic")
+        .clamp(0, 1)[0]
+        .permute(1, 2, 0)
+        .contiguous()
+    )
     return Mesh(points, tri, uv, texture)
 
 
 def load(driver: Any, viewer: Viewer) -> None:
     driver.get(viewer.url)
-    driver.execute_script("document.getElementById('stage').style.cssText = 'flex: none; width: 512px; height: 512px'")
+    driver.execute_script(
+        "document.getElementById('stage').style.cssText = 'flex: none; width: 512px; height: 512px'"
+    )
     end = time.monotonic() + 60
     while driver.execute_script("return document.getElementById('picture').width") != SIZE:
         assert time.monotonic() < end, "no full picture came"
@@ -132,7 +143,12 @@ def cost(driver: Any, triangles: int, seconds: float, repeats: int) -> dict[str,
             load(driver, viewer)
             watched.append(optimization(viewer, triangles, seconds))
     ratio = median(b / a for a, b in zip(alone, watched, strict=True))
-    return {"triangles": triangles, "alone/s": median(alone), "watched/s": median(watched), "cost %": 100 * (1 - ratio)}
+    return {
+        "triangles": triangles,
+        "alone/s": median(alone),
+        "watched/s": median(watched),
+        "cost %": 100 * (1 - ratio),
+    }
 
 
 def main() -> None:

@@ -11,7 +11,9 @@ import logging
 import re
 import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import Any
 
 from . import __version__
 from .commands import bench, export, make_dataset, render, view
@@ -44,6 +46,21 @@ def _reconstruct_options(parser: argparse.ArgumentParser) -> None:
     add("--seed", type=int, default=0, help="seed of the order in which views are used (default: 0)")
     add("--device", default="cpu", help="cpu or cuda (default: cpu)")
     add("--quiet", action="store_true", help="no progress bar")
+    add("--view", action="store_true", help="show the mesh in the browser while it takes shape")
+    add(
+        "--port",
+        type=int,
+        metavar="N",
+        help="with --view: port to listen on (default: 8484 or the next free one)",
+    )
+
+
+def _watched(args: argparse.Namespace) -> AbstractContextManager[Any]:
+    if not args.view:
+        return nullcontext()
+    from .viewer import Viewer
+
+    return Viewer(port=args.port)
 
 
 def _reconstruct(args: argparse.Namespace) -> int:
@@ -56,7 +73,8 @@ def _reconstruct(args: argparse.Namespace) -> int:
         device=args.device, overwrite=args.overwrite, faces=args.faces, texture=args.texture,
         frames=args.frames, progress=not args.quiet,
     )  # fmt: skip
-    metrics = reconstruct(args.dataset, args.out, options)
+    with _watched(args) as viewer:
+        metrics = reconstruct(args.dataset, args.out, options, viewer=viewer)
     for title, group in (("held-out views", metrics["held_out"]), ("views used", metrics["used"])):
         if group["count"]:
             print(

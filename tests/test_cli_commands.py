@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from viewing import torus, wait
+from viewing import Page, torus, wait
 
 from diffrast import cli
+from diffrast import viewer as viewer_module
 from diffrast.reconstruct.data import read_views
 from diffrast.scene import Mesh, load_image, load_mesh, save_image, save_mesh
 
@@ -52,7 +53,7 @@ def test_every_command_has_help_with_an_example_that_parses(name, capsys):
 
 
 def test_help_needs_no_torch():
-    code = "import sys; from diffrast import cli\ntry:\n    cli.main(['render', '--help'])\nfinally:\n    print('torch' in sys.modules)"
+    code = "import sys; from diffrast import cli\ntry: cli.main(['render', '-h'])\nfinally: print('torch' in sys.modules)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert result.stdout.strip().endswith("False"), result.stderr
 
@@ -97,7 +98,9 @@ def test_bad_input_is_one_sentence_and_exit_code_2(name, glb, tmp_path, capsys, 
 
 
 def test_render(glb, tmp_path, capsys):
-    code, out, err = run(capsys, "render", glb, "--out", tmp_path / "a.png", "--width", 80, "--height", 60, "--channel", "mask")
+    code, out, err = run(
+        capsys, "render", glb, "--out", tmp_path / "a.png", "--width", 80, "--height", 60, "--channel", "mask"
+    )
     assert code == 0, err
     assert out == f"wrote {tmp_path / 'a.png'} (80 x 60)\n"
     picture = load_image(tmp_path / "a.png", linear=False)
@@ -106,7 +109,20 @@ def test_render(glb, tmp_path, capsys):
     rows, columns = (picture[..., 0] > 0.5).nonzero().unbind(-1)
     assert 0 < int(rows.min()) <= int(rows.max()) < 59  # all of it is in the picture
     assert 0 < int(columns.min()) <= int(columns.max()) < 79
-    code, out, _ = run(capsys, "render", glb, "--out", tmp_path / "b.png", "--width", 80, "--height", 60, "--yaw", 200, "--json")
+    code, out, _ = run(
+        capsys,
+        "render",
+        glb,
+        "--out",
+        tmp_path / "b.png",
+        "--width",
+        80,
+        "--height",
+        60,
+        "--yaw",
+        200,
+        "--json",
+    )
     assert code == 0
     assert json.loads(out) == {"out": str(tmp_path / "b.png"), "width": 80, "height": 60, "triangles": 1152}
     assert (load_image(tmp_path / "b.png", linear=False) - picture).abs().mean() > 0.05
@@ -115,7 +131,21 @@ def test_render(glb, tmp_path, capsys):
 def test_render_keeps_the_size_of_the_object_when_the_field_of_view_changes(glb, tmp_path, capsys):
     areas = []
     for fov in (20, 60):
-        run(capsys, "render", glb, "--out", tmp_path / "a.png", "--width", 64, "--height", 64, "--channel", "mask", "--fov", fov)
+        run(
+            capsys,
+            "render",
+            glb,
+            "--out",
+            tmp_path / "a.png",
+            "--width",
+            64,
+            "--height",
+            64,
+            "--channel",
+            "mask",
+            "--fov",
+            fov,
+        )
         areas.append(float(load_image(tmp_path / "a.png", linear=False).mean()))
     assert areas[1] == pytest.approx(areas[0], rel=0.25)
 
@@ -197,7 +227,9 @@ def test_seams_are_padded(tmp_path, capsys):
 @pytest.mark.parametrize("up", ["y", "z"])
 def test_a_data_set_is_read_back_with_its_cameras(glb, tmp_path, capsys, up):
     out = tmp_path / "photos"
-    code, text, err = run(capsys, "make-dataset", glb, "--out", out, "--views", 5, "--size", 48, "--up", up, "--quiet")
+    code, text, err = run(
+        capsys, "make-dataset", glb, "--out", out, "--views", 5, "--size", 48, "--up", up, "--quiet"
+    )
     assert code == 0, err
     assert text == f"wrote 5 views to {out}\n"
     views = read_views(out)
@@ -234,6 +266,41 @@ def test_unlit_photographs_show_the_texture(glb, tmp_path, capsys):
         pixels = np.asarray(picture)
     assert pixels.shape == (32, 32, 4)
     assert (abs(pixels[pixels[..., 3] > 0][:, :3].astype(int) - [0, 128, 0]) <= 1).all()
+
+
+# --- reconstruct --view --------------------------------------------------------------------------------------------------------
+
+
+def test_a_reconstruction_with_a_viewer_gives_the_same_mesh(glb, tmp_path, capsys, monkeypatch):
+    assert (
+        run(capsys, "make-dataset", glb, "--out", tmp_path / "d", "--views", 8, "--size", 48, "--quiet")[0]
+        == 0
+    )
+    seen: list[list] = []
+
+    class Watched(viewer_module.Viewer):
+        def __init__(self, **options):
+            super().__init__(**options)
+            self.page = Page(self)
+            self.page.say("size", width=64, height=64)
+            wait(lambda: self.pages, "a page")
+
+        def close(self):
+            if not seen:
+                seen.append([self.page.of_type("state"), self.control.iteration, self.page.frame_after(0.0)])
+                self.page.close()
+            super().close()
+
+    monkeypatch.setattr(viewer_module, "Viewer", Watched)
+    quick = ("--steps", 6, "--faces", 200, "--texture", 32, "--frames", 0, "--quiet")
+    for name, more in (("alone", ()), ("watched", ("--view", "--port", 0))):
+        code, _, err = run(capsys, "reconstruct", tmp_path / "d", "--out", tmp_path / name, *quick, *more)
+        assert code == 0, err
+    assert (tmp_path / "alone" / "mesh.glb").read_bytes() == (tmp_path / "watched" / "mesh.glb").read_bytes()
+    states, iterations, (head, _) = seen[0]
+    assert iterations == 5
+    assert any(state["views"] and len(state["views"]) == 8 for state in states)
+    assert head["width"] == 64
 
 
 # --- bench ---------------------------------------------------------------------------------------------------------------------

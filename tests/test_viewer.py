@@ -52,12 +52,16 @@ def test_the_fitting_pose_shows_all_of_a_box(up):
     box = [[-1.0, 0.0, 2.0], [3.0, 1.0, 2.5]]
     pose = fitting(box)
     camera = pose.camera(200, 100, up)
-    corners = torch.tensor([[box[i][0], box[j][1], box[k][2]] for i in (0, 1) for j in (0, 1) for k in (0, 1)])
+    corners = torch.tensor(
+        [[box[i][0], box[j][1], box[k][2]] for i in (0, 1) for j in (0, 1) for k in (0, 1)]
+    )
     pixels, depth = camera.project(corners)
     assert (depth > 0).all()
     assert (pixels >= 0).all()
     assert (pixels <= torch.tensor([200, 100])).all()
-    assert camera.world_to_camera[1, {"y": 1, "z": 2}[up]] > 0.9  # what points up in the world does so in the picture
+    assert (
+        camera.world_to_camera[1, {"y": 1, "z": 2}[up]] > 0.9
+    )  # what points up in the world does so in the picture
 
 
 def test_channels_show_what_they_are_called():
@@ -65,7 +69,7 @@ def test_channels_show_what_they_are_called():
     camera = Pose(distance=4.0).camera(96, 80)
     surface = Surface(ctx, model, camera)
     pictures = {name: draw(ctx, model, camera, Options(channel=name), smooth=False) for name in CHANNELS}
-    inside = (surface.image[0, ..., 3] > 0)
+    inside = surface.image[0, ..., 3] > 0
     for name, picture in pictures.items():
         assert picture.shape == (80, 96, 3), name
         assert bool(picture.isfinite().all()), name
@@ -105,7 +109,10 @@ def test_seams_of_the_texture_are_no_creases_and_no_silhouettes():
 
 
 def test_the_wireframe_lies_on_edges():
-    quad = Mesh(torch.tensor([[-1.0, -1, 0], [1, -1, 0], [1, 1, 0], [-1, 1, 0]]), torch.tensor([[0, 1, 2], [0, 2, 3]]).int())
+    quad = Mesh(
+        torch.tensor([[-1.0, -1, 0], [1, -1, 0], [1, 1, 0], [-1, 1, 0]]),
+        torch.tensor([[0, 1, 2], [0, 2, 3]]).int(),
+    )
     camera = look_at((0, 0, 3), (0, 0, 0), (0, 1, 0), fov_y=math.radians(60), width=101, height=101)
     distance = torch.full((101, 101), -1.0)
     surface = Surface(dr.RasterizeContext(), Model(copy_mesh(quad)), camera)
@@ -350,7 +357,9 @@ class Loop:
 
 
 def test_pause_step_resume_and_rates(viewer):
-    optimizer = torch.optim.SGD([{"params": [torch.zeros(2)], "lr": 0.5}, {"params": [torch.zeros(2)], "lr": 0.25}])
+    optimizer = torch.optim.SGD(
+        [{"params": [torch.zeros(2)], "lr": 0.5}, {"params": [torch.zeros(2)], "lr": 0.25}]
+    )
     viewer.attach(optimizer, ["shape", "paint"])
     with Page(viewer) as page:
         loop = Loop(viewer)

@@ -74,7 +74,12 @@ class Driven:
         pose = Pose(**{**pose, "target": tuple(pose["target"])})
         theme = self.js("document.documentElement.dataset.theme")
         height, width = self.picture().shape[:2]
-        return draw(dr.RasterizeContext(), Model(copy_mesh(torus())), pose.camera(width, height), Options(theme=theme, **options))
+        return draw(
+            dr.RasterizeContext(),
+            Model(copy_mesh(torus())),
+            pose.camera(width, height),
+            Options(theme=theme, **options),
+        )
 
     def choose(self, control: str, value: str) -> None:
         before = self.frames
@@ -92,7 +97,11 @@ class Driven:
         from selenium.webdriver import ActionChains
 
         before = self.frames
-        chain = ActionChains(self.driver, duration=10).move_to_element(self.driver.find_element("id", "stage")).click_and_hold()
+        chain = (
+            ActionChains(self.driver, duration=10)
+            .move_to_element(self.driver.find_element("id", "stage"))
+            .click_and_hold()
+        )
         for _ in range(steps):
             chain.move_by_offset(dx // steps, dy // steps)
         chain.release().perform()
@@ -288,13 +297,14 @@ def test_labels_are_readable_and_nothing_overlaps(page, theme):
     page.viewer.step(loss=1.0)
     wait(lambda: page.driver.find_element("id", "rates").text, "the training section")
     contrast = page.js("""(() => {
-      const light = (rgb) => { const [r, g, b] = rgb.map((x) => { x /= 255; return x <= 0.04045 ? x / 12.92 : ((x + 0.055) / 1.055) ** 2.4; });
+      const linear = (x) => (x / 255 <= 0.04045 ? x / 255 / 12.92 : ((x / 255 + 0.055) / 1.055) ** 2.4);
+      const light = (rgb) => { const [r, g, b] = rgb.map(linear);
         return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
       const numbers = (s) => s.match(/[\\d.]+/g).map(Number);
       const back = (e) => { for (; e; e = e.parentElement) { const c = numbers(getComputedStyle(e).backgroundColor);
         if (c.length === 3 || c[3] > 0.99) return c.slice(0, 3); } return [255, 255, 255]; };
       const low = [];
-      for (const e of document.querySelectorAll("#panel h1, #panel h2, #panel label, #panel button, #panel span, #panel p, #panel output")) {
+      for (const e of document.querySelectorAll("#panel :is(h1, h2, label, button, span, p, output)")) {
         if (!e.textContent.trim() || !e.offsetParent) continue;
         const [a, b] = [light(numbers(getComputedStyle(e).color).slice(0, 3)), light(back(e))].sort((x, y) => y - x);
         if ((a + 0.05) / (b + 0.05) < 4.5) low.push([e.textContent, (a + 0.05) / (b + 0.05)]);
@@ -302,12 +312,13 @@ def test_labels_are_readable_and_nothing_overlaps(page, theme):
       return low; })()""")
     assert contrast == []  # WCAG 2.1, level AA
     overlapping = page.js("""(() => {
-      const items = [...document.querySelectorAll("#panel h1, #panel h2, #panel .row, #panel p, #losses, footer")].filter((e) => e.offsetParent);
+      const items = [...document.querySelectorAll("#panel :is(h1, h2, .row, p, #losses, footer)")].filter((e) => e.offsetParent);
       const bad = [];
       items.forEach((e, i) => { const a = e.getBoundingClientRect();
         if (e.scrollWidth > e.clientWidth + 1) bad.push([e.textContent, "is wider than its place"]);
         for (const f of items.slice(i + 1)) { const b = f.getBoundingClientRect();
-          if (!e.contains(f) && !f.contains(e) && a.left < b.right - 1 && b.left < a.right - 1 && a.top < b.bottom - 1 && b.top < a.bottom - 1)
+          const across = a.left < b.right - 1 && b.left < a.right - 1, along = a.top < b.bottom - 1 && b.top < a.bottom - 1;
+          if (!e.contains(f) && !f.contains(e) && across && along)
             bad.push([e.textContent, f.textContent]); } });
       return bad; })()""")
     assert overlapping == []

@@ -66,14 +66,17 @@ def test_listening_on_the_network_is_said(capsys):
 
 
 def test_a_port_that_is_taken_is_an_error_or_the_next_one(viewer):
-    with pytest.raises(OSError, match=rf"cannot listen on 127.0.0.1:{port_of(viewer)}: Address already in use"):
+    with pytest.raises(
+        OSError, match=rf"cannot listen on 127.0.0.1:{port_of(viewer)}: Address already in use"
+    ):
         Viewer(port=port_of(viewer), quiet=True)
     with Viewer(quiet=True) as first, Viewer(quiet=True) as second:
         assert port_of(second) > port_of(first)
 
 
 @pytest.mark.parametrize(
-    "origin", ["http://evil.example", "https://127.0.0.1.evil.example", "null", "http://127.0.0.1:1", "file://"]
+    "origin",
+    ["http://evil.example", "https://127.0.0.1.evil.example", "null", "http://127.0.0.1:1", "file://"],
 )
 def test_scripts_of_other_sites_may_not_connect(viewer, origin):
     with pytest.raises(websockets.InvalidStatus) as refused:
@@ -86,12 +89,15 @@ def test_our_own_page_may_connect_also_through_a_tunnel(viewer):
     with Page(viewer, origin=f"http://127.0.0.1:{port_of(viewer)}"):
         wait(lambda: viewer.pages == 1, "the page")
     # ssh -L 9000:127.0.0.1:8484: the browser says localhost:9000, in Host and Origin
-    status, _, _ = get(viewer, "/ws", Host="localhost:9000", Origin="http://localhost:9000", Upgrade="websocket",
-                       Connection="Upgrade", **{"Sec-WebSocket-Key": "AQIDBAUGBwgJCgsMDQ4PEA==", "Sec-WebSocket-Version": "13"})  # fmt: skip
+    upgrade = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Key": "AQIDBAUGBwgJCgsMDQ4PEA==",
+               "Sec-WebSocket-Version": "13"}  # fmt: skip
+    status, _, _ = get(viewer, "/ws", Host="localhost:9000", Origin="http://localhost:9000", **upgrade)
     assert status == 101
 
 
-@pytest.mark.parametrize("host", ["evil.example", "evil.example:8484", "127.0.0.1.evil.example", "[::ffff", ""])
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:8484", "127.0.0.1.evil.example", "[::ffff", ""]
+)
 def test_names_that_only_resolve_to_this_machine_are_refused(viewer, host):
     status, _, body = get(viewer, "/", Host=host)
     assert status == 403
@@ -178,7 +184,14 @@ def test_numbers_are_brought_into_range():
 
 
 def test_extreme_cameras_and_sizes_are_drawn(viewer):
-    extremes = [{"distance": 1e-9}, {"distance": 1e9}, {"target": [1e9, -1e9, 1e9]}, {"pitch": 100.0}, {"fov": 0.0}, {"yaw": -1e6}]
+    extremes = [
+        {"distance": 1e-9},
+        {"distance": 1e9},
+        {"target": [1e9, -1e9, 1e9]},
+        {"pitch": 100.0},
+        {"fov": 0.0},
+        {"yaw": -1e6},
+    ]
     with Page(viewer) as page:
         page.say("size", width=4000, height=16)
         page.frame_after(0.0)
@@ -209,7 +222,10 @@ def test_a_flood_is_slowed_down_and_stops_nothing(viewer):
                     flood.socket.send(message)
 
         handled = []
-        receive, viewer._server._received = viewer._server._received, lambda *a: (handled.append(a[0]), receive(*a))
+        receive, viewer._server._received = (
+            viewer._server._received,
+            lambda *a: (handled.append(a[0]), receive(*a)),
+        )
         thread = threading.Thread(target=pour, daemon=True)
         began = time.monotonic()
         thread.start()
@@ -243,7 +259,9 @@ def test_pages_are_counted_and_bounded(viewer):
 
 def test_idle_connections_are_bounded(viewer):
     """Whoever opens sockets and says nothing takes all places at most for as long as the handshake may take."""
-    idle = [socket.create_connection(("127.0.0.1", port_of(viewer))) for _ in range(server.MAX_CONNECTIONS + 20)]
+    idle = [
+        socket.create_connection(("127.0.0.1", port_of(viewer))) for _ in range(server.MAX_CONNECTIONS + 20)
+    ]
     ours = [t for t in threading.enumerate() if "_bounded" in t.name or "conn_handler" in t.name]
     assert len(ours) <= server.MAX_CONNECTIONS
     wait(lambda: viewer._server._places._value > server.MAX_CONNECTIONS // 2, "places after the time limit")

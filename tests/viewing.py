@@ -42,7 +42,9 @@ class Page:
 
     def __init__(self, viewer: Viewer, **options):
         host = f"127.0.0.1:{viewer.url.rsplit(':', 1)[1].strip('/')}"
-        self._connect = connect(f"ws://{host}/ws", compression=None, max_size=None, close_timeout=0.5, **options)
+        self._connect = connect(
+            f"ws://{host}/ws", compression=None, max_size=None, close_timeout=0.5, **options
+        )
         self.socket: ClientConnection = self._connect.__enter__()
         self.frames: list[tuple[dict, bytes]] = []
         self.messages: list[dict] = []
@@ -80,7 +82,11 @@ class Page:
         """The first frame drawn for the input of that time stamp."""
 
         def found():
-            return [f for f in list(self.frames) if f[0]["stamp"] >= stamp and (f[0]["flags"] & protocol.FULL or not full)]
+            return [
+                f
+                for f in list(self.frames)
+                if f[0]["stamp"] >= stamp and (f[0]["flags"] & protocol.FULL or not full)
+            ]
 
         return wait(lambda: found() and found()[0], f"a frame for stamp {stamp}")
 

@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from tqdm import tqdm
@@ -79,13 +80,15 @@ class Progress:
 @dataclass
 class Run:
     """What the stages share. ``callback(stage, step)`` is called after each step; a ``KeyboardInterrupt`` from it
-    counts as Ctrl-C. ``losses`` collects ``(stage, loss)`` of every step."""
+    counts as Ctrl-C. ``losses`` collects ``(stage, loss)`` of every step. ``viewer`` is told of each step: an object with
+    ``step(loss, mesh, until)`` as `diffrast.Viewer` has it."""
 
     progress: Progress
     stop: Stop
     generator: torch.Generator
     callback: Callable[[str, int], None] | None = None
     losses: list[tuple[str, float]] = field(default_factory=list)
+    viewer: Any = None
 
 
 def batches(count: int, size: int, generator: torch.Generator) -> Iterator[torch.Tensor]:

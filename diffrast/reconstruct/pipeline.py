@@ -9,6 +9,7 @@ import platform
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import scipy
@@ -71,12 +72,13 @@ DEFAULT_STEPS = 1200
 
 
 def reconstruct(dataset: str | os.PathLike, out: str | os.PathLike, options: Options | None = None,
-                callback: Callable[[str, int], None] | None = None) -> dict:  # fmt: skip
+                callback: Callable[[str, int], None] | None = None, viewer: Any = None) -> dict:  # fmt: skip
     """Reconstruct ``dataset`` and write ``mesh.glb``, a turntable film, ``report.html`` and ``metrics.json`` to ``out``.
 
     Returns the contents of ``metrics.json``. ``callback(stage, step)`` runs after each step; a ``KeyboardInterrupt``
     from it, like Ctrl-C, ends the optimization, and what there is is written. Without ``time_limit`` the result
     repeats from run to run on the same machine; with it the number of steps depends on the machine's speed.
+    ``viewer`` (a `diffrast.Viewer`) shows the photographs and, while it takes shape, the mesh; it changes nothing.
 
     Raises ``ValueError`` for input that cannot be used, ``OSError`` that names the file for one that cannot be written.
     """
@@ -95,7 +97,7 @@ def reconstruct(dataset: str | os.PathLike, out: str | os.PathLike, options: Opt
     progress = Progress(weights, options.progress)
     try:
         with Stop() as stop:
-            run = Run(progress, stop, torch.Generator().manual_seed(options.seed), callback)
+            run = Run(progress, stop, torch.Generator().manual_seed(options.seed), callback, viewer=viewer)
             return _reconstruct(Path(dataset), out, options, run, device)
     finally:
         progress.close()
@@ -109,6 +111,8 @@ def _reconstruct(dataset: Path, out: Path, options: Options, run: Run, device: t
     views = undo_turns(views)
     used = [v for i, v in enumerate(views) if i not in held]
     ctx = dr.RasterizeContext()
+    if run.viewer:
+        run.viewer.show(views=used)
 
     run.progress.begin("hull")
     box = bounds(used)

@@ -88,8 +88,8 @@ class Control:
             name = names[i] if names else group.get("name", f"rate {len(self.rates) + 1}")
             self.rates[name] = Rate(lambda g=group: float(g["lr"]), lambda x, g=group: _set_rate(g, x))
 
-    def step(self, loss: float | None) -> None:
-        """Counts an iteration, carries out what the page wished for, and waits here while paused."""
+    def step(self, loss: float | None, until: Callable[[], bool] | None = None) -> None:
+        """Counts an iteration, carries out what the page wished for, and waits here while paused (``until`` this says True)."""
         with self.wake:
             if not self.running:
                 self.running = True
@@ -104,6 +104,8 @@ class Control:
             self._grant()
             while self.paused and not self._steps and not self._closed:
                 self.wake.wait(0.25)  # in slices, so that Ctrl-C is heard
+                if until and until():
+                    self.paused = False
                 self._grant()
                 alone = None if self.pages() else (alone or time.monotonic())
                 if alone and time.monotonic() - alone > self.PATIENCE:

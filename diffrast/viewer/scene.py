@@ -35,10 +35,11 @@ class Scene:
     views: tuple[Photograph, ...] = ()
     version: int = 0
     up: str = "y"
+    up_given: bool = True  # otherwise photographs decide: they are mostly taken upright
     _cache: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def changed(self, mesh: Mesh | None = None, image: torch.Tensor | None = None,
-                views: Sequence[Photograph] | None = None) -> Scene:  # fmt: skip
+                views: Sequence[Any] | None = None) -> Scene:  # fmt: skip
         """A scene with copies of what is given, and the rest as it was."""
         new: dict[str, Any] = {"version": self.version + 1, "_cache": {}}
         if mesh is not None:
@@ -50,7 +51,10 @@ class Scene:
         if image is not None:
             new["image"] = _checked_image(image)
         if views is not None:
-            new["views"] = tuple(replace(v, image=_checked_image(v.image)) for v in views)
+            new["views"] = tuple(_photograph(v) for v in views)
+            if not self.up_given and views:
+                ups = torch.stack([v.camera.world_to_camera[1, :3] for v in new["views"]]).mean(dim=0)
+                new["up"] = "z" if abs(float(ups[2])) > abs(float(ups[1])) else "y"
         return replace(self, **new)
 
     @property
@@ -123,6 +127,14 @@ def letterbox(image: torch.Tensor, width: int, height: int, around: Sequence[flo
     y, x = (height - h) // 2, (width - w) // 2
     picture[y : y + h, x : x + w] = color
     return picture
+
+
+def _photograph(view: Any) -> Photograph:
+    """A photograph of our own, or a view of a data set: ``rgb`` ``[H, W, 3]`` and perhaps ``alpha`` ``[H, W]``."""
+    if not isinstance(view, Photograph):
+        image = view.rgb if view.alpha is None else torch.cat([view.rgb, view.alpha[..., None]], dim=-1)
+        view = Photograph(view.camera, image, view.name)
+    return replace(view, image=_checked_image(view.image))
 
 
 def _checked_image(image: torch.Tensor) -> torch.Tensor:

@@ -44,7 +44,7 @@ class Viewer:
         port: a port that must be free; 0 takes any free one; None takes 8484 or the next free one.
         open_browser: open the page in this machine's browser.
         size: pixels along the longer side of the largest picture.
-        up: "y" or "z": the axis that points up.
+        up: "y" or "z": the axis that points up; None: as the photographs say if there are any, else y.
         backend: of the rasterizer, as for `diffrast.torch.RasterizeContext`.
         quiet: print nothing.
 
@@ -57,8 +57,8 @@ class Viewer:
     """
 
     def __init__(self, *, host: str = "127.0.0.1", port: int | None = None, open_browser: bool = False,
-                 size: int = 1024, up: str = "y", backend: str = "auto", quiet: bool = False):  # fmt: skip
-        if up not in UPS:
+                 size: int = 1024, up: str | None = None, backend: str = "auto", quiet: bool = False):  # fmt: skip
+        if up is not None and up not in UPS:
             raise ValueError(f"Viewer(): up must be one of {', '.join(UPS)}; got {up!r}")
         if not 16 <= size <= protocol.MAX_SIDE:
             raise ValueError(f"Viewer(): size must be 16 to {protocol.MAX_SIDE} pixels; got {size}")
@@ -66,7 +66,7 @@ class Viewer:
             raise ValueError(f"Viewer(): port must be 0 to 65535; got {port}")
         self._wake = threading.Condition(threading.RLock())
         self._size = size
-        self._scene = Scene(up=up)
+        self._scene = Scene(up=up or "y", up_given=up is not None)
         self._sessions: list[Session] = []
         self._pose, self._options = self._scene.fitting_pose(), Options()
         self._fitted = False
@@ -110,9 +110,10 @@ class Viewer:
     # --- What a program says -------------------------------------------------------------------------------------------------
 
     def show(self, mesh: Mesh | None = None, image: torch.Tensor | None = None,
-             views: Sequence[Photograph] | None = None) -> None:  # fmt: skip
-        """Show a mesh, a picture (display values in [0, 1], ``[H, W, C]`` with C = 1, 3 or 4, row 0 at the bottom), and input
-        views. What is not given stays as it was. Tensors are copied; the call does not wait for drawing."""
+             views: Sequence[Any] | None = None) -> None:  # fmt: skip
+        """Show a mesh, a picture (display values in [0, 1], ``[H, W, C]`` with C = 1, 3 or 4, row 0 at the bottom), and
+        photographs with their cameras (`diffrast.viewer.scene.Photograph`, or views of a data set). What is not given stays as
+        it was. Tensors are copied; the call does not wait for drawing."""
         with self._wake:
             self._scene = self._scene.changed(mesh, image, views)
             if mesh is not None and not self._fitted:
@@ -128,11 +129,13 @@ class Viewer:
         self.control.attach(optimizer, names)
 
     def step(self, loss: Any = None, mesh: Mesh | Callable[[], Mesh] | None = None,
-             image: torch.Tensor | Callable[[], torch.Tensor] | None = None) -> None:  # fmt: skip
+             image: torch.Tensor | Callable[[], torch.Tensor] | None = None,
+             until: Callable[[], bool] | None = None) -> None:  # fmt: skip
         """To be called once per iteration, after the optimizer's step: counts it, takes the loss (a number or a tensor of one
         element), shows the mesh or picture if somebody looks, and waits here while the page has paused the run.
 
         A function for ``mesh`` or ``image`` is only called when its result is wanted, about ten times a second.
+        While paused, it goes on when ``until`` says True: for a loop that is told to stop in another way.
         Learning rates change in here and nowhere else, and only if somebody changes them on the page.
         """
         if self._dead:
@@ -142,9 +145,9 @@ class Viewer:
                 self._snapshot(mesh, image)
             # Reading a loss waits for a GPU, so while nobody looks only some are read.
             if self._sessions or self.control.iteration % 10 == 9:
-                self.control.step(None if loss is None else _number(loss))
+                self.control.step(None if loss is None else _number(loss), until)
             else:
-                self.control.step(None)
+                self.control.step(None, until)
         except Exception as error:
             self._die(error)
 
