@@ -14,10 +14,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from viewing import Page, torus, wait
+from viewing import torus, wait
 
 from diffrast import cli
-from diffrast import viewer as viewer_module
 from diffrast.reconstruct.data import read_views
 from diffrast.scene import Mesh, load_image, load_mesh, save_image, save_mesh
 
@@ -266,41 +265,6 @@ def test_unlit_photographs_show_the_texture(glb, tmp_path, capsys):
         pixels = np.asarray(picture)
     assert pixels.shape == (32, 32, 4)
     assert (abs(pixels[pixels[..., 3] > 0][:, :3].astype(int) - [0, 128, 0]) <= 1).all()
-
-
-# --- reconstruct --view --------------------------------------------------------------------------------------------------------
-
-
-def test_a_reconstruction_with_a_viewer_gives_the_same_mesh(glb, tmp_path, capsys, monkeypatch):
-    assert (
-        run(capsys, "make-dataset", glb, "--out", tmp_path / "d", "--views", 8, "--size", 48, "--quiet")[0]
-        == 0
-    )
-    seen: list[list] = []
-
-    class Watched(viewer_module.Viewer):
-        def __init__(self, **options):
-            super().__init__(**options)
-            self.page = Page(self)
-            self.page.say("size", width=64, height=64)
-            wait(lambda: self.pages, "a page")
-
-        def close(self):
-            if not seen:
-                seen.append([self.page.of_type("state"), self.control.iteration, self.page.frame_after(0.0)])
-                self.page.close()
-            super().close()
-
-    monkeypatch.setattr(viewer_module, "Viewer", Watched)
-    quick = ("--steps", 6, "--faces", 200, "--texture", 32, "--frames", 0, "--quiet")
-    for name, more in (("alone", ()), ("watched", ("--view", "--port", 0))):
-        code, _, err = run(capsys, "reconstruct", tmp_path / "d", "--out", tmp_path / name, *quick, *more)
-        assert code == 0, err
-    assert (tmp_path / "alone" / "mesh.glb").read_bytes() == (tmp_path / "watched" / "mesh.glb").read_bytes()
-    states, iterations, (head, _) = seen[0]
-    assert iterations == 5
-    assert any(state["views"] and len(state["views"]) == 8 for state in states)
-    assert head["width"] == 64
 
 
 # --- bench ---------------------------------------------------------------------------------------------------------------------
