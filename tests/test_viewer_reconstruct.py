@@ -14,6 +14,7 @@ def run(capsys, *args) -> tuple[int, str, str]:
 
 
 def test_a_reconstruction_with_a_viewer_gives_the_same_mesh(tmp_path, capsys, monkeypatch):
+    save_mesh(tmp_path / "torus.glb", torus())
     assert (
         run(
             capsys,
