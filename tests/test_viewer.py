@@ -412,6 +412,19 @@ def test_a_run_paused_by_a_page_that_is_gone_goes_on(viewer, monkeypatch):
     loop.end()
 
 
+def test_a_paused_loop_that_is_told_to_stop_goes_on(viewer):
+    """Ctrl-C in `diffrast reconstruct` is a request that the loop looks for after the step."""
+    told = threading.Event()
+    viewer.control.do("pause")
+    thread = threading.Thread(target=lambda: viewer.step(loss=1.0, until=told.is_set), daemon=True)
+    thread.start()
+    thread.join(timeout=0.6)
+    assert thread.is_alive()
+    told.set()
+    thread.join(timeout=10)
+    assert not thread.is_alive()
+
+
 def test_a_viewer_that_dies_does_not_take_the_training_with_it(viewer, monkeypatch, caplog):
     def fail(*_):
         raise MemoryError("no more")
