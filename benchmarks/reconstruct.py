@@ -21,7 +21,7 @@ from diffrast.reconstruct.masks import add_masks
 from diffrast.reconstruct.metrics import DEFINITIONS, SAMPLES, chamfer
 from diffrast.reconstruct.orient import undo_turns
 from diffrast.reconstruct.pipeline import Options, reconstruct
-from diffrast.scene.mesh import load_mesh
+from diffrast.scene import load_mesh
 from diffrast.scene.render import clip_matrices, finish, to_clip
 
 ROOT = Path(__file__).resolve().parents[1]

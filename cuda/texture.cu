@@ -3,7 +3,7 @@
 // There is one entry point per filter and kind of texture, so that a pixel's path has no choice to make but
 // the boundary's. The number of channels is fixed at compile time where that pays: by DR_CHANNELS, or on the
 // CPU for three and four.
-#include "common.h"
+#include "texture_args.h"
 #include "texture_cube.h"
 #include "texture_sample.h"
 
@@ -12,53 +12,6 @@ static const int kBlock = 1;
 #else
 static const int kBlock = 16;
 #endif
-
-// The levels' addresses are in the struct itself: a table in memory would have to be sent to the GPU with
-// every call.
-static const int kMaxLevels = 24;
-
-template <typename T>
-struct TextureArgs {
-  const T* level[kMaxLevels];  // [B|1, (6,) max(1, Ht >> l), max(1, Wt >> l), C]
-  T* grad_level[kMaxLevels];   // as level, or null; of the first worker
-  T* scratch;                  // [slabs - 1, slab_size] the other workers' gradients, level after level
-  const T* uv;                 // [B, H, W, 2], cube: [B, H, W, 3]
-  const T* uv_da;              // [B, H, W, 4], cube: [B, H, W, 6], or null
-  const T* bias;               // [B, H, W] or null
-  T* out;                      // [B, H, W, C]
-  const T* grad_out;           // [B, H, W, C]
-  T* grad_uv;                  // as uv, or null
-  T* grad_uv_da;               // as uv_da, or null
-  T* grad_bias;                // as bias, or null
-  i64 levels;
-  i64 batch, faces, height, width, channels;  // B|1 of the texture, 1 or 6, Ht, Wt, C
-  i64 count, pixels;                          // B * H * W, and H * W of one image
-  i64 boundary;                               // enum Boundary
-  i64 linear_levels;                          // whether neighbouring levels are blended
-  i64 slab_size;
-
-  DR_FN int boundary_mode() const {
-#if defined(DR_BOUNDARY)
-    return DR_BOUNDARY;
-#else
-    return (int)boundary;
-#endif
-  }
-
-  DR_FN i64 image_size(int l) const {
-    return faces * level_size(height, l) * level_size(width, l) * channels;
-  }
-
-  DR_FN void slab(i64 k) {
-    if (k == 0) return;
-    T* at = scratch + (k - 1) * slab_size;
-    for (int l = 0; l < levels; ++l) {
-      if (!grad_level[l]) continue;
-      grad_level[l] = at;
-      at += batch * image_size(l);
-    }
-  }
-};
 
 // A block of N samples and the texels that they see, on up to two levels.
 template <typename T, int N>
@@ -81,13 +34,7 @@ DR_FN Projection<T> projection_at(const TextureArgs<T>& a, i64 i, bool found) {
   return project(found ? load3(a.uv, 3 * i, 1) : Vec3<T>{T(0), T(0), T(1)});
 }
 
-// (ds/dX, ds/dY, dt/dX, dt/dY) in texels of level 0.
-template <typename T>
-DR_FN Vec4<T> jacobian(const TextureArgs<T>& a, i64 i) {
-  const T w = (T)a.width, h = (T)a.height;
-  const Vec4<T> J = load4(a.uv_da, i);
-  return {J.x * w, J.y * w, J.z * h, J.w * h};
-}
+// As `jacobian`, on the face.
 template <typename T>
 DR_FN Vec4<T> jacobian_cube(const TextureArgs<T>& a, i64 i, const Projection<T>& p) {
   const T S = (T)a.width;
@@ -161,12 +108,6 @@ DR_FN void place_taps(const TextureArgs<T>& a, Block<T, N>& b) {
       }
     }
   }
-}
-
-// Offset of the texture image that pixel i samples, on level l.
-template <typename T>
-DR_FN i64 image_at(const TextureArgs<T>& a, i64 i, int l) {
-  return a.batch > 1 ? i / a.pixels * a.image_size(l) : 0;
 }
 
 // Asks for the texels of a whole block before the first is needed; on the GPU other threads fill the wait.
@@ -308,13 +249,6 @@ DR_FN void sample_bwd(const TextureArgs<T>& a, i64 start, const Block<T, N>& b) 
   }
 }
 
-template <typename T, int N>
-DR_FN void no_gradient(const TextureArgs<T>& a, i64 start, int axes) {
-  for (int k = 0; a.grad_uv && k < N * axes; ++k) a.grad_uv[start * axes + k] = 0;
-  for (int k = 0; a.grad_uv_da && k < N * axes * 2; ++k) a.grad_uv_da[start * axes * 2 + k] = 0;
-  for (int k = 0; a.grad_bias && k < N; ++k) a.grad_bias[start + k] = 0;
-}
-
 template <typename T, bool cube, int N, int C>
 DR_FN void linear_bwd(const TextureArgs<T>& a, i64 start) {
   const int channels = C ? C : (int)a.channels;
@@ -345,24 +279,6 @@ DR_FN i64 nearest_texel(const TextureArgs<T>& a, i64 i) {
   return (image + (cube ? b.face[0] : 0)) * a.width * a.height + in_face;
 }
 
-template <typename T, bool cube>
-DR_FN void nearest_fwd(const TextureArgs<T>& a, i64 i) {
-  const i64 texel = nearest_texel<T, cube>(a, i), channels = a.channels;
-  for (i64 c = 0; c < channels; ++c)
-    a.out[i * channels + c] = texel < 0 ? T(0) : a.level[0][texel * channels + c];
-}
-
-template <typename T, bool cube>
-DR_FN void nearest_bwd(const TextureArgs<T>& a, i64 i) {
-  const i64 texel = nearest_texel<T, cube>(a, i), channels = a.channels;
-  if (texel >= 0 && a.grad_level[0]) {
-    const Peers peers = peers_of(texel);
-    for (i64 c = 0; c < channels; ++c)
-      accumulate(a.grad_level[0] + texel * channels + c, a.grad_out[i * channels + c], peers);
-  }
-  no_gradient<T, 1>(a, i, cube ? 3 : 2);
-}
-
 // Handles the block that begins at pixel i, and moves i to its last pixel. Chunks (common.h) hold whole
 // blocks.
 #if defined(DR_CHANNELS)
@@ -387,11 +303,11 @@ static_assert(kChunk % kBlock == 0, "blocks must not straddle chunks");
 #define DR_TEXTURE(kind, cube)                                            \
   template <typename T>                                                   \
   DR_FN void texture_fwd_nearest_##kind(const TextureArgs<T>& a, i64 i) { \
-    nearest_fwd<T, cube>(a, i);                                           \
+    nearest_fwd(a, i, nearest_texel<T, cube>(a, i));                      \
   }                                                                       \
   template <typename T>                                                   \
   DR_FN void texture_bwd_nearest_##kind(const TextureArgs<T>& a, i64 i) { \
-    nearest_bwd<T, cube>(a, i);                                           \
+    nearest_bwd(a, i, nearest_texel<T, cube>(a, i), cube ? 3 : 2);        \
   }                                                                       \
   template <typename T>                                                   \
   DR_FN void texture_fwd_linear_##kind(const TextureArgs<T>& a, i64& i) { \

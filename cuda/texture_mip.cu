@@ -2,7 +2,7 @@
 //
 // An axis of n texels becomes m = max(1, floor(n / 2)). Texel i of m averages [i n/m, (i+1) n/m): for even n
 // two texels by halves, for n = 2 m + 1 the three texels from 2 i on with weights (m - i, m, i + 1) / n. The
-// backward gathers, so it needs no atomics.
+// backward gathers, so it needs no atomics. The axes of a volume are averaged alike.
 #include "common.h"
 
 template <typename T>
@@ -112,5 +112,58 @@ DR_FN void texture_mip_bwd(const TextureMipArgs<T>& a, i64 i) {
   for (i64 c = 0; c < channels; ++c) to[c] = weigh(from, w, channels, c, y, x) + (own ? own[c] : T(0));
 }
 
+template <typename T>
+struct VolumeMipArgs {
+  const T* fine;             // [N, d, h, w, C]
+  T* coarse;                 // [N, max(1, d / 2), max(1, h / 2), max(1, w / 2), C]
+  const T* grad_coarse;      // as coarse
+  const T* grad_own;         // as fine: what came to these voxels themselves, or null
+  T* grad_fine;              // as fine: that and the coarse voxels' share
+  i64 depth, height, width;  // d, h, w
+  i64 channels;
+};
+
+// Sum over the voxels of z times y times x, at channel c of a volume whose slices begin with number `first`.
+template <typename T>
+DR_FN T weigh_volume(const T* from, i64 first, i64 height, i64 width, i64 channels, i64 c, const Span<T>& z,
+                     const Span<T>& y, const Span<T>& x) {
+  T sum = 0;
+  for (int k = 0; k < z.count; ++k) {
+    const T* slice = from + (first + z.first + k) * height * width * channels;
+    sum += z.w[k] * weigh(slice, width, channels, c, y, x);
+  }
+  return sum;
+}
+
+template <typename T>
+DR_FN void texture_mip_fwd_3d(const VolumeMipArgs<T>& a, i64 i) {
+  const i64 d = dr_max(a.depth / 2, (i64)1), h = dr_max(a.height / 2, (i64)1),
+            w = dr_max(a.width / 2, (i64)1);
+  const Texel at = texel_of(i, h, w);  // of slice at.image, all volumes counted through
+  const i64 volume = at.image / d;
+  const Span<T> z = children<T>(at.image - volume * d, a.depth);
+  const Span<T> y = children<T>(at.y, a.height), x = children<T>(at.x, a.width);
+  for (i64 c = 0; c < a.channels; ++c)
+    a.coarse[i * a.channels + c] =
+        weigh_volume(a.fine, volume * a.depth, a.height, a.width, a.channels, c, z, y, x);
+}
+
+template <typename T>
+DR_FN void texture_mip_bwd_3d(const VolumeMipArgs<T>& a, i64 i) {
+  const i64 d = dr_max(a.depth / 2, (i64)1), h = dr_max(a.height / 2, (i64)1),
+            w = dr_max(a.width / 2, (i64)1);
+  const Texel at = texel_of(i, a.height, a.width);
+  const i64 volume = at.image / a.depth;
+  const Span<T> z = parents<T>(at.image - volume * a.depth, a.depth);
+  const Span<T> y = parents<T>(at.y, a.height), x = parents<T>(at.x, a.width);
+  for (i64 c = 0; c < a.channels; ++c) {
+    const i64 to = i * a.channels + c;
+    const T own = a.grad_own ? a.grad_own[to] : T(0);
+    a.grad_fine[to] = own + weigh_volume(a.grad_coarse, volume * d, h, w, a.channels, c, z, y, x);
+  }
+}
+
 DR_KERNEL(texture_mip_fwd, TextureMipArgs)
 DR_KERNEL(texture_mip_bwd, TextureMipArgs)
+DR_KERNEL(texture_mip_fwd_3d, VolumeMipArgs)
+DR_KERNEL(texture_mip_bwd_3d, VolumeMipArgs)

@@ -156,21 +156,39 @@ DR_FN Levels<T> levels_at(T level, int top, bool linear) {
   return {low, two ? clamped - (T)low : T(0), two};
 }
 
-// The squared length of the major axis of a pixel's footprint in texels: the largest singular value of J =
-// (ds/dX, ds/dY, dt/dX, dt/dY).
+// J^T J or J J^T of the Jacobian J of a footprint: a and c on the diagonal, b beside it.
 template <typename T>
-DR_FN T footprint(Vec4<T> J) {
-  const T a = J.x * J.x + J.y * J.y, c = J.z * J.z + J.w * J.w, b = J.x * J.z + J.y * J.w, m = (a - c) / 2;
-  return (a + c) / 2 + dr_sqrt(m * m + b * b);
+struct Gram {
+  T a, b, c;
+};
+
+// The squared length of the major axis of a pixel's footprint in texels: the larger eigenvalue.
+template <typename T>
+DR_FN T footprint(Gram<T> g) {
+  const T m = (g.a - g.c) / 2;
+  return (g.a + g.c) / 2 + dr_sqrt(m * m + g.b * g.b);
 }
 
-// Adjoint of log2(footprint(J)) / 2.
+// Adjoint of log2(footprint(g)) / 2, as what multiplies the vectors that g is made of: a and c are squares of
+// theirs, so theirs come times 2.
+template <typename T>
+DR_FN Gram<T> level_bwd(Gram<T> g, T grad) {
+  const T m = (g.a - g.c) / 2, root = dr_sqrt(m * m + g.b * g.b), inverse = root > 0 ? 1 / root : T(0);
+  const T s = grad * T(0.72134752044448170368) / ((g.a + g.c) / 2 + root);  // 1 / (2 ln 2)
+  return {s * (1 + m * inverse), s * g.b * inverse, s * (1 - m * inverse)};
+}
+
+// The same for J = (ds/dX, ds/dY, dt/dX, dt/dY).
+template <typename T>
+DR_FN Gram<T> gram(Vec4<T> J) {
+  return {J.x * J.x + J.y * J.y, J.x * J.z + J.y * J.w, J.z * J.z + J.w * J.w};
+}
+template <typename T>
+DR_FN T footprint(Vec4<T> J) {
+  return footprint(gram(J));
+}
 template <typename T>
 DR_FN Vec4<T> level_bwd(Vec4<T> J, T grad) {
-  const T a = J.x * J.x + J.y * J.y, c = J.z * J.z + J.w * J.w, b = J.x * J.z + J.y * J.w, m = (a - c) / 2;
-  const T root = dr_sqrt(m * m + b * b), inverse = root > 0 ? 1 / root : T(0);
-  const T g = grad * T(0.72134752044448170368) / ((a + c) / 2 + root);  // 1 / (2 ln 2)
-  const T ga = g * (1 + m * inverse), gc = g * (1 - m * inverse),
-          gb = g * b * inverse;  // ga and gc already times 2
-  return {ga * J.x + gb * J.z, ga * J.y + gb * J.w, gc * J.z + gb * J.x, gc * J.w + gb * J.y};
+  const Gram<T> g = level_bwd(gram(J), grad);
+  return {g.a * J.x + g.b * J.z, g.a * J.y + g.b * J.w, g.c * J.z + g.b * J.x, g.c * J.w + g.b * J.y};
 }

@@ -1,21 +1,29 @@
 """diffrast: differentiable rasterization for PyTorch, on CPU, OpenGL and CUDA.
 
 `import diffrast.torch as dr` gives the primitives; `diffrast.scene` the meshes, cameras and images on top of them.
-`diffrast.Viewer` shows them in the browser. Importing diffrast starts no graphics context, touches no GPU, and leaves torch
-unimported.
+`diffrast.diagnose(...)` says why a picture is blank or odd, `diffrast.lint(loss)` where gradients get lost.
+`diffrast.Viewer` shows meshes in the browser. Importing diffrast starts no graphics context, touches no GPU and leaves
+torch unimported.
 """
+
+from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-__version__ = "0.1.0"
-
 if TYPE_CHECKING:
+    from .diagnosis import diagnose as diagnose
+    from .linting import lint as lint
     from .viewer import Viewer as Viewer
 
+__version__ = "0.1.0"
 
-def __getattr__(name: str) -> object:
-    if name == "Viewer":
-        from .viewer import Viewer
+# What loads torch, found when they are first asked for.
+_LATER = {"diagnose": ".diagnosis", "lint": ".linting", "Viewer": ".viewer"}
 
-        return Viewer
-    raise AttributeError(f"module 'diffrast' has no attribute {name!r}")
+
+def __getattr__(name: str):
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_LATER[name], __name__), name)

@@ -25,6 +25,18 @@ def _reconstruct_options(parser: argparse.ArgumentParser) -> None:
     add("dataset", help="folder in NeRF-synthetic (transforms_train.json) or Middlebury (*_par.txt) layout")
     add("--out", required=True, help="folder for mesh.glb, turntable.mp4, report.html and metrics.json")
     add("--overwrite", action="store_true", help="replace another run in --out")
+    add(
+        "--resume",
+        action="store_true",
+        help="go on with a run in --out that was stopped or killed; same options",
+    )
+    add(
+        "--checkpoint",
+        type=float,
+        default=30.0,
+        metavar="SECONDS",
+        help="save the state this often (default: 30)",
+    )
     add("--masks", metavar="DIR", help="one mask per photograph, by the same name; bright is the object")
     add("--holdout", type=int, default=0, metavar="N", help="keep N views out and judge the result by them")
     add("--time-limit", type=float, metavar="SECONDS", help="finish, outputs included, in about this time")
@@ -70,7 +82,8 @@ def _reconstruct(args: argparse.Namespace) -> int:
     keep_freed_memory()
     options = Options(
         holdout=args.holdout, steps=args.steps, time_limit=args.time_limit, seed=args.seed, masks=args.masks,
-        device=args.device, overwrite=args.overwrite, faces=args.faces, texture=args.texture,
+        device=args.device, overwrite=args.overwrite, resume=args.resume,
+        checkpoint=args.checkpoint, faces=args.faces, texture=args.texture,
         frames=args.frames, progress=not args.quiet,
     )  # fmt: skip
     with _watched(args) as viewer:
@@ -83,7 +96,7 @@ def _reconstruct(args: argparse.Namespace) -> int:
             )
     print(f"wrote {Path(args.out, 'report.html')} in {metrics['seconds']['total']:.0f} s")
     if metrics["interrupted"]:
-        print("stopped early: this is the state at Ctrl-C", file=sys.stderr)
+        print("stopped early: this is the state at Ctrl-C; --resume goes on from it", file=sys.stderr)
         return 130
     return 0
 

@@ -14,7 +14,7 @@ from .backends import specialize
 
 # What `texture` is compiled for ahead of time, besides what other kernels need: the usual numbers of channels.
 CHANNELS = (1, 3, 4)
-BOUNDARIES = {"2d": (0, 1, 2), "cube": (3,)}  # indices into ops.texture_sample.BOUNDARIES
+BOUNDARIES = {"2d": (0, 1, 2), "3d": (0, 1, 2), "cube": (3,)}  # indices into ops.texture_sample.BOUNDARIES
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,8 @@ import torch
 from skimage.measure import marching_cubes
 
 import diffrast.torch as dr
-from diffrast.scene import look_at, save_image
+from diffrast.scene import Mesh, look_at, save_image, save_mesh
 from diffrast.scene.files import write_text
-from diffrast.scene.mesh import Mesh, save_mesh
 from diffrast.scene.render import clip_matrices, to_clip
 
 BOX = torch.tensor([[-1.0, -0.6, -0.62], [1.05, 0.75, 0.62]])

@@ -14,5 +14,6 @@ void main() {
   int before = texelFetch(before_id, pixel, 0).r;
   float depth = texelFetch(before_depth, pixel, 0).r;
   bool behind = gl_FragCoord.z > depth || (gl_FragCoord.z == depth && id > before);
-  if (before == 0 || !behind) discard;
+  // A pixel that was mended (cuda/repair.cu) may hold a depth that differs from the pipeline's in the last place.
+  if (before == 0 || id == before || !behind) discard;
 }

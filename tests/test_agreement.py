@@ -10,8 +10,9 @@ from diffrast.ops.rasterize import triangle_id
 
 SIZE = (96, 128)
 SCENES = {"soup": scenes.soup, "near": scenes.near, "sheet": scenes.sheet, "ball": scenes.ball}
-# Of the pixels, those that may show another triangle: on edges only. OpenGL has its own, coarser grid of positions.
-MOST_DIFFERENT = {"gl": 1e-4}
+# Of the pixels on edges, those that may show another triangle. OpenGL snaps corners to its own grid (docs/MATH.md, section 1):
+# 4e-4 are expected of 1/256 pixel; a picture this small has few. What is 1e-4 of all pixels at 1024x1024: tests/test_gl.py.
+MOST_DIFFERENT = {"gl": 2e-3}
 CPU = dr.RasterizeContext(backend="cpu")
 
 
@@ -37,7 +38,7 @@ def test_rasterizers_agree(raster, scene):
     ids = triangle_id(want)
     same = ids == triangle_id(got)
     assert not (~same & ~edges(ids)).any()
-    assert (~same).sum() <= MOST_DIFFERENT.get(raster.name, 1e-5) * same.numel()
+    assert (~same).sum() <= MOST_DIFFERENT.get(raster.name, 1e-5) * edges(ids).sum()
     gradients.assert_agree(got[same], want[same], "rast", tolerance=1e-6)
     gradients.assert_agree(got_db[same], want_db[same], "rast_db", tolerance=1e-6)
 

@@ -189,7 +189,7 @@ def test_view_serves_until_ctrl_c(glb):
 
 
 def test_export_to_every_format(glb, tmp_path, capsys):
-    for suffix, textured in ((".glb", True), (".obj", False), (".ply", False)):
+    for suffix, textured in ((".glb", True), (".obj", True), (".ply", False)):
         out = tmp_path / f"a{suffix}"
         code, text, err = run(capsys, "export", glb, "--out", out, "--json")
         assert code == 0, err

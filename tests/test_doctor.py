@@ -5,6 +5,7 @@ import os
 import nvrtc
 import pytest
 import torch
+from conftest import MISSING
 
 from diffrast import backends, doctor
 from diffrast.backends import specialize
@@ -19,6 +20,44 @@ def test_every_backend_is_listed_with_its_state(capsys):
     states = {line.split()[0]: line.split()[1] for line in lines[1:]}
     assert states["cpu"] == "works"
     assert states["cuda"] == ("works" if torch.cuda.is_available() else "NO")
+
+
+@pytest.mark.skipif("gl" in MISSING, reason=f"no OpenGL here: {MISSING.get('gl')}")
+def test_opengl_says_what_draws(capsys):
+    main(["doctor"])
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("gl ")]
+    with backends.get("gl").contexts.get(None).current() as painter:
+        what = f"{painter.gl.info['GL_RENDERER']}, OpenGL {painter.gl.info['GL_VERSION']}"
+        assert line.startswith(f"gl     works  {what}")
+
+
+def test_opengl_says_what_is_missing(capsys, monkeypatch):
+    def fail():
+        raise RuntimeError("the OpenGL backend cannot start: no libEGL; `apt-get install libegl1`")
+
+    monkeypatch.setitem(backends.LOADERS, "gl", fail)
+    backends.get.cache_clear()
+    assert main(["doctor"]) == 0  # the CPU works
+    assert (
+        "gl     NO     the OpenGL backend cannot start: no libEGL; `apt-get install libegl1`"
+        in capsys.readouterr().out
+    )
+    backends.get.cache_clear()
+
+
+@pytest.mark.parametrize("failure", [None, "no shared memory"])
+def test_opengl_says_how_it_reaches_each_gpu(monkeypatch, failure):
+    class Rasterizer:
+        description = "a GPU, OpenGL 4.6"
+
+        def prove(self, device):
+            if failure and device.index == 1:
+                raise RuntimeError(failure)
+
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(backends, "get", lambda name: Rasterizer())
+    other = "cuda:1 through the host (no shared memory)" if failure else "cuda:1 shares its memory"
+    assert doctor.DESCRIBE["gl"](Rasterizer()) == f"a GPU, OpenGL 4.6; cuda:0 shares its memory; {other}"
 
 
 def test_nothing_works(capsys, monkeypatch):

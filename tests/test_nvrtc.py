@@ -20,15 +20,22 @@ BOUNDS = {
     "antialias_blend": (80, 0),
     "interpolate_bwd": (72, 0),
     "resolve": (72, 256),
+    "texture_bwd_anisotropic": (176, 0),
     "texture_bwd_linear_2d": (88, 448),
+    "texture_bwd_linear_3d": (136, 0),
     "texture_bwd_linear_cube": (112, 576),
+    "texture_fwd_anisotropic": (88, 0),
     "texture_fwd_linear_2d": (88, 0),
+    "texture_fwd_linear_3d": (80, 0),
     "texture_fwd_linear_cube": (88, 128),
     "texture_mip": (72, 80),
+    "texture_mip_bwd_3d": (80, 120),
+    "texture_mip_fwd_3d": (80, 120),
     # Exact arithmetic, for the edges that need it, is called and keeps its numbers on the stack.
     "visibility_small": (152, 800),
     "visibility_medium": (152, 800),
     "visibility_large": (152, 800),
+    "visibility_repair": (128, 800),
 }
 SOURCES = sorted(source_folder("cuda").glob("*.cu"))
 

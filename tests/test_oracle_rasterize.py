@@ -64,6 +64,7 @@ def well_conditioned(pos, tri, ids, dtype):
     return keep
 
 
+@pytest.mark.exact_coverage
 @pytest.mark.parametrize("cull", ["none", "back", "front"])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("scene", SCENES)
@@ -75,6 +76,7 @@ def test_visibility(raster, scene, dtype, cull):
     assert torch.equal(ids_of(rast).cpu(), want)
 
 
+@pytest.mark.exact_coverage
 @pytest.mark.parametrize("resolution", [(1, 1), (7, 5), (3, 64), (33, 17)])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_visibility_at_any_resolution(raster, resolution, dtype):
@@ -105,6 +107,7 @@ def test_values_and_gradients(raster, scene, dtype):
     assert_agree(both, gradients([want, want_db], [c, c_db], [pos])[0], "gradient of both")
 
 
+@pytest.mark.exact_coverage
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_without_gradients_of_the_derivatives(raster, dtype):
     pos, tri = inputs("sheet", dtype, raster.device)
@@ -132,6 +135,7 @@ def test_range_mode(raster, dtype):
     assert_agree(got, expected, "gradient")
 
 
+@pytest.mark.exact_coverage
 @pytest.mark.parametrize("cull", ["none", "front"])
 @pytest.mark.parametrize("scene", ["soup", "lattice", "near"])
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -232,6 +232,7 @@ def test_no_triangles_and_no_vertices(raster, dtype):
         assert pos.grad is not None and not pos.grad.any()
 
 
+@pytest.mark.exact_coverage
 def test_five_million_triangles(raster):
     rows = columns = 1581
     pos = grid_positions(rows, columns, -1.1, 1.1)

@@ -44,7 +44,9 @@ def test_links_and_pictures_are_there():
 
 
 def test_make_targets_exist():
-    named = set(re.findall(r"(?:^|`)make ([a-z-]+)", README, re.MULTILINE))  # as a command, not as a word of a sentence
+    named = set(
+        re.findall(r"(?:^|`)make ([a-z-]+)", README, re.MULTILINE)
+    )  # as a command, not as a word of a sentence
     offered = set(re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert {"demo", "test"} <= named
     assert named <= offered

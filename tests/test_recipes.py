@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from diffrast.scene import load_image
+from diffrast.scene import Mesh, load_image
 
 ROOT = Path(__file__).resolve().parents[1]
 PICTURES = {
@@ -17,6 +17,8 @@ PICTURES = {
     "cube": ["cube.png", "cube.gif"],
     "earth": ["earth.png", "earth_steps.png", "earth_maps.png"],
     "pose": ["pose.png"],
+    "camera": ["camera.png"],
+    "morph": ["morph.png"],
 }
 
 
@@ -127,3 +129,56 @@ def test_poses_are_found(tmp_path: Path) -> None:
     figures = recipe("pose")["main"](options)
     assert figures["solved"] == 1.0
     assert figures["worst_degrees"] < 0.5
+
+
+def test_the_camera_is_found(tmp_path: Path) -> None:
+    torch.set_num_threads(1)
+    figures = recipe("camera")["main"](
+        ["--problems", "1", "--seed", "3", "--steps", "120", "--out", str(tmp_path)]
+    )
+    assert figures["worst_corner_pixels"] < 0.1  # from about 20
+    assert figures["worst_degrees"] < 0.5  # from 10
+    assert figures["worst_focal_percent"] < 1  # from 15
+
+
+def test_one_pixel_moves_move_points_by_one_pixel() -> None:
+    torch.set_num_threads(1)
+    camera = recipe("camera")
+    mesh = camera["objects"]()
+    _, guess = camera["problem"](torch.Generator().manual_seed(0))
+    parameters = camera["CameraParameters"](guess, pivot=(0, 0.3, 0))
+    moves = camera["one_pixel_moves"](parameters, mesh)
+    points = mesh.vertices.double()
+    before = guess.project(points)[0]
+    motions = []
+    for way in moves.T:
+        with torch.no_grad():
+            torch.nn.utils.vector_to_parameters(1e-3 * way, parameters.parameters())
+            motions.append((parameters().project(points)[0] - before) / 1e-3)
+    rms = torch.stack(motions).square().sum(-1).mean(-1).sqrt()
+    torch.testing.assert_close(rms[-5:], torch.ones(5, dtype=torch.float64), atol=0.05, rtol=0)
+    assert rms.max() < 1.05  # what hardly shows is limited, so that it moves less
+
+
+def test_a_head_is_found(tmp_path: Path) -> None:
+    torch.set_num_threads(1)
+    options = ["--heads", "1", "--steps", "200", "--resolution", "64", "--seed", "1", "--out", str(tmp_path)]
+    figures = recipe("morph")["main"](options)
+    assert figures["vertex_percent"] < 0.6 * figures["mean_head_percent"]
+    assert figures["coefficients"] < 0.5  # of their standard deviation
+    assert figures["degrees"] < 2
+
+
+def test_the_head_model() -> None:
+    morph = recipe("morph")
+    model = morph["heads"]()
+    assert len(morph["NAMES"]) == len(model.shapes)
+    for coefficients in (torch.zeros(10), torch.full((10,), 2.0), torch.full((10,), -2.0)):
+        mesh = Mesh(model.vertices(coefficients), model.faces)
+        assert mesh.report().closed
+        assert (mesh.normals() * mesh.vertices).sum(1).gt(
+            0
+        ).float().mean() > 0.99  # nothing has turned inside out
+    colors = model.colors(torch.tensor([0.6, 0.4, 0.3]))
+    assert colors.min() >= 0
+    assert colors.max() <= 1

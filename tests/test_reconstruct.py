@@ -19,7 +19,7 @@ from diffrast.reconstruct.appearance import fill_gaps, unwrap
 from diffrast.reconstruct.data import View, read_views
 from diffrast.reconstruct.geometry import Shape
 from diffrast.reconstruct.hull import HullField, bounds, drop_parts, visual_hull
-from diffrast.reconstruct.loop import Stop, batches
+from diffrast.reconstruct.loop import Batches, Stop
 from diffrast.reconstruct.masks import add_masks
 from diffrast.reconstruct.metrics import chamfer, compare
 from diffrast.reconstruct.orient import shift_cameras
@@ -203,11 +203,11 @@ def test_offsets_move_pictures_by_pixels(views):
 
 
 def test_batches_show_every_view_once_per_round():
-    choose = batches(7, 3, torch.Generator().manual_seed(0))
+    choose = Batches(7, 3, torch.Generator().manual_seed(0))
     seen = torch.cat([next(choose) for _ in range(7)])
     assert sorted(seen[:7].tolist()) == list(range(7))
     assert torch.bincount(seen).tolist() == [3] * 7
-    assert len(next(batches(2, 5, torch.Generator()))) == 2
+    assert len(next(Batches(2, 5, torch.Generator()))) == 2
 
 
 def test_unwrapping_paints_the_vertex_colors():
@@ -322,6 +322,7 @@ def test_ctrl_c_keeps_what_there_is(dataset, tmp_path, stage):
     assert result["steps"][stage] == 6
     assert result["steps"]["texture"] == (0 if stage == "coarse shape" else 6)
     assert {p.name for p in (tmp_path / "out").iterdir()} == {
+        "checkpoint.pt",
         "mesh.glb",
         "metrics.json",
         "report.html",

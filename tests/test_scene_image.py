@@ -102,3 +102,13 @@ def test_an_interrupt_while_writing_leaves_nothing(tmp_path):
 def test_a_writer_that_wrote_nothing_is_an_error(tmp_path):
     with pytest.raises(OSError, match=r"cannot write .*a\.bin"), files.atomic_path(tmp_path / "a.bin"):
         pass
+
+
+@pytest.mark.parametrize(("suffix", "off"), [(".jpg", 0.03), (".webp", 0.03), (".png", 0.003)])
+def test_lossy_formats_keep_the_picture_upright(tmp_path, suffix, off):
+    y, x = torch.meshgrid(torch.linspace(0, 1, 24), torch.linspace(0, 1, 40), indexing="ij")
+    image = torch.stack([y, x, 0.5 * y], dim=-1)
+    save_image(tmp_path / f"a{suffix}", image, linear=False)
+    back = load_image(tmp_path / f"a{suffix}", linear=False)
+    assert (back - image).abs().mean() < off
+    assert back[0, :, 0].mean() < 0.1 < 0.9 < back[-1, :, 0].mean()

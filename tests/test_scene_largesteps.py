@@ -5,7 +5,8 @@ import pytest
 import torch
 import trimesh
 
-from diffrast.scene.largesteps import AdamUniform, LargeSteps, laplacian
+from diffrast.scene.largesteps import LargeSteps, laplacian
+from diffrast.scene.optim import AdamUniform
 
 MESH = trimesh.creation.icosphere(subdivisions=1)
 FACES = torch.tensor(MESH.faces, dtype=torch.int32)

@@ -9,7 +9,8 @@ import torch
 from diffrast.backends import cuda, specialize
 
 SCATTER = ("resolve_bwd", "interpolate_bwd", "antialias_bwd", "texture_bwd_linear_2d", "texture_bwd_linear_cube",
-           "texture_bwd_nearest_2d", "texture_bwd_nearest_cube")  # fmt: skip
+           "texture_bwd_nearest_2d", "texture_bwd_nearest_cube", "texture_bwd_anisotropic_2d", "texture_bwd_linear_3d",
+           "texture_bwd_nearest_3d")  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +31,8 @@ def test_sums_in_fixed_point_compile(name, arch):
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4, 16])
-@pytest.mark.parametrize("name", ["texture_fwd_linear_2d", "texture_bwd_linear_2d"])
+@pytest.mark.parametrize("name", ["texture_fwd_linear_2d", "texture_bwd_linear_2d", "texture_fwd_anisotropic_2d",
+                                  "texture_bwd_anisotropic_2d", "texture_fwd_linear_3d", "texture_bwd_linear_3d"])  # fmt: skip
 def test_a_known_number_of_channels_and_boundary_compile_without_spills(name, channels):
     kernel = specialize.kernel(name, torch.float32, {"DR_CHANNELS": channels, "DR_BOUNDARY": 1})
     file, text = specialize.source_of(name)

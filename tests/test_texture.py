@@ -371,7 +371,7 @@ def test_opcheck(raster, boundary, filter_mode, with_levels):
         ]
     else:
         uv_da = bias = None
-    args = (levels, uv, uv_da, bias, filter_mode, boundary)
+    args = (levels, uv, uv_da, bias, filter_mode, boundary, 16)
     assert set(torch.library.opcheck(torch.ops.diffrast.texture.default, args).values()) == {"SUCCESS"}
 
 

@@ -147,7 +147,7 @@ def test_a_short_list_ends_the_levels(raster):
 @pytest.mark.parametrize("size", [(8, 8), (5, 7)])
 def test_opcheck(raster, size):
     tex = texture_of(size, raster.device)
-    results = torch.library.opcheck(torch.ops.diffrast.texture_mip.default, (tex, 2))
+    results = torch.library.opcheck(torch.ops.diffrast.texture_mip.default, (tex, 2, 2))
     assert set(results.values()) == {"SUCCESS"}
 
 
@@ -167,7 +167,7 @@ def test_opcheck(raster, size):
             (torch.rand(1, 6, 4, 5, 3), None, True),
             r"\[N, 6, S, S, C\] for a cube map; got float32 \[1, 6, 4, 5, 3\]",
         ),
-        ((torch.rand(1, 6, 4, 4, 3),), r"\[N, Ht, Wt, C\]; got float32 \[1, 6, 4, 4, 3\]"),
+        ((torch.rand(1, 1, 6, 4, 4, 3),), r"\[N, Ht, Wt, C\]; got float32 \[1, 1, 6, 4, 4, 3\]"),
         (
             (torch.rand(1, 4, 0, 3),),
             r"tex must have 1 to 16777215 texels along each axis; got float32 \[1, 4, 0, 3\]",

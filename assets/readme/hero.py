@@ -29,7 +29,7 @@ def main() -> None:
         camera, size = view.camera, (view.camera.height, view.camera.width)
         clip = to_clip(mesh.vertices, clip_matrices([camera], box))
         rast, _ = dr.rasterize(ctx, clip, mesh.faces, [SAMPLES * n for n in size])
-        uv, _ = dr.interpolate(mesh.uv, rast, mesh.faces)
+        uv, _ = dr.interpolate(mesh.uv, rast, mesh.uv_index)
         textured = finish(dr.texture(mesh.texture[None], uv), rast, clip, mesh.faces, 1.0, SAMPLES)[
             0, ..., :3
         ]

@@ -21,7 +21,7 @@ from .cpu import Argument, pack
 BLOCK = 256  # threads; kBlockThreads in cuda/visibility.cu
 MOST_BLOCKS = 1 << 20  # beyond, each thread takes several elements
 ADDENDS_PER_ELEMENT = (
-    64  # a bound: a pixel adds to at most this many places that might be one (taps of two levels)
+    1024  # a bound: a pixel adds to at most this many places that might be one (65 taps of 8 texels)
 )
 
 WHEEL = {"12": "cuda12", "13": "cuda13"}

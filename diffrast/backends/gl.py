@@ -81,7 +81,7 @@ class Painter:
     def __init__(self, gl: Any, transfer: Callable[[Any], Transfer]) -> None:
         self.gl, self.api = gl, Api()
         self.transfer = transfer(gl)
-        self.programs = Programs(gl)
+        self.programs = Programs(gl, "GL_ARB_shader_viewport_layer_array" in gl.extensions)
         self.positions, self.indices, self.images, self.commands = (Store(gl) for _ in range(4))
         self._arrays: dict[Any, Any] = {}
         self._targets: OrderedDict[tuple[int, int, int], Target] = OrderedDict()
@@ -135,6 +135,8 @@ class Painter:
             if depth is not None:
                 depth.fill_(1)
             return
+        if 3 * triangles >= 1 << 32:
+            raise ValueError(f"rasterize(): OpenGL draws fewer than 2^32 / 3 triangles; got {triangles}")
         mesh = Mesh.of(pos, tri, ranges, batch)
         (self.api.Enable if cull else self.api.Disable)(CULL_FACE)
         if cull:
@@ -153,8 +155,7 @@ class Painter:
             self._command(mesh, group, vertices if ranges is None else 0)
             for rows, columns in _tiles(height, width, *tile):
                 part = (group, rows, columns)
-                self._draw(height, width, part, before_id, before_depth)
-                target = next(reversed(self._targets.values()))
+                target = self._draw(height, width, part, before_id, before_depth)
                 self._fetch(target.ids, ids, part)
                 if depth is not None:
                     self._fetch(target.depths, depth, part)
@@ -163,7 +164,12 @@ class Painter:
 
     def _upload(self, tensor: torch.Tensor, store: Store) -> None:
         if self.transfer.upload(tensor, store):
-            self._arrays.clear()
+            self._forget_arrays()
+
+    def _forget_arrays(self) -> None:
+        """They name buffers that are no more."""
+        while self._arrays:
+            self._arrays.popitem()[1].release()
 
     def _tile(self, height: int, width: int) -> tuple[int, int]:
         """Rows and columns of what is drawn at once: all of the image, unless it is too large."""
@@ -181,7 +187,7 @@ class Painter:
         images = np.stack([np.arange(count), mesh.base[group]], 1).astype(np.int32)
         for store, data in ((self.images, images), (self.commands, commands)):
             if store.fit(data.nbytes):
-                self._arrays.clear()
+                self._forget_arrays()
             store.buffer.write(data.tobytes())
         self._count = count
 
@@ -192,10 +198,11 @@ class Painter:
         return self._arrays[program]
 
     def _draw(self, height: int, width: int, part: tuple[slice, slice, slice], before_id: torch.Tensor | None,
-              before_depth: torch.Tensor | None) -> None:  # fmt: skip
+              before_depth: torch.Tensor | None) -> Target:  # fmt: skip
         group, rows, columns = part
         shape = (group.stop - group.start, rows.stop - rows.start, columns.stop - columns.start)
-        self._target(shape).clear()
+        target = self._target(shape)
+        target.clear()
         program = self.programs.first if before_id is None else self.programs.later
         scale_x, scale_y = width / shape[2], height / shape[1]
         offset_x = (width - 2 * columns.start) / shape[2] - 1
@@ -212,6 +219,7 @@ class Painter:
         self.api.ActiveTexture(0x84C0)
         for layers in before:
             layers.release()
+        return target
 
     def _target(self, shape: tuple[int, int, int]) -> Target:
         if shape in self._targets:
@@ -254,7 +262,7 @@ def _transfer(cuda: int | None) -> Callable[[Any], Transfer]:
         if cuda is None:
             return HostTransfer()
         try:
-            return SharedTransfer(gl, CudaInterop())
+            return SharedTransfer(gl, CudaInterop(torch.device("cuda", cuda)))
         except RuntimeError as error:
             say(f"OpenGL and CUDA share no memory here ({error}): images go through the host")
             return HostTransfer()
@@ -276,7 +284,8 @@ class GlBackend:
     def visibility(self, dtype: torch.dtype, args: Sequence[Argument]) -> None:
         """Finds the visible triangles; `args` as VisibilityArgs in cuda/visibility_cpu.cpp.
 
-        The depth of a layer is stored as OpenGL has it, (z/w + 1) / 4, and is good for finding the next layer only.
+        What the pipeline saw is looked at again beside edges (cuda/repair.cu). The depth of a layer is stored as OpenGL has it,
+        (z/w + 1) / 4, and is good for finding the next layer only.
         float64 is beyond OpenGL: the exact search of the tensors' device takes its place.
         """
         pos = args[0]
@@ -286,8 +295,15 @@ class GlBackend:
             say(f"OpenGL computes in float32: float64 positions are rasterized by {kernels.name!r}")
             kernels.visibility(dtype, args)
             return
+        ids, depth = args[5], args[6]
+        assert isinstance(ids, torch.Tensor)
+        seen = self.empty(ids.shape, ids.dtype, ids.device)
         with self._context(pos.device).current() as painter:
-            painter.visibility(args)
+            painter.visibility((*args[:5], seen, *args[6:]))
+        (tri, _, before_depth, before_id), sizes = args[1:5], args[8:]
+        registry.kernels_for(pos).launch(
+            "visibility_repair", dtype, ids.numel(), (pos, tri, before_depth, before_id, seen, ids, depth, *sizes)
+        )
 
     def _context(self, device: torch.device) -> Any:
         cuda = device.index if device.type == "cuda" else None

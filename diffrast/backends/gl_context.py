@@ -257,8 +257,11 @@ class OwnedContext:
                 self, _destroy, self._display, self._context, self._process, self._contents
             )
             _make_current(self._display, self._context)
-            gl = moderngl.create_context(require=100 * VERSION[0] + 10 * VERSION[1], context=Loader())
-            self._contents.append(build(gl, cuda))
+            try:
+                gl = moderngl.create_context(context=Loader())
+                self._contents.append(build(gl, cuda))
+            except moderngl.Error as error:
+                raise Unavailable(f"its driver fails ({error})") from error
 
     @contextmanager
     def current(self) -> Iterator[Any]:
@@ -298,6 +301,8 @@ class Contexts:
         self._build = build
         self._here = threading.local()
         self._all: weakref.WeakSet[OwnedContext] = weakref.WeakSet()
+        # Re-entrant: garbage collection may release contexts while this thread holds the lock.
+        self._lock = threading.RLock()
 
     def _mine(self) -> dict[int | None, OwnedContext]:
         return self._here.__dict__.setdefault("contexts", {})
@@ -309,7 +314,8 @@ class Contexts:
         if found is None or not found.alive:
             found = OwnedContext(cuda, self._build)
             mine[cuda] = found
-            self._all.add(found)
+            with self._lock:
+                self._all.add(found)
         return found
 
     def release(self) -> None:
@@ -321,8 +327,12 @@ class Contexts:
 
     def release_all(self) -> None:
         """Destroys the contexts of all threads; those in use, after their use."""
-        for context in list(self._all):
+        for context in self._living():
             context.release()
 
+    def _living(self) -> list[OwnedContext]:
+        with self._lock:
+            return [context for context in self._all if context.alive]
+
     def __len__(self) -> int:
-        return sum(context.alive for context in self._all)
+        return len(self._living())

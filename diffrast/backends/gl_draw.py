@@ -193,14 +193,13 @@ class Store:
 class Programs:
     """The two programs: of the first layer, and of later ones."""
 
-    def __init__(self, gl: Any) -> None:
+    def __init__(self, gl: Any, layer_by_vertex: bool) -> None:
         folder = source_folder("shaders")
         text = {file.name: file.read_text(encoding="utf-8") for file in sorted(folder.glob("visibility.*"))}
         text["peel.frag"] = (folder / "peel.frag").read_text(encoding="utf-8")
-        by_vertex = "GL_ARB_shader_viewport_layer_array" in gl.extensions
-        geometry = None if by_vertex else text["visibility.geom"]
+        geometry = None if layer_by_vertex else text["visibility.geom"]
         # Without the geometry shader the vertex shader speaks to the fragment shader directly.
-        renamed = "#define of_triangle of_vertex\n" if by_vertex else ""
+        renamed = "#define of_triangle of_vertex\n" if layer_by_vertex else ""
 
         def program(fragment: str) -> Any:
             version, rest = text[fragment].split("\n", 1)

@@ -14,7 +14,7 @@ from .gl_draw import Layers, Store
 
 
 class Interop(Protocol):
-    """Memory that OpenGL and CUDA share. All calls are made with the OpenGL context and the CUDA device current."""
+    """Memory that OpenGL and CUDA share. All calls are made with the OpenGL context current."""
 
     def register(self, buffer: int) -> Any:
         """Makes an OpenGL buffer known to CUDA; gives a resource."""
@@ -34,11 +34,12 @@ class Interop(Protocol):
 
 
 class CudaInterop:
-    """By cuda-bindings. Raises RuntimeError with the mending command where it cannot be imported."""
+    """By cuda-bindings, on one device. Raises RuntimeError with the mending command where it cannot be imported."""
 
     READ_WRITE, DEVICE_TO_DEVICE = 0, 3
 
-    def __init__(self) -> None:
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
         try:
             self._cuda: Any = import_module("cuda.bindings.runtime")  # an extra
         except ImportError as error:
@@ -46,31 +47,30 @@ class CudaInterop:
                 f"cuda-bindings cannot be imported ({error}); `pip install cuda-bindings`"
             ) from error
 
-    def _checked(self, name: str, *arguments: Any) -> Any:
-        error, *results = getattr(self._cuda, name)(*arguments)
+    def _call(self, name: str, *arguments: Any) -> list[Any]:
+        """The results of a function of the CUDA runtime; RuntimeError if it failed."""
+        with torch.cuda.device(self._device):
+            error, *results = getattr(self._cuda, name)(*arguments)
         if int(error) != 0:
             raise RuntimeError(f"{name} failed: {error}")
-        return results[0] if results else None
+        return results
 
     def register(self, buffer: int) -> Any:
-        return self._checked("cudaGraphicsGLRegisterBuffer", buffer, self.READ_WRITE)
+        return self._call("cudaGraphicsGLRegisterBuffer", buffer, self.READ_WRITE)[0]
 
     def unregister(self, resource: Any) -> None:
-        self._checked("cudaGraphicsUnregisterResource", resource)
+        self._call("cudaGraphicsUnregisterResource", resource)
 
     def map(self, resource: Any, stream: int) -> int:
-        self._checked("cudaGraphicsMapResources", 1, resource, stream)
-        error, address, _ = self._cuda.cudaGraphicsResourceGetMappedPointer(resource)
-        if int(error) != 0:
-            raise RuntimeError(f"cudaGraphicsResourceGetMappedPointer failed: {error}")
-        return int(address)
+        self._call("cudaGraphicsMapResources", 1, resource, stream)
+        return int(self._call("cudaGraphicsResourceGetMappedPointer", resource)[0])
 
     def unmap(self, resource: Any, stream: int) -> None:
-        self._checked("cudaGraphicsUnmapResources", 1, resource, stream)
+        self._call("cudaGraphicsUnmapResources", 1, resource, stream)
 
     def copy(self, to: int, source: int, size: int, stream: int) -> None:
         kind = self._cuda.cudaMemcpyKind(self.DEVICE_TO_DEVICE)
-        self._checked("cudaMemcpyAsync", to, source, size, kind, stream)
+        self._call("cudaMemcpyAsync", to, source, size, kind, stream)
 
 
 class HostTransfer:
@@ -109,9 +109,9 @@ class SharedTransfer:
         self.pixels = Store(gl)
 
     def _fit(self, store: Store, size: int) -> bool:
-        if store.has(size):
-            return False
         if store in self.resources:
+            if store.has(size):
+                return False
             self.interop.unregister(self.resources.pop(store))
         grown = store.fit(size)
         self.resources[store] = self.interop.register(store.buffer.glo)

@@ -71,14 +71,14 @@ def pose_of(args: argparse.Namespace, mesh: Mesh) -> Pose:
 
 def load(args: argparse.Namespace) -> Mesh:
     """The mesh that `mesh_options` ask for."""
-    from ..scene.image import load_image
-    from ..scene.mesh import load_mesh
+    from ..scene import load_image, load_mesh
 
     mesh = load_mesh(args.mesh)
     if args.texture:
         if mesh.uv is None:
             raise ValueError(f"--texture needs UVs, and mesh {args.mesh} has none")
         picture = load_image(args.texture)
+        mesh.materials, mesh.material_ids = [], None  # the picture takes their place
         mesh.texture = picture[..., :3].expand(-1, -1, 3).contiguous()
     return mesh
 

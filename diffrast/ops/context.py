@@ -77,11 +77,12 @@ def choose(backend: str, pos: torch.Tensor) -> str:
     return name
 
 
-# Contexts that may rasterize with OpenGL. When the last of them is gone, so is what OpenGL holds.
-_living: weakref.WeakSet["RasterizeContext"] = weakref.WeakSet()
+# Living contexts that may rasterize with OpenGL, by id. When the last of them is gone, so is what OpenGL holds.
+_living: dict[int, None] = {}
 
 
-def _collected() -> None:
+def _collected(key: int) -> None:
+    _living.pop(key, None)
     if not _living:
         backends.release(everywhere=True)
 
@@ -109,8 +110,8 @@ class RasterizeContext:
         self.output_db = True
         self.active_depth_peeler: object | None = None
         if backend in ("auto", "gl"):
-            _living.add(self)
-            weakref.finalize(self, _collected).atexit = False
+            _living[id(self)] = None
+            weakref.finalize(self, _collected, id(self)).atexit = False
 
     def release_context(self) -> None:
         """Frees what OpenGL holds for this thread. The context can be used again afterwards."""

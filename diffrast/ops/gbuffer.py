@@ -1,8 +1,9 @@
 """The buffers of deferred shading in one call: attributes, depth, triangle ids and pixel derivatives.
 
 On every backend by visibility, the shared resolve kernel and `interpolate`, OpenGL included. Its pipeline could write attributes
-into more attachments instead, but on llvmpipe that is not faster (`python benchmarks/opengl.py` measures both ways), and the values
-would differ from the other backends' in the last bits.
+into more attachments instead. On llvmpipe with two cores that took 20 ms where resolve and interpolate took 16 (1024x1024, three
+attributes and their derivatives; on a machine with other work threads wait for each other and the order may turn:
+`python benchmarks/opengl.py` measures both ways), and its values would differ from the other backends' in the last bits.
 """
 
 from collections.abc import Mapping, Sequence
@@ -53,7 +54,9 @@ def gbuffer(
     """
     rast, rast_db = rasterize(ctx, pos, tri, resolution, ranges, cull=cull)
     derivatives = (rast_db, "all") if ctx.output_db else (None, None)
-    depth, ids = rast[..., 2].detach(), triangle_id(rast)
+    # Few triangles are counted exactly by a float32, and need no decoding.
+    ids = triangle_id(rast) if tri.shape[0] >= 1 << 24 else rast[..., 3].detach().long().sub_(1)
+    depth = rast[..., 2].detach()
     if not isinstance(attrs, Mapping):
         out, out_da = interpolate(attrs, rast, tri, *derivatives)
         return GBuffer(out, out_da, depth, ids, rast, rast_db)

@@ -32,7 +32,8 @@ def texture_construct_mip(
     """Builds the mip levels of a texture once, for several calls of `texture`.
 
     Args:
-        tex: float32 or float64 `[B|1, Ht, Wt, C]`, or a cube map `[B|1, 6, S, S, C]` with cube_mode.
+        tex: float32 or float64 `[B|1, Ht, Wt, C]`, a volume `[B|1, D, Ht, Wt, C]`, or a cube map `[B|1, 6, S, S, C]` with
+            cube_mode.
         max_mip_level: the highest level to build; None builds all, 0 none.
         cube_mode: whether the texture is a cube map.
 
@@ -53,7 +54,19 @@ def texture_construct_mip(
     op = "texture_construct_mip"
     (tex,) = validate.widened(tex)
     check_texture(op, tex, cube_mode)
-    return Mip(build(tex.contiguous(), check_max_level(op, max_mip_level)), tex.shape)
+    axes = shrinking_axes(tex, cube_mode)
+    count = level_count(tex, axes, check_max_level(op, max_mip_level))
+    return Mip(torch.ops.diffrast.texture_mip(tex.contiguous(), count, axes) if count > 0 else [], tex.shape)
+
+
+def is_volume(tex: object, cube: bool) -> bool:
+    """Whether `tex` is laid out as a volume; it is for the boundary mode to say that five axes are a cube map."""
+    return not cube and isinstance(tex, torch.Tensor) and tex.dim() == 5
+
+
+def shrinking_axes(tex: torch.Tensor, cube: bool) -> int:
+    """How many axes of `tex`, counted from the one before the channels, get shorter from level to level."""
+    return 3 if is_volume(tex, cube) else 2
 
 
 def check_texture(op: str, tex: torch.Tensor, cube: bool, batch: int | None = None, like=None) -> None:
@@ -64,10 +77,14 @@ def check_texture(op: str, tex: torch.Tensor, cube: bool, batch: int | None = No
     if cube:
         fits = validate.shape_is(tex, sizes, 6, None, None, None) and tex.shape[2] == tex.shape[3]
         validate.tensor(op, "tex", tex, f"[{first}, 6, S, S, C]{of_batch} for a cube map", fits, like=like)
+    elif is_volume(tex, cube):
+        fits = validate.shape_is(tex, sizes, None, None, None, None)
+        validate.tensor(op, "tex", tex, f"[{first}, D, Ht, Wt, C]{of_batch} for a volume", fits, like=like)
     else:
         fits = validate.shape_is(tex, sizes, None, None, None)
         validate.tensor(op, "tex", tex, f"[{first}, Ht, Wt, C]{of_batch}", fits, like=like)
-    if not all(0 < n < MAX_SIZE for n in tex.shape[-3:-1]) or tex.shape[0] == 0:
+    axes = shrinking_axes(tex, cube)
+    if not all(0 < n < MAX_SIZE for n in tex.shape[-1 - axes : -1]) or tex.shape[0] == 0:
         raise ValueError(
             f"{op}(): tex must have 1 to {MAX_SIZE - 1} texels along each axis; got {validate.describe(tex)}"
         )
@@ -80,89 +97,90 @@ def check_max_level(op: str, max_mip_level: int | None) -> int:
     )
 
 
-def level_shape(tex: torch.Tensor, level: int) -> tuple[int, ...]:
-    """The shape of a mip level of `tex`."""
-    *first, height, width, channels = tex.shape
-    return (*first, max(1, height >> level), max(1, width >> level), channels)
+def level_shape(tex: torch.Tensor, axes: int, level: int) -> tuple[int, ...]:
+    """The shape of a mip level of `tex`, of which `axes` axes shrink."""
+    first, sizes = tex.shape[: -1 - axes], tex.shape[-1 - axes : -1]
+    return (*first, *(max(1, n >> level) for n in sizes), tex.shape[-1])
 
 
-def level_count(tex: torch.Tensor, max_mip_level: int) -> int:
+def level_count(tex: torch.Tensor, axes: int, max_mip_level: int) -> int:
     """How many levels there are above `tex`, up to `max_mip_level`."""
-    return min(max(tex.shape[-3:-1]).bit_length() - 1, max_mip_level)
+    return min(max(tex.shape[-1 - axes : -1]).bit_length() - 1, max_mip_level)
 
 
-def build(tex: torch.Tensor, max_mip_level: int) -> list[torch.Tensor]:
-    """Levels 1, 2, ... of a contiguous texture."""
-    count = level_count(tex, max_mip_level)
-    return torch.ops.diffrast.texture_mip(tex, count) if count > 0 else []
-
-
-def build_levels(levels: list[torch.Tensor]) -> None:
+def build_levels(levels: list[torch.Tensor], axes: int) -> None:
     """Fills levels 1, 2, ... from level 0."""
     run = backends.kernels_for(levels[0])
     for fine, coarse in pairwise(levels):
-        args = (fine, coarse, None, None, None, *fine.shape[-3:])
-        run.launch("texture_mip_fwd", fine.dtype, coarse.shape[:-1].numel(), args)
+        args = (fine, coarse, None, None, None, *fine.shape[-1 - axes :])
+        run.launch(_kernel("fwd", axes), fine.dtype, coarse.shape[:-1].numel(), args)
 
 
-def fold_levels(grads: list[torch.Tensor]) -> None:
+def fold_levels(grads: list[torch.Tensor], axes: int) -> None:
     """Adjoint of `build_levels`: adds the gradients of the levels above into those below, in place, down to level 0."""
-    run = backends.kernels_for(grads[0])
     for coarse, fine in pairwise(reversed(grads)):
-        args = (None, None, coarse, fine, fine, *fine.shape[-3:])
-        run.launch("texture_mip_bwd", fine.dtype, _elements(coarse, fine), args)
+        _fold(coarse, fine, fine, axes)
 
 
-def _elements(coarse: torch.Tensor, fine: torch.Tensor) -> int:
-    """Of texture_mip_bwd: coarse texels with their four children, or fine ones where a size is odd."""
-    even = fine.shape[-3] % 2 == 0 and fine.shape[-2] % 2 == 0
-    return (coarse if even else fine).shape[:-1].numel()
+def _fold(coarse: torch.Tensor, own: torch.Tensor | None, fine: torch.Tensor, axes: int) -> None:
+    """`fine` becomes `own`, or zero, and the share of the gradient of the level above."""
+    even = axes == 2 and fine.shape[-3] % 2 == 0 and fine.shape[-2] % 2 == 0
+    elements = (
+        (coarse if even else fine).shape[:-1].numel()
+    )  # coarse texels with their children, or fine ones
+    args = (None, None, coarse, own, fine, *fine.shape[-1 - axes :])
+    backends.kernels_for(fine).launch(_kernel("bwd", axes), fine.dtype, elements, args)
+
+
+def _kernel(direction: str, axes: int) -> str:
+    return f"texture_mip_{direction}{'_3d' if axes == 3 else ''}"
 
 
 # --- The operators ---------------------------------------------------------------------------------------------------------
 
 
 @torch.library.custom_op(
-    "diffrast::texture_mip", mutates_args=(), schema="(Tensor tex, int count) -> Tensor[]"
+    "diffrast::texture_mip", mutates_args=(), schema="(Tensor tex, int count, int axes) -> Tensor[]"
 )
-def _texture_mip(tex: torch.Tensor, count: int) -> list[torch.Tensor]:
+def _texture_mip(tex: torch.Tensor, count: int, axes: int) -> list[torch.Tensor]:
     run = backends.kernels_for(tex)
-    above = [run.empty(level_shape(tex, level), tex.dtype, tex.device) for level in range(1, count + 1)]
-    build_levels([tex, *above])
+    above = [run.empty(level_shape(tex, axes, level), tex.dtype, tex.device) for level in range(1, count + 1)]
+    build_levels([tex, *above], axes)
     return above
 
 
 @_texture_mip.register_fake
-def _(tex, count):
-    return [tex.new_empty(level_shape(tex, level)) for level in range(1, count + 1)]
+def _(tex, count, axes):
+    return [tex.new_empty(level_shape(tex, axes, level)) for level in range(1, count + 1)]
 
 
 @torch.library.custom_op(
-    "diffrast::texture_mip_backward", mutates_args=(), schema="(Tensor[] grad_levels, int[] shape) -> Tensor"
+    "diffrast::texture_mip_backward",
+    mutates_args=(),
+    schema="(Tensor[] grad_levels, int[] shape, int axes) -> Tensor",
 )
-def _texture_mip_backward(grad_levels: list[torch.Tensor], shape: list[int]) -> torch.Tensor:
+def _texture_mip_backward(grad_levels: list[torch.Tensor], shape: list[int], axes: int) -> torch.Tensor:
     grad = grad_levels[-1].contiguous()
     run = backends.kernels_for(grad)
     for level in reversed(range(len(grad_levels))):
         own = grad_levels[level - 1].contiguous() if level > 0 else None
         fine = run.empty(shape if own is None else own.shape, grad.dtype, grad.device)
-        args = (None, None, grad, own, fine, *fine.shape[-3:])
-        run.launch("texture_mip_bwd", grad.dtype, _elements(grad, fine), args)
+        _fold(grad, own, fine, axes)
         grad = fine
     return grad
 
 
 @_texture_mip_backward.register_fake
-def _(grad_levels, shape):
+def _(grad_levels, shape, axes):
     return grad_levels[0].new_empty(shape)
 
 
 def _setup_context(ctx, inputs, output):
-    ctx.shape = list(inputs[0].shape)
+    ctx.shape, ctx.axes = list(inputs[0].shape), inputs[2]
 
 
 def _backward(ctx, grad_levels):
-    return torch.ops.diffrast.texture_mip_backward(grad_levels, ctx.shape), None
+    return torch.ops.diffrast.texture_mip_backward(grad_levels, ctx.shape, ctx.axes), None, None
 
 
 _texture_mip.register_autograd(_backward, setup_context=_setup_context)

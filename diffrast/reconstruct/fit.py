@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
-from ..scene.largesteps import AdamUniform, LargeSteps
+from ..scene.largesteps import LargeSteps
 from ..scene.mesh import Mesh
-from .loop import Run, batches, cosine, optimize
+from ..scene.optim import AdamUniform
+from .loop import Batches, Run, cosine, optimize
 from .targets import Targets
 
 
@@ -39,8 +41,11 @@ def fit(run: Run, stage: str, vertices: torch.Tensor, faces: torch.Tensor, paint
     """
     radius = 0.5 * float((vertices.amax(0) - vertices.amin(0)).norm())
     large = LargeSteps(faces, len(vertices), rates.smoothness)
-    u = large.from_vertices(vertices).requires_grad_()
-    paint = paint.clone().requires_grad_()
+    before = run.checkpoint.progress(stage)
+    u = (large.from_vertices(vertices) if before is None else before["u"]).requires_grad_()
+    paint = (paint.clone() if before is None else before["paint"]).requires_grad_()
+    if before is not None:
+        targets.offsets.copy_(before["offsets"])
     offsets = targets.offsets.requires_grad_(rates.align > 0)
     # Colours may start unknown and would pull vertices and cameras astray: those start to move slowly.
     optimizers = {
@@ -52,7 +57,18 @@ def fit(run: Run, stage: str, vertices: torch.Tensor, faces: torch.Tensor, paint
         ),
         torch.optim.Adam([offsets]): lambda t: cosine(t, rates.align, 0.05 * rates.align) * min(1.0, 10 * t),
     }
-    choose = batches(len(targets.images), rates.batch, run.generator)
+    choose = Batches(len(targets.images), rates.batch, run.generator)
+    if before is not None:
+        choose.restore(before["batches"])
+        for optimizer, kept in zip(optimizers, before["optimizers"], strict=True):
+            optimizer.load_state_dict(kept)
+        run.losses[:] = before["losses"]
+
+    def state() -> dict[str, Any]:
+        return {
+            "u": u.detach(), "paint": paint.detach(), "offsets": offsets.detach(), "batches": choose.state(),
+            "optimizers": [optimizer.state_dict() for optimizer in optimizers],
+        }  # fmt: skip
 
     def step(t: float) -> torch.Tensor:
         index = next(choose)
@@ -73,6 +89,6 @@ def fit(run: Run, stage: str, vertices: torch.Tensor, faces: torch.Tensor, paint
         moved = large.to_vertices(u)
         return as_mesh(moved, paint) if as_mesh else Mesh(moved, faces)
 
-    optimize(run, stage, step, steps, seconds)
+    optimize(run, stage, step, state, steps, seconds, 0 if before is None else before["done"])
     targets.offsets.requires_grad_(False)
     return large.to_vertices(u).detach(), paint.detach().clamp(0, 1)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from tqdm import tqdm
+
+from .checkpoint import Checkpoint
 
 
 class Stop:
@@ -80,38 +82,63 @@ class Progress:
 @dataclass
 class Run:
     """What the stages share. ``callback(stage, step)`` is called after each step; a ``KeyboardInterrupt`` from it
-    counts as Ctrl-C. ``losses`` collects ``(stage, loss)`` of every step. ``viewer`` is told of each step: an object with
-    ``step(loss, mesh, until)`` as `diffrast.Viewer` has it."""
+    counts as Ctrl-C. ``losses`` collects ``(stage, loss)`` of every step; ``checkpoint`` keeps the state on disk;
+    ``viewer`` is told of each step: an object with ``step(loss, mesh, until)`` as `diffrast.Viewer` has it."""
 
     progress: Progress
     stop: Stop
     generator: torch.Generator
+    checkpoint: Checkpoint
     callback: Callable[[str, int], None] | None = None
     losses: list[tuple[str, float]] = field(default_factory=list)
     viewer: Any = None
 
 
-def batches(count: int, size: int, generator: torch.Generator) -> Iterator[torch.Tensor]:
+class Batches:
     """Endless index batches: every view once per round, in a new order each round."""
-    size = min(size, count)
-    pool = torch.empty(0, dtype=torch.long)
-    while True:
-        if len(pool) < size:
-            pool = torch.cat([pool, torch.randperm(count, generator=generator)])
-        yield pool[:size]
-        pool = pool[size:]
+
+    def __init__(self, count: int, size: int, generator: torch.Generator) -> None:
+        self.count, self.size, self.generator = count, min(size, count), generator
+        self.pool = torch.empty(0, dtype=torch.long)
+
+    def __next__(self) -> torch.Tensor:
+        if len(self.pool) < self.size:
+            self.pool = torch.cat([self.pool, torch.randperm(self.count, generator=self.generator)])
+        batch, self.pool = self.pool[: self.size], self.pool[self.size :]
+        return batch
+
+    def state(self) -> dict[str, torch.Tensor]:
+        return {"pool": self.pool.clone(), "generator": self.generator.get_state()}
+
+    def restore(self, state: dict[str, torch.Tensor]) -> None:
+        self.pool = state["pool"].cpu()
+        self.generator.set_state(state["generator"].cpu())
 
 
 def optimize(
-    run: Run, stage: str, step: Callable[[float], torch.Tensor], steps: int, seconds: float = math.inf
+    run: Run,
+    stage: str,
+    step: Callable[[float], torch.Tensor],
+    state: Callable[[], dict[str, Any]],
+    steps: int,
+    seconds: float = math.inf,
+    first: int = 0,
 ) -> int:
     """Call ``step(t)`` (t from 0 to 1, returns the loss) until ``steps`` are done, ``seconds`` are over, or the user
-    stops. Returns the number of steps."""
+    stops. Returns the number of steps. ``state()`` is what a checkpoint needs; ``first``: steps that were done before."""
+
+    def keep(done: int) -> None:
+        run.checkpoint.save({"done": done, "losses": run.losses, **state()}, run.stop.requested)
+
     began = time.perf_counter()
-    for i in range(steps):
+    for i in range(first, steps):
         t = max(i / steps, (time.perf_counter() - began) / seconds)
         if t >= 1 or run.stop.requested:
+            if run.stop.requested:
+                keep(i)
             return i
+        if run.checkpoint.due():
+            keep(i)
         loss = float(step(t))
         if not math.isfinite(loss):
             raise FloatingPointError(f"{stage}: the loss is not finite at step {i}")

@@ -11,21 +11,28 @@ from scipy import ndimage
 from skimage.filters import threshold_otsu
 
 from ..scene.image import load_image
-from .data import View
+from .data import MASK_SUFFIXES, View
 from .matte import refine_rim
-
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 
 
 def add_masks(views: list[View], folder: str | os.PathLike | None = None) -> str:
     """Give every view its ``alpha``; returns where the masks came from ("files", "alpha" or "threshold").
 
-    ``folder`` holds one picture per view with the photograph's name (any of ``SUFFIXES``), bright on the object (or
+    ``folder`` holds one picture per view with the photograph's name (any of ``MASK_SUFFIXES``), bright on the object (or
     with the mask in its alpha). Raises ``ValueError`` that names the file where no mask can be had.
     """
     if folder is not None:
         for view in views:
-            view.alpha = _read_mask(Path(folder), view)
+            view.alpha = _read_mask(_mask_in(Path(folder), view), view)
+        source = "files"
+    elif any(v.mask is not None for v in views):
+        for view in views:
+            if view.alpha is None:
+                if view.mask is None:
+                    raise ValueError(
+                        f"{view.path} has no mask, though other photographs of the data set have one"
+                    )
+                view.alpha = _read_mask(view.mask, view)
         source = "files"
     elif all(v.alpha is not None for v in views):
         source = "alpha"
@@ -41,15 +48,17 @@ def add_masks(views: list[View], folder: str | os.PathLike | None = None) -> str
     return source
 
 
-def _read_mask(folder: Path, view: View) -> torch.Tensor:
+def _mask_in(folder: Path, view: View) -> Path:
     if not folder.is_dir():
         raise ValueError(f"mask folder {folder} is not a folder")
-    for suffix in SUFFIXES:
+    for suffix in MASK_SUFFIXES:
         path = folder / (view.path.stem + suffix)
         if path.is_file():
-            break
-    else:
-        raise ValueError(f"mask folder {folder} has no mask for {view.path.name}")
+            return path
+    raise ValueError(f"mask folder {folder} has no mask for {view.path.name}")
+
+
+def _read_mask(path: Path, view: View) -> torch.Tensor:
     image = load_image(path, linear=False)
     has_alpha = image.shape[-1] == 4 and bool((image[..., 3] < 1).any())
     mask = image[..., 3] if has_alpha else image[..., :3].mean(dim=-1)

@@ -18,12 +18,14 @@ import torch
 import diffrast
 import diffrast.torch as dr
 
+from ..scene import Mesh, save_mesh
 from ..scene.files import write_text
 from ..scene.image import srgb_to_linear
-from ..scene.mesh import Mesh, save_mesh
 from ..scene.remesh import edge_for_faces, isotropic, smooth
 from ..scene.render import clip_matrices, to_clip
 from .appearance import Textured, fit_texture, unwrap
+from .checkpoint import NAME as CHECKPOINT
+from .checkpoint import Checkpoint
 from .data import View, held_out, read_views
 from .fit import Rates
 from .geometry import Shape, fit_shape, remesh
@@ -51,7 +53,8 @@ RATES = {
 @dataclass(frozen=True)
 class Options:
     """How to reconstruct. ``None`` means: chosen from the data (faces, texture) or without limit (time); ``refine``
-    fits each view's principal point, by default where there is no alpha, that is for real photographs."""
+    fits each view's principal point, by default where there is no alpha, that is for real photographs; ``resume``
+    goes on with an interrupted run in the output folder; ``checkpoint``: seconds between its saved states."""
 
     holdout: int = 0
     steps: int | None = None
@@ -60,6 +63,8 @@ class Options:
     masks: str | None = None
     device: str = "cpu"
     overwrite: bool = False
+    resume: bool = False
+    checkpoint: float = 30.0
     faces: int | None = None
     texture: int | None = None
     batch: int = 4
@@ -76,8 +81,10 @@ def reconstruct(dataset: str | os.PathLike, out: str | os.PathLike, options: Opt
     """Reconstruct ``dataset`` and write ``mesh.glb``, a turntable film, ``report.html`` and ``metrics.json`` to ``out``.
 
     Returns the contents of ``metrics.json``. ``callback(stage, step)`` runs after each step; a ``KeyboardInterrupt``
-    from it, like Ctrl-C, ends the optimization, and what there is is written. Without ``time_limit`` the result
-    repeats from run to run on the same machine; with it the number of steps depends on the machine's speed.
+    from it, like Ctrl-C, ends the optimization, and what there is is written, ``checkpoint.pt`` too: with
+    ``resume=True`` and the same options a run that was stopped, or killed, goes on to the result that it would have had.
+    Without ``time_limit`` the result repeats from run to run on the same machine; with it the number of steps depends on
+    the machine's speed.
     ``viewer`` (a `diffrast.Viewer`) shows the photographs and, while it takes shape, the mesh; it changes nothing.
 
     Raises ``ValueError`` for input that cannot be used, ``OSError`` that names the file for one that cannot be written.
@@ -85,8 +92,11 @@ def reconstruct(dataset: str | os.PathLike, out: str | os.PathLike, options: Opt
     options = options or Options()
     out = Path(out)
     _check(options)
-    _claim(out, options.overwrite)
+    _claim(out, options)
     device = _device(options.device)
+    checkpoint = Checkpoint(
+        out / CHECKPOINT, _key(Path(dataset), options), options.checkpoint, options.resume, device
+    )
     weights = {
         "read": 2.0,
         "hull": 3.0,
@@ -97,7 +107,14 @@ def reconstruct(dataset: str | os.PathLike, out: str | os.PathLike, options: Opt
     progress = Progress(weights, options.progress)
     try:
         with Stop() as stop:
-            run = Run(progress, stop, torch.Generator().manual_seed(options.seed), callback, viewer=viewer)
+            run = Run(
+                progress,
+                stop,
+                torch.Generator().manual_seed(options.seed),
+                checkpoint,
+                callback,
+                viewer=viewer,
+            )
             return _reconstruct(Path(dataset), out, options, run, device)
     finally:
         progress.close()
@@ -117,7 +134,6 @@ def _reconstruct(dataset: Path, out: Path, options: Options, run: Run, device: t
     run.progress.begin("hull")
     box = bounds(used)
     faces, texture_size = _sizes(used, options)
-    shape = _start(ctx, used, box, faces // 2, device)
 
     share = _Shares(options, run)
     align = 0.03 if (options.refine if options.refine is not None else mask_source != "alpha") else 0.0
@@ -126,22 +142,36 @@ def _reconstruct(dataset: Path, out: Path, options: Options, run: Run, device: t
         for name, r in RATES.items()
     }
 
-    run.progress.begin("coarse shape")
-    targets = make_targets(used, box, 1, device)
-    shape = fit_shape(
-        ctx, run, "coarse shape", shape, targets, rates["coarse shape"], **share("coarse shape")
-    )
+    kept, stages = run.checkpoint, list(STAGES)
+    shape: Shape | None = None
+
+    def made() -> Shape:
+        """The shape of the stage before; a run that goes on behind that stage does not ask for it."""
+        assert shape is not None
+        return shape
+
+    if not kept.passed("coarse shape", stages):
+        shape = kept.begin("coarse shape", Shape, lambda: _start(ctx, used, box, faces // 2, device))
+        run.progress.begin("coarse shape")
+        targets = make_targets(used, box, 1, device)
+        shape = fit_shape(
+            ctx, run, "coarse shape", shape, targets, rates["coarse shape"], **share("coarse shape")
+        )
     run.progress.begin("fine shape")
     targets = make_targets(used, box, 0, device)
-    shape = remesh(shape, faces)
-    shape = fit_shape(ctx, run, "fine shape", shape, targets, rates["fine shape"], **share("fine shape"))
+    if not kept.passed("fine shape", stages):
+        shape = kept.begin("fine shape", Shape, lambda: remesh(made(), faces))
+        shape = fit_shape(ctx, run, "fine shape", shape, targets, rates["fine shape"], **share("fine shape"))
     run.progress.begin("unwrap")
-    model = unwrap(ctx, shape, texture_size)
+    model = kept.begin("texture", Textured, lambda: unwrap(ctx, made(), texture_size))
     run.progress.begin("texture")
     model = fit_texture(ctx, run, "texture", model, targets, rates["texture"], **share("texture"))
     views = shift_cameras(views, held, targets.offsets.cpu())
     run.progress.begin("write")
-    return _write(ctx, run, out, dataset, options, views, held, mask_source, model, box)
+    metrics = _write(ctx, run, out, dataset, options, views, held, mask_source, model, box)
+    if not run.stop.requested:
+        kept.remove()
+    return metrics
 
 
 class _Shares:
@@ -174,6 +204,7 @@ def _check(options: Options) -> None:
         ("texture", 16),
         ("batch", 1),
         ("frames", 0),
+        ("checkpoint", 0),
     ):
         value = getattr(options, name)
         if value is not None and not (math.isfinite(value) and value >= low):
@@ -190,12 +221,21 @@ def _device(name: str) -> torch.device:
     return device
 
 
-def _claim(out: Path, overwrite: bool) -> None:
+def _key(dataset: Path, options: Options) -> dict[str, Any]:
+    """What a run must have in common with the one that it resumes, besides the photographs themselves."""
+    names = ("holdout", "steps", "time_limit", "seed", "masks", "faces", "texture", "batch", "refine")
+    values = {"data set": dataset.resolve().name, "version of diffrast": diffrast.__version__}
+    return values | {f"--{name.replace('_', '-')}": getattr(options, name) for name in names}
+
+
+def _claim(out: Path, options: Options) -> None:
     """Make the folder before the work starts, and refuse one that holds another run."""
-    there = [name for name in OUTPUTS if (out / name).exists()]
-    if there and not overwrite:
+    there = [name for name in (*OUTPUTS, CHECKPOINT) if (out / name).exists()]
+    if there and not (options.overwrite or options.resume):
+        unfinished = CHECKPOINT in there
         raise ValueError(
-            f"{out} already holds a run ({', '.join(there)}); choose another --out or give --overwrite"
+            f"{out} already holds a run ({', '.join(there)}); choose another --out or give "
+            + ("--resume to go on with it, or --overwrite" if unfinished else "--overwrite")
         )
     try:
         out.mkdir(parents=True, exist_ok=True)

@@ -2,8 +2,7 @@
 
 Gradients of silhouettes are sparse, and plain descent with them tangles a mesh. The paper optimizes
 ``u = (I + lambda L) v`` instead of ``v`` (section 3.3, eq. 10, L the combinatorial Laplacian), which preconditions
-the gradient twice by ``(I + lambda L)^-1``, and steps with Adam whose second moment is one number for all
-coordinates (section 3.4), so that a step keeps the direction of the smoothed gradient.
+the gradient twice by ``(I + lambda L)^-1``, and steps with :class:`diffrast.scene.optim.AdamUniform`.
 """
 
 from __future__ import annotations
@@ -91,30 +90,3 @@ class LargeSteps:
     def to_vertices(self, u: torch.Tensor) -> torch.Tensor:
         """The vertices of ``u``. Differentiable."""
         return _Solve.apply(u, self._solve)
-
-
-class AdamUniform(torch.optim.Optimizer):
-    """Adam whose second moment is the largest over all entries of a tensor (Large Steps, section 3.4)."""
-
-    def __init__(self, params, lr: float = 1e-2, betas: tuple[float, float] = (0.9, 0.999)):
-        super().__init__(params, {"lr": lr, "betas": betas})
-
-    @torch.no_grad()
-    def step(self, closure=None):  # the signature is torch's
-        for group in self.param_groups:
-            b1, b2 = group["betas"]
-            for p in group["params"]:
-                if p.grad is None:
-                    continue
-                state = self.state[p]
-                if not state:
-                    state.update(
-                        step=0, m=torch.zeros_like(p), v=torch.zeros((), dtype=p.dtype, device=p.device)
-                    )
-                state["step"] += 1
-                state["m"].lerp_(p.grad, 1 - b1)
-                state["v"].lerp_(p.grad.abs().max() ** 2, 1 - b2)
-                m = state["m"] / (1 - b1 ** state["step"])
-                v = state["v"] / (1 - b2 ** state["step"])
-                # With all gradients zero so far there is no direction: the tiny term keeps 0/0 at 0.
-                p.sub_(group["lr"] * m / (v.sqrt() + torch.finfo(p.dtype).tiny))

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import numpy as np
 import scipy.sparse as sp
+import torch
 
 from .largesteps import laplacian
+from .mesh import Mesh
 
 
 class _Edges:
@@ -236,6 +238,32 @@ def isotropic(
         f = flip_edges(v, f)
         v = relax(v, f)
     return v, f
+
+
+def remesh(mesh: Mesh, edge: float | None = None, *, faces: int | None = None, iterations: int = 4) -> Mesh:
+    """A mesh of even triangles, of edge length ``edge`` or about ``faces`` in number; ``colors`` travel along.
+
+    UVs, stored normals, materials and the texture do not: charts have no place on another triangulation (``unwrap`` makes new
+    ones). Not differentiable; between steps of an optimization, start a new optimizer with the result.
+    """
+    mesh.validate("remesh()")
+    v = mesh.vertices.detach().double().cpu().numpy()
+    f = mesh.faces.long().cpu().numpy()
+    if (edge is None) == (faces is None):
+        raise ValueError("remesh(): give either edge or faces")
+    if mesh.colors is not None:
+        v = np.concatenate([v, mesh.colors.detach().double().cpu().numpy()], axis=1)
+    length = edge_for_faces(v, f, faces) if faces is not None else edge
+    if length is None or not length > 0:
+        raise ValueError(f"remesh(): edge must be positive; got {edge}")
+    v, f = isotropic(v, f, length, iterations)
+    to = mesh.vertices
+    values = torch.from_numpy(np.ascontiguousarray(v)).to(to)
+    return Mesh(
+        values[:, :3].contiguous(),
+        torch.from_numpy(f.astype(np.int32)).to(to.device),
+        colors=values[:, 3:].contiguous() if mesh.colors is not None else None,
+    )
 
 
 def edge_for_faces(v: np.ndarray, f: np.ndarray, faces: int) -> float:

@@ -12,8 +12,8 @@ import torch
 
 import diffrast.torch as dr
 
+from ..scene import save_mesh
 from ..scene.image import encode_png, to_uint8
-from ..scene.mesh import save_mesh
 from . import protocol
 from .camera import Pose
 from .channels import Options

@@ -29,7 +29,14 @@ def copy_mesh(mesh: Mesh) -> Mesh:
     assert vertices is not None and faces is not None
     if vertices.ndim != 2 or vertices.shape[1] != 3 or len(vertices) == 0:
         raise ValueError(f"Viewer: mesh.vertices must be [V, 3] with V > 0; got {list(vertices.shape)}")
-    return Mesh(vertices, faces, own(mesh.uv), own(mesh.texture))
+    return Mesh(
+        vertices,
+        faces,
+        own(mesh.uv),
+        own(mesh.texture),
+        own(mesh.uv_faces, torch.int32),
+        colors=own(mesh.colors),
+    )
 
 
 class Model:
@@ -129,7 +136,8 @@ class Surface:
     def _uv(self) -> tuple[torch.Tensor, torch.Tensor]:
         mesh = self.model.mesh
         assert mesh.uv is not None
-        return dr.interpolate(mesh.uv, self.rast, mesh.faces, rast_db=self.rast_db, diff_attrs="all")
+        uv_faces = mesh.faces if mesh.uv_faces is None else mesh.uv_faces
+        return dr.interpolate(mesh.uv, self.rast, uv_faces, rast_db=self.rast_db, diff_attrs="all")
 
     @property
     def uv(self) -> torch.Tensor | None:
@@ -140,7 +148,10 @@ class Surface:
     def albedo(self) -> torch.Tensor:
         """Linear base colour ``[N, 3]``."""
         if not self.model.textured:
-            return self.rast.new_full((len(self.pixels), 3), GRAY)
+            colors = self.model.mesh.colors
+            if colors is None:
+                return self.rast.new_full((len(self.pixels), 3), GRAY)
+            return dr.interpolate(colors[:, :3].contiguous(), self.rast, self.model.mesh.faces)[0][0, 0]
         return dr.texture(self.model.texture, *self._uv, mip=self.model.mip,
                           filter_mode="linear-mipmap-linear", boundary_mode="wrap")[0, 0]  # fmt: skip
 
