@@ -2,7 +2,8 @@
 
 `import diffrast.torch as dr` gives the primitives; `diffrast.scene` the meshes, cameras and images on top of them.
 `diffrast.diagnose(...)` says why a picture is blank or odd, `diffrast.lint(loss)` where gradients get lost.
-Importing diffrast starts no graphics context and touches no GPU.
+`diffrast.Viewer` shows meshes in the browser. Importing diffrast starts no graphics context, touches no GPU and leaves
+torch unimported.
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .diagnosis import diagnose as diagnose
     from .linting import lint as lint
+    from .viewer import Viewer as Viewer
 
 __version__ = "0.1.0"
 
-# Functions that load torch, found when they are first asked for.
-_LATER = {"diagnose": ".diagnosis", "lint": ".linting"}
+# What loads torch, found when they are first asked for.
+_LATER = {"diagnose": ".diagnosis", "lint": ".linting", "Viewer": ".viewer"}
 
 
 def __getattr__(name: str):

@@ -10,20 +10,14 @@ import argparse
 import logging
 import re
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import Any
 
 from . import __version__
-
-
-@dataclass(frozen=True)
-class Command:
-    """A subcommand: its one-line help, the options it adds to its parser, and what it does (returns the exit code)."""
-
-    help: str
-    add_options: Callable[[argparse.ArgumentParser], None]
-    run: Callable[[argparse.Namespace], int]
+from .commands import bench, export, make_dataset, render, view
+from .commands.command import Command
 
 
 def _reconstruct_options(parser: argparse.ArgumentParser) -> None:
@@ -64,6 +58,21 @@ def _reconstruct_options(parser: argparse.ArgumentParser) -> None:
     add("--seed", type=int, default=0, help="seed of the order in which views are used (default: 0)")
     add("--device", default="cpu", help="cpu or cuda (default: cpu)")
     add("--quiet", action="store_true", help="no progress bar")
+    add("--view", action="store_true", help="show the mesh in the browser while it takes shape")
+    add(
+        "--port",
+        type=int,
+        metavar="N",
+        help="with --view: port to listen on (default: 8484 or the next free one)",
+    )
+
+
+def _watched(args: argparse.Namespace) -> AbstractContextManager[Any]:
+    if not args.view:
+        return nullcontext()
+    from .viewer import Viewer
+
+    return Viewer(port=args.port)
 
 
 def _reconstruct(args: argparse.Namespace) -> int:
@@ -77,7 +86,8 @@ def _reconstruct(args: argparse.Namespace) -> int:
         checkpoint=args.checkpoint, faces=args.faces, texture=args.texture,
         frames=args.frames, progress=not args.quiet,
     )  # fmt: skip
-    metrics = reconstruct(args.dataset, args.out, options)
+    with _watched(args) as viewer:
+        metrics = reconstruct(args.dataset, args.out, options, viewer=viewer)
     for title, group in (("held-out views", metrics["held_out"]), ("views used", metrics["used"])):
         if group["count"]:
             print(
@@ -128,10 +138,18 @@ def _warmup(args: argparse.Namespace) -> int:
 
 
 COMMANDS = {
-    "reconstruct": Command("posed photographs to a textured mesh", _reconstruct_options, _reconstruct),
-    "doctor": Command("say which backends work here, and what would mend the others", _no_options, _doctor),
-    "warmup": Command("compile the GPU's kernels ahead of time", _warmup_options, _warmup),
-}
+    "render": render.COMMAND,
+    "view": view.COMMAND,
+    "reconstruct": Command("posed photographs to a textured mesh", _reconstruct_options, _reconstruct,
+                           "diffrast reconstruct assets/demo --out out/demo"),
+    "export": export.COMMAND,
+    "make-dataset": make_dataset.COMMAND,
+    "bench": bench.COMMAND,
+    "doctor": Command("say which backends work here, and what would mend the others", _no_options, _doctor,
+                      "diffrast doctor"),
+    "warmup": Command("compile the GPU's kernels ahead of time", _warmup_options, _warmup,
+                      "diffrast warmup --arch sm_90"),
+}  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -140,7 +158,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=f"diffrast {__version__}")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, command in COMMANDS.items():
-        sub = subparsers.add_parser(name, help=command.help, description=command.help)
+        sub = subparsers.add_parser(
+            name, help=command.help, description=f"{command.help[0].upper()}{command.help[1:]}.",
+            epilog=f"example: {command.example}",
+        )  # fmt: skip
         command.add_options(sub)
         sub.set_defaults(run=command.run)
     args = parser.parse_args(argv)

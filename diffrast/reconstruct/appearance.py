@@ -14,6 +14,8 @@ from scipy import ndimage
 
 import diffrast.torch as dr
 
+from ..scene.image import srgb_to_linear
+from ..scene.mesh import Mesh
 from ..scene.render import finish
 from .fit import Rates, fit
 from .geometry import Shape
@@ -98,7 +100,19 @@ def fit_texture(
     def render(clip: torch.Tensor, texture: torch.Tensor) -> torch.Tensor:
         return render_textured(ctx, model, clip, texture, targets.resolution)
 
+    def as_mesh(vertices: torch.Tensor, texture: torch.Tensor) -> Mesh:
+        return Mesh(vertices[model.source], model.uv_faces, model.uv, srgb_to_linear(texture.clamp(0, 1)))
+
     vertices, texture = fit(
-        run, stage, model.vertices, model.faces, model.texture, render, targets, rates, **budget
+        run,
+        stage,
+        model.vertices,
+        model.faces,
+        model.texture,
+        render,
+        targets,
+        rates,
+        as_mesh=as_mesh,
+        **budget,
     )
     return replace(model, vertices=vertices, texture=fill_gaps(texture, model.covered))

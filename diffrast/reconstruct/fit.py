@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from ..scene.largesteps import LargeSteps
+from ..scene.mesh import Mesh
 from ..scene.optim import AdamUniform
 from .loop import Batches, Run, cosine, optimize
 from .targets import Targets
@@ -30,12 +31,13 @@ class Rates:
 
 def fit(run: Run, stage: str, vertices: torch.Tensor, faces: torch.Tensor, paint: torch.Tensor,
         render: Callable[[torch.Tensor, torch.Tensor], torch.Tensor], targets: Targets, rates: Rates, *, steps: int,
-        seconds: float = math.inf) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
+        seconds: float = math.inf,
+        as_mesh: Callable[[torch.Tensor, torch.Tensor], Mesh] | None = None) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
     """Fit vertices ``[V, 3]`` and ``paint`` to the targets; ``render(clip [B, V, 4], paint)`` makes pictures
     ``[B, H, W, 4]``. Returns the new vertices and paint; ``targets.offsets`` changes in place if ``rates.align`` > 0.
 
     The loss is the mean absolute difference of colour and coverage (masks have outliers), or with ``squared`` the mean
-    square, which is what PSNR measures.
+    square, which is what PSNR measures. ``as_mesh(vertices, paint)`` is what a viewer shows (default: the bare shape).
     """
     radius = 0.5 * float((vertices.amax(0) - vertices.amin(0)).norm())
     large = LargeSteps(faces, len(vertices), rates.smoothness)
@@ -78,7 +80,14 @@ def fit(run: Run, stage: str, vertices: torch.Tensor, faces: torch.Tensor, paint
         for optimizer, rate in optimizers.items():
             optimizer.param_groups[0]["lr"] = rate(t)
             optimizer.step()
+        if run.viewer:
+            run.viewer.step(loss=loss, mesh=now, until=lambda: run.stop.requested)
         return loss.detach()
+
+    @torch.no_grad()
+    def now() -> Mesh:
+        moved = large.to_vertices(u)
+        return as_mesh(moved, paint) if as_mesh else Mesh(moved, faces)
 
     optimize(run, stage, step, state, steps, seconds, 0 if before is None else before["done"])
     targets.offsets.requires_grad_(False)

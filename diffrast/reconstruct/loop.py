@@ -82,7 +82,8 @@ class Progress:
 @dataclass
 class Run:
     """What the stages share. ``callback(stage, step)`` is called after each step; a ``KeyboardInterrupt`` from it
-    counts as Ctrl-C. ``losses`` collects ``(stage, loss)`` of every step; ``checkpoint`` keeps the state on disk."""
+    counts as Ctrl-C. ``losses`` collects ``(stage, loss)`` of every step; ``checkpoint`` keeps the state on disk;
+    ``viewer`` is told of each step: an object with ``step(loss, mesh, until)`` as `diffrast.Viewer` has it."""
 
     progress: Progress
     stop: Stop
@@ -90,6 +91,7 @@ class Run:
     checkpoint: Checkpoint
     callback: Callable[[str, int], None] | None = None
     losses: list[tuple[str, float]] = field(default_factory=list)
+    viewer: Any = None
 
 
 class Batches:

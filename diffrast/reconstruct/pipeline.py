@@ -77,7 +77,7 @@ DEFAULT_STEPS = 1200
 
 
 def reconstruct(dataset: str | os.PathLike, out: str | os.PathLike, options: Options | None = None,
-                callback: Callable[[str, int], None] | None = None) -> dict:  # fmt: skip
+                callback: Callable[[str, int], None] | None = None, viewer: Any = None) -> dict:  # fmt: skip
     """Reconstruct ``dataset`` and write ``mesh.glb``, a turntable film, ``report.html`` and ``metrics.json`` to ``out``.
 
     Returns the contents of ``metrics.json``. ``callback(stage, step)`` runs after each step; a ``KeyboardInterrupt``
@@ -85,6 +85,7 @@ def reconstruct(dataset: str | os.PathLike, out: str | os.PathLike, options: Opt
     ``resume=True`` and the same options a run that was stopped, or killed, goes on to the result that it would have had.
     Without ``time_limit`` the result repeats from run to run on the same machine; with it the number of steps depends on
     the machine's speed.
+    ``viewer`` (a `diffrast.Viewer`) shows the photographs and, while it takes shape, the mesh; it changes nothing.
 
     Raises ``ValueError`` for input that cannot be used, ``OSError`` that names the file for one that cannot be written.
     """
@@ -106,7 +107,14 @@ def reconstruct(dataset: str | os.PathLike, out: str | os.PathLike, options: Opt
     progress = Progress(weights, options.progress)
     try:
         with Stop() as stop:
-            run = Run(progress, stop, torch.Generator().manual_seed(options.seed), checkpoint, callback)
+            run = Run(
+                progress,
+                stop,
+                torch.Generator().manual_seed(options.seed),
+                checkpoint,
+                callback,
+                viewer=viewer,
+            )
             return _reconstruct(Path(dataset), out, options, run, device)
     finally:
         progress.close()
@@ -120,6 +128,8 @@ def _reconstruct(dataset: Path, out: Path, options: Options, run: Run, device: t
     views = undo_turns(views)
     used = [v for i, v in enumerate(views) if i not in held]
     ctx = dr.RasterizeContext()
+    if run.viewer:
+        run.viewer.show(views=used)
 
     run.progress.begin("hull")
     box = bounds(used)

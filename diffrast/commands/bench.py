@@ -1,0 +1,127 @@
+"""`diffrast bench`: how long the primitives take on this machine."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+from statistics import median
+
+from .command import Command, between, json_option
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add(
+        "--size",
+        type=int,
+        action="append",
+        metavar="N",
+        help="pixels along each side; may be repeated (default: 512)",
+    )
+    add("--triangles", type=int, default=20_000, metavar="N", help="of a textured sphere (default: 20000)")
+    add("--repeats", type=int, default=10, metavar="N", help="the median of so many calls (default: 10)")
+    add("--backend", choices=("auto", "cpu", "cuda", "gl"), default="auto", help="rasterizer (default: auto)")
+    add("--device", default="cpu", help="cpu or cuda (default: cpu)")
+    json_option(parser)
+
+
+def _sphere(triangles: int):
+    """Clip-space positions ``[1, V, 4]``, UVs ``[V, 2]`` and triangles of a latitude-longitude sphere."""
+    import torch
+
+    rows = max(2, round(math.sqrt(triangles / 4)))
+    theta, phi = torch.meshgrid(torch.linspace(0, math.pi, rows + 1), torch.linspace(0, 2 * math.pi, 2 * rows + 1),
+                                indexing="ij")  # fmt: skip
+    x, y, z = theta.sin() * phi.cos(), theta.cos(), theta.sin() * phi.sin()
+    w = 3.0 - z
+    pos = torch.stack([2.6 * x, 2.6 * y, 0.5 * w - 0.8, w], -1).reshape(1, -1, 4)
+    uv = torch.stack([phi / (2 * math.pi), theta / math.pi], -1).reshape(-1, 2)
+    corner = (torch.arange(rows)[:, None] * (2 * rows + 1) + torch.arange(2 * rows)).reshape(-1)
+    below = corner + 2 * rows + 1
+    tri = torch.cat(
+        [torch.stack([corner, below, corner + 1], 1), torch.stack([corner + 1, below, below + 1], 1)]
+    )
+    return pos, uv, tri.int()
+
+
+def measure(size: int, triangles: int, repeats: int, backend: str, device: str) -> dict[str, float]:
+    """Milliseconds of each primitive and of a whole step, forward and backward."""
+    import torch
+
+    import diffrast.torch as dr
+
+    pos, uv, tri = (x.to(device) for x in _sphere(triangles))
+    tex = torch.rand(1, 1024, 1024, 3, generator=torch.Generator().manual_seed(0)).to(device)
+    ctx = dr.RasterizeContext(backend)
+    topology = dr.antialias_construct_topology_hash(tri)
+    rast, rast_db = dr.rasterize(ctx, pos, tri, (size, size))
+    uvs, uv_da = dr.interpolate(uv, rast, tri, rast_db, "all")
+    color = dr.texture(tex, uvs, uv_da)
+
+    def step() -> None:
+        p, t = pos.clone().requires_grad_(), tex.clone().requires_grad_()
+        r, db = dr.rasterize(ctx, p, tri, (size, size))
+        a, da = dr.interpolate(uv, r, tri, db, "all")
+        dr.antialias(dr.texture(t, a, da), r, p, tri, topology).square().mean().backward()
+
+    works = {
+        "rasterize": lambda: dr.rasterize(ctx, pos, tri, (size, size)),
+        "interpolate": lambda: dr.interpolate(uv, rast, tri, rast_db, "all"),
+        "texture": lambda: dr.texture(tex, uvs, uv_da),
+        "antialias": lambda: dr.antialias(color, rast, pos, tri, topology),
+        "step with gradients": step,
+    }
+    return {name: round(_milliseconds(work, repeats, device), 3) for name, work in works.items()}
+
+
+def _milliseconds(work, repeats: int, device: str) -> float:
+    import torch
+
+    times = []
+    for i in range(repeats + 2):
+        start = time.perf_counter()
+        work()
+        if device.startswith("cuda"):
+            torch.cuda.synchronize()
+        if i >= 2:  # the first ones warm caches up
+            times.append(time.perf_counter() - start)
+    return 1e3 * median(times)
+
+
+def run(args: argparse.Namespace) -> int:
+    import torch
+
+    from .. import __version__
+
+    sizes = args.size or [512]
+    for size in sizes:
+        between("--size", size, 8, 8192)
+    between("--triangles", args.triangles, 16, 50_000_000)
+    between("--repeats", args.repeats, 1, 1000)
+    if args.device.partition(":")[0] not in ("cpu", "cuda"):
+        raise ValueError(f"--device must be cpu or cuda; got {args.device}")
+    if args.device.startswith("cuda") and not torch.cuda.is_available():
+        raise ValueError(f"--device {args.device}: torch sees no CUDA device here")
+    try:
+        rows = {
+            size: measure(size, args.triangles, args.repeats, args.backend, args.device) for size in sizes
+        }
+    except RuntimeError as error:
+        raise OSError(str(error)) from error  # the backend cannot start: exit code 1
+    facts = {"diffrast": __version__, "torch": torch.__version__, "threads": torch.get_num_threads(),
+             "device": args.device, "backend": args.backend, "triangles": args.triangles, "milliseconds": rows}  # fmt: skip
+    if args.json:
+        print(json.dumps(facts))
+        return 0
+    print(f"milliseconds, {args.triangles} triangles, {args.device}, {facts['threads']} threads")
+    print(" " * 20 + "".join(f"{f'{size}x{size}':>12}" for size in rows))
+    for name in next(iter(rows.values())):
+        print(f"{name:<20}" + "".join(f"{row[name]:>12.2f}" for row in rows.values()))
+    return 0
+
+
+COMMAND = Command(
+    "measure the primitives on this machine", options, run, "diffrast bench --size 512 --size 1024"
+)

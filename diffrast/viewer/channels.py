@@ -1,0 +1,133 @@
+"""The pictures that one can choose: each a small function from what is visible to display
+values ``[N, 3]`` of the pixels that show surface."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+import diffrast.torch as dr
+
+from ..scene.camera import Camera
+from ..scene.image import linear_to_srgb
+from .camera import UPS
+from .model import Model, Surface
+
+BACKGROUNDS = {"dark": (0.105, 0.115, 0.135), "light": (0.945, 0.95, 0.96)}
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the page's controls say. ``light`` turns the lamp around the object, in degrees; ``view`` is the input view
+    that is looked through, -1 for none; ``opacity`` is that of its photograph."""
+
+    channel: str = "shaded"
+    wireframe: bool = False
+    flat: bool = False
+    light: float = 0.0
+    theme: str = "dark"
+    view: int = -1
+    opacity: float = 0.0
+    frusta: bool = False
+
+
+def shaded(s: Surface, options: Options, up: str) -> torch.Tensor:
+    """Base colour under a sky, a lamp that goes along with the camera, and a weak light from the eye."""
+    right, _, back = s.camera.world_to_camera[:3, :3].to(s.normal)
+    sky = s.normal.new_tensor(UPS[up])
+    angle = math.radians(options.light)
+    lamp = math.sin(angle + 0.6) * right + math.cos(angle + 0.6) * back + 0.9 * sky
+    lamp = torch.nn.functional.normalize(lamp, dim=0)
+    # Three dot products as one matrix product: this is the picture that must keep up with the mouse.
+    along = s.normal @ torch.stack([sky, lamp, back], dim=1)
+    lit = 0.36 + 0.16 * along[:, 0] + 0.72 * along[:, 1].clamp_min(0) + 0.14 * along[:, 2].clamp_min(0)
+    return linear_to_srgb(s.albedo * lit[:, None])
+
+
+def albedo(s: Surface, _: Options, __: str) -> torch.Tensor:
+    return linear_to_srgb(s.albedo)
+
+
+def normal(s: Surface, _: Options, __: str) -> torch.Tensor:
+    """World normals, -1..1 as 0..1 in red, green and blue."""
+    return 0.5 * s.normal + 0.5
+
+
+def depth(s: Surface, _: Options, __: str) -> torch.Tensor:
+    """Near is bright, far is dark."""
+    return (1 - 0.85 * s.depth.clamp(0, 1)).expand(-1, 3)
+
+
+def checker(s: Surface, _: Options, __: str) -> torch.Tensor:
+    """16 squares along each side of the texture, red along u and green along v; gray where the mesh has no UVs."""
+    if s.uv is None:
+        return torch.full_like(s.normal, 0.5)
+    odd = (s.uv * 16).floor().sum(-1, keepdim=True) % 2
+    tint = torch.cat([s.uv - s.uv.floor(), torch.full_like(odd, 0.45)], dim=-1)
+    return (0.25 + 0.65 * tint) * (0.55 + 0.45 * odd)
+
+
+def triangle_id(s: Surface, _: Options, __: str) -> torch.Tensor:
+    """A colour for each triangle, from its number by multiples of irrational numbers."""
+    steps = torch.tensor([0.7548776662, 0.5698402910, 0.8191725134], dtype=torch.float64)
+    steps = steps.to(s.triangle.device)
+    return 0.2 + 0.75 * (s.triangle[:, None] * steps % 1).float()
+
+
+def mask(s: Surface, _: Options, __: str) -> torch.Tensor:
+    """White where there is surface."""
+    return s.rast.new_ones(len(s.pixels), 3)
+
+
+def matcap(s: Surface, _: Options, __: str) -> torch.Tensor:
+    """Clay, lit by the direction of the normal in camera space alone: it shows the shape whatever the texture."""
+    n = s.normal @ s.camera.world_to_camera[:3, :3].T.to(s.normal)
+    x, y, z = n.unbind(-1)
+    key = (0.45 * x + 0.6 * y + 0.66 * z).clamp_min(0)
+    rim = (1 - z.clamp(0, 1)) ** 3
+    shade = (0.12 + 0.62 * key + 0.25 * key**24 + 0.25 * rim * (0.5 + 0.5 * y))[..., None]
+    return linear_to_srgb(shade * shade.new_tensor([0.92, 0.80, 0.70]))
+
+
+@dataclass(frozen=True)
+class Channel:
+    """A picture: how it is labelled, how it is drawn, and what stands around the object (None: the page's own colour)."""
+
+    label: str
+    draw: Callable[[Surface, Options, str], torch.Tensor]
+    around: float | None = None
+
+
+CHANNELS = {
+    "shaded": Channel("Shaded", shaded),
+    "albedo": Channel("Albedo", albedo),
+    "normal": Channel("Normal", normal),
+    "depth": Channel("Depth", depth),
+    "uv": Channel("UV checker", checker),
+    "id": Channel("Triangle id", triangle_id),
+    "mask": Channel("Mask", mask, around=0.0),
+    "matcap": Channel("Matcap", matcap),
+}
+
+
+@torch.no_grad()
+def draw(
+    ctx, model: Model, camera: Camera, options: Options, up: str = "y", smooth: bool = True
+) -> torch.Tensor:
+    """The picture of a model, display values ``[H, W, 3]``, row 0 at the bottom; ``smooth`` antialiases silhouettes."""
+    surface = Surface(ctx, model, camera, options.flat)
+    channel = CHANNELS[options.channel]
+    color = channel.draw(surface, options, up)
+    if options.wireframe:
+        ink = (1.2 - surface.edge_distance).clamp(0, 1) * 0.75
+        color = torch.lerp(color, color.new_tensor([0.02, 0.03, 0.05]), ink)
+    around = BACKGROUNDS[options.theme] if channel.around is None else (channel.around,) * 3
+    picture = surface.scatter(color, around)
+    if smooth:
+        picture = dr.antialias(
+            picture[None], surface.image, surface.clip, model.faces, topology_hash=model.topology
+        )[0]
+    return picture

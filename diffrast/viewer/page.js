@@ -1,0 +1,387 @@
+// The page: shows the frames that the server draws, acknowledges each, and says where the camera is.
+"use strict";
+
+const $ = (id) => document.getElementById(id);
+const FRAME = 1, HEADER = 24, FULL = 1;
+const FILES = { 2: ["diffrast.png", "image/png"], 3: ["turntable.mp4", "video/mp4"], 4: ["mesh.glb", "model/gltf-binary"] };
+const stage = $("stage"), picture = $("picture"), overlay = $("overlay");
+
+let socket = null, greeted = false, up = "y", home = null, retry = 500;
+let pose = null; // {target, yaw, pitch, distance, fov}
+let views = [], running = false, paused = false, losses = [];
+// Counters that tests and benchmarks read.
+const stats = { frames: 0, frame: 0, full: false, delays: [], times: [], connected: false, iteration: -1 };
+window.viewer = { stats, get pose() { return pose; }, set pose(p) { pose = p; sendCamera(); } };
+
+// --- Connection -----------------------------------------------------------------------------------------------------
+
+function connect() {
+  const scheme = location.protocol === "https:" ? "wss" : "ws";
+  socket = new WebSocket(`${scheme}://${location.host}/ws`);
+  socket.binaryType = "arraybuffer";
+  socket.onopen = () => { retry = 500; };
+  socket.onmessage = (e) => (typeof e.data === "string" ? told(JSON.parse(e.data)) : received(e.data));
+  socket.onclose = () => {
+    stats.connected = greeted = false;
+    say("The server is gone. This page connects again when it is back.");
+    setTimeout(connect, retry);
+    retry = Math.min(2 * retry, 4000);
+  };
+}
+
+function send(message) {
+  if (greeted && socket.readyState === WebSocket.OPEN) socket.send(JSON.stringify(message));
+}
+
+let bannerTimer = 0;
+function say(text, seconds = 0, note = false) {
+  clearTimeout(bannerTimer);
+  $("banner").textContent = text;
+  $("banner").className = note ? "note" : "";
+  $("banner").hidden = !text;
+  if (seconds) bannerTimer = setTimeout(() => say(""), 1000 * seconds);
+}
+
+const HEARD = {
+  hello(m) {
+    greeted = stats.connected = true;
+    up = m.up; home = m.home; pose = m.pose;
+    say("");
+    if (!$("channel").options.length) {
+      for (const [name, label] of m.channels) $("channel").add(new Option(label, name));
+      for (const name of ["channel", "wireframe", "flat", "light", "view", "opacity", "frusta"]) setControl($(name), m.options[name]);
+    }
+    $("fov").value = pose.fov;
+    showOutputs();
+    losses = [];
+    resize();
+    sendOptions();
+  },
+  state(m) {
+    $("triangles").textContent = m.triangles ? `${m.triangles.toLocaleString("en")} triangles` : "";
+    offer("image", "Image", m.image);
+    if (m.views) setViews(m.views);
+    running = m.running;
+    $("training").hidden = !running;
+    if (running) training(m);
+  },
+  losses(m) { losses = m.reset ? m.points : losses.concat(m.points); plot(); },
+  error(m) { say(m.text, 8); $("turntable").disabled = false; },
+};
+function told(m) { HEARD[m.type]?.(m); }
+
+// --- Frames -----------------------------------------------------------------------------------------------------------
+
+let shown = 0;
+async function received(buffer) {
+  const head = new DataView(buffer);
+  const kind = head.getUint8(1);
+  if (kind !== FRAME) return download(new Uint8Array(buffer, HEADER), ...FILES[kind]);
+  const frame = head.getUint32(4, true), stamp = head.getFloat64(8, true);
+  const image = await createImageBitmap(new Blob([new Uint8Array(buffer, HEADER)], { type: "image/jpeg" }));
+  if (frame > shown || !stats.connected) {
+    if (picture.width !== image.width || picture.height !== image.height) { picture.width = image.width; picture.height = image.height; }
+    picture.getContext("2d").drawImage(image, 0, 0);
+    shown = frame;
+    note(head, frame, stamp, image);
+  }
+  image.close();
+  send({ type: "ack", frame });
+  drawOverlay();
+}
+
+let lastStamp = 0;
+function note(head, frame, stamp, image) {
+  const now = performance.now();
+  stats.frames += 1; stats.frame = frame; stats.full = (head.getUint16(2, true) & FULL) !== 0;
+  stats.times.push(now);
+  if (stats.times.length > 600) stats.times.splice(0, 300);
+  if (stamp > lastStamp) { stats.delays.push(now - stamp); lastStamp = stamp; } // the first picture of an input
+  if (stats.delays.length > 600) stats.delays.splice(0, 300);
+  $("size").textContent = `${image.width} × ${image.height}`;
+}
+
+setInterval(() => {
+  const since = performance.now() - 1000, count = stats.times.filter((t) => t > since).length;
+  const delays = stats.delays.slice(-15).sort((a, b) => a - b);
+  $("rate").textContent = count > 1 ? `${count} frames/s` : "";
+  $("delay").textContent = count > 1 && delays.length ? `${Math.round(delays[delays.length >> 1])} ms` : "";
+}, 500);
+
+function download(bytes, name, type) {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob([bytes], { type }));
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+  stats.downloaded = { name, size: bytes.length };
+  $("turntable").disabled = false;
+  say(`Saved ${name}`, 3, true);
+}
+
+function resize() {
+  const ratio = window.devicePixelRatio || 1, box = stage.getBoundingClientRect();
+  send({ type: "size", width: Math.max(16, Math.round(box.width * ratio)), height: Math.max(16, Math.round(box.height * ratio)) });
+  overlay.width = box.width * ratio; overlay.height = box.height * ratio;
+  drawOverlay(); plot();
+}
+new ResizeObserver(resize).observe(stage);
+
+// --- Camera -----------------------------------------------------------------------------------------------------------
+
+const LIMIT = (89.5 * Math.PI) / 180;
+
+function sendCamera() {
+  pose.pitch = Math.min(Math.max(pose.pitch, -LIMIT), LIMIT);
+  if (Number($("view").value) >= 0) {
+    $("view").value = -1;
+    if ($("channel").value === "error") $("channel").value = "shaded";
+    sendOptions();
+  }
+  send({ type: "camera", stamp: performance.now(), ...pose });
+  drawOverlay();
+}
+
+// Camera axes in the world: to the eye, right, and up. The same as diffrast/viewer/camera.py.
+function axes() {
+  const flat = Math.cos(pose.pitch), side = flat * Math.sin(pose.yaw), front = flat * Math.cos(pose.yaw), high = Math.sin(pose.pitch);
+  const back = up === "y" ? [side, high, front] : [side, -front, high];
+  const c = Math.cos(pose.yaw), s = Math.sin(pose.yaw);
+  const right = up === "y" ? [c, 0, -s] : [c, s, 0];
+  return { back, right, top: cross(back, right) };
+}
+const cross = (a, b) => [a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]];
+const dot = (a, b) => a[0] * b[0] + a[1] * b[1] + a[2] * b[2];
+const plus = (a, b, t) => a.map((x, i) => x + t * b[i]);
+const eye = () => plus(pose.target, axes().back, pose.distance);
+const mode = () => document.querySelector("input[name=mode]:checked").value;
+
+function turn(dx, dy) {
+  const before = eye();
+  pose.yaw -= dx; pose.pitch = Math.min(Math.max(pose.pitch + dy, -LIMIT), LIMIT);
+  if (mode() === "fly") pose.target = plus(before, axes().back, -pose.distance); // the eye stays, the view turns
+  sendCamera();
+}
+
+function pan(dx, dy) {
+  const { right, top } = axes();
+  const unit = (2 * pose.distance * Math.tan((pose.fov * Math.PI) / 360)) / stage.clientHeight;
+  pose.target = plus(plus(pose.target, right, -dx * unit), top, dy * unit);
+  sendCamera();
+}
+
+function zoom(amount) {
+  pose.distance = Math.min(Math.max(pose.distance * Math.exp(amount), 1e-5), 1e8);
+  sendCamera();
+}
+
+const pointers = new Map();
+stage.addEventListener("pointerdown", (e) => {
+  if (!pose) return;
+  stage.setPointerCapture(e.pointerId);
+  stage.classList.add("dragging");
+  pointers.set(e.pointerId, [e.clientX, e.clientY]);
+  stage.focus({ preventScroll: true });
+});
+stage.addEventListener("pointermove", (e) => {
+  const last = pointers.get(e.pointerId);
+  if (!last) return;
+  const dx = e.clientX - last[0], dy = e.clientY - last[1];
+  if (pointers.size === 2) {
+    const [a, b] = [...pointers.values()], gap = Math.hypot(a[0] - b[0], a[1] - b[1]);
+    pointers.set(e.pointerId, [e.clientX, e.clientY]);
+    const [c, d] = [...pointers.values()];
+    zoom(Math.log(gap / Math.max(Math.hypot(c[0] - d[0], c[1] - d[1]), 1)));
+    return pan(dx / 2, dy / 2);
+  }
+  pointers.set(e.pointerId, [e.clientX, e.clientY]);
+  if (e.shiftKey || e.buttons & 6) return pan(dx, dy);
+  const speed = mode() === "fly" ? 0.003 : 0.008;
+  turn(dx * speed, dy * speed);
+});
+for (const end of ["pointerup", "pointercancel"]) stage.addEventListener(end, (e) => {
+  pointers.delete(e.pointerId);
+  if (!pointers.size) stage.classList.remove("dragging");
+});
+stage.addEventListener("contextmenu", (e) => e.preventDefault());
+stage.addEventListener("wheel", (e) => {
+  e.preventDefault();
+  if (!pose) return;
+  const lines = e.deltaMode === 1 ? 16 : 1;
+  if (mode() === "fly") { pose.target = plus(pose.target, axes().back, e.deltaY * lines * 0.001 * pose.distance); return sendCamera(); }
+  zoom(e.deltaY * lines * 0.0012);
+}, { passive: false });
+
+const keys = new Set();
+const MOVES = { w: ["back", -1], s: ["back", 1], a: ["right", -1], d: ["right", 1], e: ["top", 1], q: ["top", -1],
+  arrowup: ["back", -1], arrowdown: ["back", 1], arrowleft: ["right", -1], arrowright: ["right", 1] };
+stage.addEventListener("keydown", (e) => {
+  const key = e.key.toLowerCase();
+  if (!(key in MOVES) || e.ctrlKey || e.metaKey || e.altKey) return;
+  e.preventDefault();
+  if (!keys.size) { lastTick = performance.now(); requestAnimationFrame(tick); }
+  keys.add(key);
+});
+window.addEventListener("keyup", (e) => keys.delete(e.key.toLowerCase()));
+stage.addEventListener("blur", () => keys.clear());
+
+let lastTick = 0, spinning = false;
+function tick(now) {
+  const seconds = Math.min((now - lastTick) / 1000, 0.1);
+  lastTick = now;
+  if (pose && keys.size) {
+    const frame = axes();
+    for (const key of keys) pose.target = plus(pose.target, frame[MOVES[key][0]], MOVES[key][1] * pose.distance * seconds);
+  }
+  if (pose && spinning) pose.yaw += 0.6 * seconds;
+  if (!keys.size && !spinning) return;
+  sendCamera();
+  requestAnimationFrame(tick);
+}
+$("spin").onclick = () => {
+  spinning = !spinning;
+  $("spin").setAttribute("aria-pressed", spinning);
+  if (spinning) { lastTick = performance.now(); requestAnimationFrame(tick); }
+};
+$("home").onclick = () => { pose = { ...home, target: [...home.target] }; $("fov").value = pose.fov; showOutputs(); sendCamera(); };
+$("fov").oninput = () => {
+  const wide = Math.tan((pose.fov * Math.PI) / 360);
+  pose.fov = Number($("fov").value);
+  if (mode() === "orbit") pose.distance *= wide / Math.tan((pose.fov * Math.PI) / 360); // the object keeps its size
+  showOutputs(); sendCamera();
+};
+for (const radio of document.getElementsByName("mode")) radio.onchange = () => {
+  $("help").textContent = mode() === "fly" ? "Drag: look around. W A S D, Q E: fly. Wheel: forward and back."
+    : "Drag: orbit. Shift or right button: pan. Wheel: zoom.";
+};
+
+// --- Controls ---------------------------------------------------------------------------------------------------------
+
+function setControl(control, value) {
+  if (control.type === "checkbox") control.checked = value; else control.value = value;
+}
+const theme = () => document.documentElement.dataset.theme;
+
+function sendOptions() {
+  send({ type: "options", stamp: performance.now(), channel: $("channel").value || "shaded", wireframe: $("wireframe").checked,
+    flat: $("flat").checked, light: Number($("light").value), theme: theme(), view: Number($("view").value || -1),
+    opacity: Number($("opacity").value), frusta: $("frusta").checked });
+}
+for (const name of ["channel", "wireframe", "flat", "light", "view", "opacity", "frusta"]) {
+  $(name).addEventListener("input", () => { showOutputs(); sendOptions(); drawOverlay(); });
+}
+function showOutputs() {
+  const show = (id, text) => { document.querySelector(`output[for=${id}]`).textContent = text; };
+  show("light", `${$("light").value}°`); show("fov", `${$("fov").value}°`); show("opacity", `${Math.round(100 * $("opacity").value)} %`);
+}
+function offer(name, label, there) {
+  const option = [...$("channel").options].find((o) => o.value === name);
+  if (there && !option) $("channel").add(new Option(label, name));
+  if (!there && option) option.remove();
+}
+function setTheme(name) {
+  document.documentElement.dataset.theme = name;
+  $("theme").textContent = name === "dark" ? "Light" : "Dark";
+  sendOptions(); drawOverlay(); plot();
+}
+$("theme").onclick = () => { const next = theme() === "dark" ? "light" : "dark"; localStorage.setItem("theme", next); setTheme(next); };
+setTheme(localStorage.getItem("theme") ?? (matchMedia("(prefers-color-scheme: light)").matches ? "light" : "dark"));
+for (const what of ["screenshot", "turntable", "mesh"]) $(what).onclick = () => {
+  if (what === "turntable") { $(what).disabled = true; say("Drawing the film…", 0, true); }
+  send({ type: "save", what });
+};
+
+// --- Optimization -------------------------------------------------------------------------------------------------------
+
+function training(m) {
+  paused = m.paused; stats.iteration = m.iteration;
+  $("iteration").textContent = m.iteration.toLocaleString("en");
+  $("speed").textContent = paused ? "paused" : m.per_second.toPrecision(3);
+  $("pause").textContent = paused ? "Resume" : "Pause";
+  for (const [name, value] of Object.entries(m.rates)) {
+    let input = [...$("rates").querySelectorAll("input")].find((i) => i.name === name);
+    if (!input) {
+      const label = document.createElement("label");
+      label.className = "row"; label.append(name);
+      input = Object.assign(document.createElement("input"), { type: "number", name, min: 0, step: "any" });
+      input.onchange = () => { if (input.value !== "") send({ type: "rate", name, value: Number(input.value) }); };
+      label.append(input); $("rates").append(label);
+    }
+    if (document.activeElement !== input) input.value = Number(value.toPrecision(4));
+  }
+}
+$("pause").onclick = () => send({ type: "run", do: paused ? "resume" : "pause" });
+$("step").onclick = () => send({ type: "run", do: "step" });
+
+function plot() {
+  const canvas = $("losses"), ratio = window.devicePixelRatio || 1, { width, height } = canvas.getBoundingClientRect();
+  if (!width) return;
+  canvas.width = width * ratio; canvas.height = height * ratio;
+  const c = canvas.getContext("2d"), style = getComputedStyle(document.documentElement);
+  const good = losses.filter((p) => p[1] !== null);
+  c.scale(ratio, ratio);
+  c.font = "11px system-ui, sans-serif"; c.fillStyle = style.getPropertyValue("--soft");
+  if (good.length < 2) return c.fillText("Loss: no values yet", 8, 16);
+  const logarithmic = good.every((p) => p[1] > 0), y = (v) => (logarithmic ? Math.log10(v) : v);
+  let low = Infinity, high = -Infinity;
+  for (const [, v] of good) { low = Math.min(low, y(v)); high = Math.max(high, y(v)); }
+  if (high - low < 1e-9) { high += 0.5; low -= 0.5; }
+  const first = good[0][0], last = good[good.length - 1][0], top = 20, bottom = height - 18;
+  c.strokeStyle = style.getPropertyValue("--accent"); c.lineWidth = 1.5; c.lineJoin = "round";
+  c.beginPath();
+  for (const [step, v] of good) c.lineTo(6 + ((width - 12) * (step - first)) / Math.max(last - first, 1), bottom - ((bottom - top) * (y(v) - low)) / (high - low));
+  c.stroke();
+  c.fillText(`Loss ${good[good.length - 1][1].toPrecision(3)}${logarithmic ? " (log scale)" : ""}`, 7, 13);
+  c.fillText(String(first), 7, height - 5);
+  c.textAlign = "right"; c.fillText(String(last), width - 7, height - 5);
+}
+
+// --- Input views ------------------------------------------------------------------------------------------------------
+
+function setViews(list) {
+  views = list;
+  $("views").hidden = !views.length;
+  offer("error", "Error (in a photograph)", views.length > 0);
+  const chosen = $("view").value || "-1";
+  $("view").replaceChildren(new Option("none", -1), ...views.map((v, i) => new Option(v.name || `view ${i + 1}`, i)));
+  $("view").value = Number(chosen) < views.length ? chosen : "-1";
+  drawOverlay();
+}
+
+// Where a frustum's picture lies: its centre and corners at a depth of a tenth of the home distance.
+function frustum(view) {
+  const p = view.pose, depth = 0.08 * home.distance, [sx, sy] = view.slopes;
+  const world = (x, y) => [0, 1, 2].map((i) => p[i][0] * x * sx * depth + p[i][1] * y * sy * depth - p[i][2] * depth + p[i][3]);
+  return { center: [p[0][3], p[1][3], p[2][3]], corners: [world(-1, -1), world(1, -1), world(1, 1), world(-1, 1)] };
+}
+function project(point) {
+  const { back, right, top } = axes(), d = plus(point, eye(), -1), w = -dot(d, back);
+  const f = overlay.height / 2 / Math.tan((pose.fov * Math.PI) / 360);
+  return w > 1e-6 * pose.distance ? [overlay.width / 2 + (f * dot(d, right)) / w, overlay.height / 2 - (f * dot(d, top)) / w] : null;
+}
+function drawOverlay() {
+  const c = overlay.getContext("2d");
+  c.clearRect(0, 0, overlay.width, overlay.height);
+  if (!pose || !views.length || !$("frusta").checked || Number($("view").value) >= 0) return;
+  c.strokeStyle = getComputedStyle(document.documentElement).getPropertyValue("--accent");
+  c.lineWidth = window.devicePixelRatio || 1;
+  for (const view of views) {
+    const { center, corners } = frustum(view), eyePoint = project(center), q = corners.map(project);
+    if (!eyePoint || q.some((x) => !x)) continue;
+    c.beginPath();
+    q.forEach((x, i) => { c.moveTo(...eyePoint); c.lineTo(...x); c.lineTo(...q[(i + 1) % 4]); });
+    c.stroke();
+  }
+}
+stage.addEventListener("dblclick", (e) => { // jump into the camera that is nearest to the click
+  if (!$("frusta").checked || Number($("view").value) >= 0) return;
+  const box = stage.getBoundingClientRect(), ratio = overlay.width / box.width;
+  let best = -1, nearest = 40 * ratio;
+  views.forEach((view, i) => {
+    const p = project(frustum(view).center), d = p ? Math.hypot(p[0] - (e.clientX - box.left) * ratio, p[1] - (e.clientY - box.top) * ratio) : Infinity;
+    if (d < nearest) { nearest = d; best = i; }
+  });
+  if (best >= 0) { $("view").value = best; sendOptions(); drawOverlay(); }
+});
+
+connect();

@@ -1,0 +1,293 @@
+"""`Viewer`: starts the server and the thread that draws, and takes meshes, pictures and losses from the program."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import threading
+import time
+import webbrowser
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from ..scene.mesh import Mesh
+from . import protocol
+from .camera import UPS
+from .channels import CHANNELS, Options
+from .control import Control
+from .scene import Photograph, Scene
+from .server import Server, is_loopback
+from .session import Session, with_fields
+from .worker import Worker
+
+logger = logging.getLogger("diffrast")
+
+DEFAULT_PORT = 8484
+SNAPSHOT = 0.1  # seconds at least between two copies of a mesh that changes
+
+
+class Viewer:
+    """A page in the browser that shows a mesh or a picture while the program goes on::
+
+        with diffrast.Viewer() as viewer:
+            viewer.attach(optimizer)
+            for i in range(1000):
+                ...
+                viewer.step(loss=loss, mesh=lambda: Mesh(vertices, faces))
+
+    Args:
+        host: the address to listen on. 127.0.0.1 is reached from this machine only (from elsewhere through
+            ``ssh -L 8484:127.0.0.1:8484 machine``); with another one, a printed sentence says who can connect.
+        port: a port that must be free; 0 takes any free one; None takes 8484 or the next free one.
+        open_browser: open the page in this machine's browser.
+        size: pixels along the longer side of the largest picture.
+        up: "y" or "z": the axis that points up; None: as the photographs say if there are any, else y.
+        backend: of the rasterizer, as for `diffrast.torch.RasterizeContext`.
+        quiet: print nothing.
+
+    The viewer draws on a thread of its own, from copies, and touches neither random numbers nor tensors of the program: with the
+    same seed a run gives the same result with and without it. Nothing that fails in it stops the program; it is logged.
+
+    Raises:
+        OSError: the port is taken, or the address is not one of this machine.
+        ValueError: an argument is wrong.
+    """
+
+    def __init__(self, *, host: str = "127.0.0.1", port: int | None = None, open_browser: bool = False,
+                 size: int = 1024, up: str | None = None, backend: str = "auto", quiet: bool = False):  # fmt: skip
+        if up is not None and up not in UPS:
+            raise ValueError(f"Viewer(): up must be one of {', '.join(UPS)}; got {up!r}")
+        if not 16 <= size <= protocol.MAX_SIDE:
+            raise ValueError(f"Viewer(): size must be 16 to {protocol.MAX_SIDE} pixels; got {size}")
+        if port is not None and not 0 <= port < 65536:
+            raise ValueError(f"Viewer(): port must be 0 to 65535; got {port}")
+        self._wake = threading.Condition(threading.RLock())
+        self._size = size
+        self._scene = Scene(up=up or "y", up_given=up is not None)
+        self._sessions: list[Session] = []
+        self._pose, self._options = self._scene.fitting_pose(), Options()
+        self._fitted = False
+        self._next_snapshot = 0.0
+        self._dead = False
+        self.control = Control(self._wake, lambda: len(self._sessions))
+        self._server = self._listen(host, port)
+        self._worker = Worker(
+            self._wake, self._sessions, lambda: self._scene, self._state, self._is_busy, backend
+        )
+        shown = host if is_loopback(host) else ("localhost" if host in ("0.0.0.0", "::") else host)
+        self.url = f"http://{f'[{shown}]' if ':' in shown else shown}:{self._server.port}/"
+        if not quiet:
+            self._announce(host)
+        if open_browser:
+            webbrowser.open(self.url)
+
+    def _listen(self, host: str, port: int | None) -> Server:
+        ports = range(DEFAULT_PORT, DEFAULT_PORT + 50) if port is None else (port,)
+        for candidate in ports:
+            try:
+                return Server(host, candidate, self._open, self._receive, self._close)
+            except OSError as error:
+                if candidate == ports[-1]:
+                    where = f"{host}:{candidate}"
+                    raise OSError(
+                        error.errno, f"Viewer(): cannot listen on {where}: {error.strerror or error}"
+                    ) from error
+        raise AssertionError("unreachable: there is at least one port to try")
+
+    def _announce(self, host: str) -> None:
+        print(f"viewer: {self.url}", file=sys.stderr, flush=True)
+        if not is_loopback(host):
+            print(
+                f"viewer: listening on {host}: whoever reaches this machine over the network can watch and steer this viewer, "
+                "without a password and unencrypted. To keep it to yourself, leave --host away and connect with "
+                f"`ssh -L {self._server.port}:127.0.0.1:{self._server.port} <this machine>`.",
+                file=sys.stderr, flush=True,
+            )  # fmt: skip
+
+    # --- What a program says -------------------------------------------------------------------------------------------------
+
+    def show(self, mesh: Mesh | None = None, image: torch.Tensor | None = None,
+             views: Sequence[Any] | None = None) -> None:  # fmt: skip
+        """Show a mesh, a picture (display values in [0, 1], ``[H, W, C]`` with C = 1, 3 or 4, row 0 at the bottom), and
+        photographs with their cameras (`diffrast.viewer.scene.Photograph`, or views of a data set). What is not given stays as
+        it was. Tensors are copied; the call does not wait for drawing."""
+        with self._wake:
+            self._scene = self._scene.changed(mesh, image, views)
+            if mesh is not None and not self._fitted:
+                self._fitted = True
+                self._pose = self._scene.fitting_pose()
+                for session in self._sessions:
+                    session.send(json.dumps(self._hello()))
+                    session.move(self._pose, session.stamp)
+            self._wake.notify_all()
+
+    def attach(self, optimizer: Any, names: Sequence[str] | None = None) -> None:
+        """Offer the learning rates of a torch optimizer on the page, one for each parameter group, by these names."""
+        self.control.attach(optimizer, names)
+
+    def step(self, loss: Any = None, mesh: Mesh | Callable[[], Mesh] | None = None,
+             image: torch.Tensor | Callable[[], torch.Tensor] | None = None,
+             until: Callable[[], bool] | None = None) -> None:  # fmt: skip
+        """To be called once per iteration, after the optimizer's step: counts it, takes the loss (a number or a tensor of one
+        element), shows the mesh or picture if somebody looks, and waits here while the page has paused the run.
+
+        A function for ``mesh`` or ``image`` is only called when its result is wanted, about ten times a second.
+        While paused, it goes on when ``until`` says True: for a loop that is told to stop in another way.
+        Learning rates change in here and nowhere else, and only if somebody changes them on the page.
+        """
+        if self._dead:
+            return
+        try:
+            if mesh is not None or image is not None:
+                self._snapshot(mesh, image)
+            # Reading a loss waits for a GPU, so while nobody looks only some are read.
+            if self._sessions or self.control.iteration % 10 == 9:
+                self.control.step(None if loss is None else _number(loss), until)
+            else:
+                self.control.step(None, until)
+        except Exception as error:
+            self._die(error)
+
+    def _snapshot(self, mesh: Any, image: Any) -> None:
+        now = time.monotonic()
+        looking = bool(self._sessions) and (now >= self._next_snapshot or self.control.paused)
+        if not looking and self._scene.version > 0:
+            return
+        self.show(_value(mesh), _value(image))
+        self._next_snapshot = now + max(SNAPSHOT, 20 * (time.monotonic() - now))
+
+    def _die(self, error: Exception) -> None:
+        """The viewer ends, the program does not."""
+        logger.warning("viewer: ended by an error; the run goes on: %s: %s", type(error).__name__, error)
+        self._dead = True
+        self.close()
+
+    @property
+    def pages(self) -> int:
+        """How many pages are open."""
+        return len(self._sessions)
+
+    def wait(self) -> None:
+        """Serve until Ctrl-C (which raises ``KeyboardInterrupt`` here)."""
+        while self._server.alive and self._worker.thread.is_alive():
+            time.sleep(0.25)
+
+    def close(self) -> None:
+        """Ends the server; open pages say so. A loop that is paused goes on."""
+        self.control.close()
+        self._server.close()
+        self._worker.close()
+
+    def __enter__(self) -> Viewer:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    # --- What pages say --------------------------------------------------------------------------------------------------------
+
+    def _open(self) -> Session:
+        with self._wake:
+            session = Session(self._wake, self._pose, self._size)
+            session.options = self._options
+            session.send(json.dumps(self._hello()))
+            self._sessions.append(session)
+            self._next_snapshot = 0.0
+            self._wake.notify_all()
+        return session
+
+    def _close(self, session: Session) -> None:
+        with self._wake:
+            self._sessions.remove(session)
+
+    def _receive(self, session: Session, message: str | bytes) -> None:
+        kind, fields = protocol.parse(message)
+        self._handlers[kind](self, session, fields)
+
+    def _on_camera(self, session: Session, fields: dict) -> None:
+        self._pose = protocol.pose_of(fields)  # so that a reloaded page goes on where it was
+        session.move(self._pose, fields["stamp"])
+
+    def _on_options(self, session: Session, fields: dict) -> None:
+        self._options = with_fields(session.options, fields)
+        session.choose(self._options, fields["stamp"])
+
+    _handlers: dict[str, Callable[[Viewer, Session, dict], None]] = {  # noqa: RUF012 - a table, never changed
+        "ack": lambda self, session, f: session.acknowledge(f["frame"]),
+        "camera": _on_camera,
+        "options": _on_options,
+        "size": lambda self, session, f: session.resize(f["width"], f["height"]),
+        "run": lambda self, session, f: self.control.do(f["do"]),
+        "rate": lambda self, session, f: self.control.wish(f["name"], f["value"]),
+        "save": lambda self, session, f: session.want(f["what"]),
+    }
+
+    # --- What pages hear -------------------------------------------------------------------------------------------------------
+
+    def _is_busy(self) -> bool:
+        return self.control.running
+
+    def _hello(self) -> dict:
+        box = self._scene.fitting_pose()
+        return {
+            "type": "hello",
+            "version": protocol.VERSION,
+            "up": self._scene.up,
+            "pose": vars(self._pose),
+            "home": vars(box),
+            "options": vars(self._options),
+            "channels": [[name, channel.label] for name, channel in CHANNELS.items()],
+        }
+
+    def _state(self, session: Session) -> list[dict]:
+        """What has changed since the last time for this page."""
+        scene, control = self._scene, self.control
+        state: dict[str, Any] = {
+            "type": "state",
+            "triangles": 0 if scene.mesh is None else len(scene.mesh.faces),
+            "image": scene.image is not None,
+            "views": [_view(v) for v in scene.views] if session.views_sent is not scene.views else None,
+            "running": control.running,
+        }
+        session.views_sent = scene.views
+        if control.running:
+            state |= {"iteration": control.iteration, "paused": control.paused,
+                      "per_second": round(control.per_second, 2),
+                      "rates": {name: rate.read() for name, rate in control.rates.items()}}  # fmt: skip
+        messages = [] if state == session.last_state else [state]
+        session.last_state = state
+        losses = control.losses
+        start = session.losses_sent if session.losses_generation == losses.generation else 0
+        if start < len(losses.points):
+            points = [[step, _finite(loss)] for step, loss in losses.points[start:]]
+            messages.append({"type": "losses", "reset": start == 0, "points": points})
+            session.losses_sent, session.losses_generation = len(losses.points), losses.generation
+        return messages
+
+
+def _view(view: Photograph) -> dict:
+    pose = torch.linalg.inv(view.camera.world_to_camera)
+    K = view.camera.K
+    return {
+        "name": view.name,
+        "pose": [[round(x, 5) for x in row] for row in pose[:3].tolist()],
+        "slopes": [
+            round(view.camera.width / 2 / float(K[0, 0]), 5),
+            round(view.camera.height / 2 / float(K[1, 1]), 5),
+        ],
+    }
+
+
+def _value(x: Any) -> Any:
+    return x() if callable(x) else x
+
+
+def _number(x: Any) -> float:
+    return float(x.detach() if isinstance(x, torch.Tensor) else x)
+
+
+def _finite(x: float) -> float | None:
+    return x if abs(x) < 1e30 else None

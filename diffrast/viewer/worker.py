@@ -1,0 +1,145 @@
+"""The thread that draws: frames for every open page, and between them the files that pages asked for."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+
+import torch
+
+import diffrast.torch as dr
+
+from ..scene.image import encode
+from . import exports, protocol
+from .scene import Scene
+from .session import Order, Session
+
+logger = logging.getLogger("diffrast")
+
+QUALITY = 75  # of a JPEG
+BUDGET = 0.02  # seconds of drawing that a frame may take while the camera moves
+SCALES = (1.0, 0.75, 0.5, 0.35, 0.25)  # of its sides, to keep to that
+SHARE = 0.05  # of the time that drawing may take from a running optimization while nobody moves the camera
+STATUS = 0.2  # seconds between two looks at the optimization's state
+
+
+class Worker:
+    """``scene()`` and ``state(session)`` are asked on this thread, under ``wake``."""
+
+    def __init__(self, wake: threading.Condition, sessions: list[Session], scene: Callable[[], Scene],
+                 state: Callable[[Session], list[dict]], busy: Callable[[], bool], backend: str):  # fmt: skip
+        self.wake, self.sessions = wake, sessions
+        self._scene, self._state, self._busy = scene, state, busy
+        self._backend = backend
+        self._closed = False
+        self._jobs: deque[tuple[Session, Iterator[bytes | None]]] = deque()
+        self._cost = 0.0  # seconds per pixel, smoothed
+        self._failed = ""
+        self.thread = threading.Thread(target=self._run, name="diffrast viewer", daemon=True)
+        self.thread.start()
+
+    def close(self) -> None:
+        with self.wake:
+            self._closed = True
+            self.wake.notify_all()
+        self.thread.join(timeout=10)
+
+    def _run(self) -> None:
+        _spare_a_core()
+        ctx = dr.RasterizeContext(backend=self._backend)
+        while True:
+            with self.wake:
+                orders, delay = self._orders()
+                if self._closed:
+                    return
+                if not orders and not self._jobs:
+                    self.wake.wait(delay)
+                    continue
+                scene = self._scene()
+            for session, order in orders:
+                self._guarded(session, self._frame, ctx, scene, session, order)
+            if not orders:
+                session, job = self._jobs.popleft()
+                self._guarded(session, self._advance, session, job)
+
+    def _orders(self) -> tuple[list[tuple[Session, Order]], float]:
+        now, version = time.monotonic(), self._scene().version
+        delay = STATUS if self._busy() else 60.0
+        orders = []
+        for session in self.sessions:
+            for message in self._state(session):
+                session.send(json.dumps(message))
+            while session.wanted:
+                job = exports.JOBS[session.wanted.pop()](self._scene(), session.pose, session.options, session.width,
+                                                        session.height, self._backend)  # fmt: skip
+                self._jobs.append((session, job))
+            answer = session.order(now, version)
+            if isinstance(answer, Order):
+                orders.append((session, answer))
+            else:
+                delay = min(delay, max(answer, 0.001))
+        return orders, delay
+
+    def _frame(self, ctx, scene: Scene, session: Session, order: Order) -> None:
+        start = time.perf_counter()
+        width, height = order.width, order.height
+        if not order.full:
+            scale = self._scale(width * height)
+            width, height = max(16, round(width * scale)), max(16, round(height * scale))
+        picture = scene.picture(ctx, order.pose, order.options, width, height, smooth=order.full)
+        data = encode(picture, "JPEG", linear=False, quality=QUALITY)
+        seconds = time.perf_counter() - start
+        if not order.full:
+            self._cost += 0.2 * (seconds / (width * height) - self._cost)
+        elif not self._cost:
+            self._cost = seconds / (width * height)
+        with self.wake:
+            frame = session.next_frame()
+            session.refresh_after = time.monotonic() + (seconds / SHARE if self._busy() else 0.0)
+        flags = protocol.FULL if order.full else 0
+        session.send(protocol.pack(protocol.FRAME, data, frame=frame, stamp=order.stamp, width=width, height=height,
+                                   flags=flags, seconds=seconds))  # fmt: skip
+
+    def _scale(self, pixels: int) -> float:
+        affordable = (BUDGET / (self._cost * pixels)) ** 0.5 if self._cost else 0.5
+        return next((s for s in SCALES if s <= affordable), SCALES[-1])
+
+    def _advance(self, session: Session, job: Iterator[bytes | None]) -> None:
+        """One step of a file; live frames come between the steps."""
+        if not session.open:
+            return
+        for data in job:
+            if data is not None:
+                session.send(data)
+            self._jobs.append((session, job))
+            return
+
+    def _guarded(self, session: Session, work: Callable[..., None], *args) -> None:
+        """What cannot be drawn is said on the page; the thread goes on, and so does the training."""
+        try:
+            work(*args)
+        except Exception as error:
+            text = f"{type(error).__name__}: {error}"
+            if text != self._failed:
+                logger.warning("viewer: a picture could not be drawn: %s", text)
+            self._failed = text
+            session.send(json.dumps({"type": "error", "text": f"This could not be drawn. {text:.300}"}))
+            time.sleep(0.05)
+
+
+def _spare_a_core() -> None:
+    """This thread computes with one thread less than torch has, at most four: small pictures gain nothing from more, and the
+    optimization in the other thread should not wait for a core.
+
+    `torch.set_num_threads` counts for the thread that calls it and for threads that start to compute later. The second call
+    undoes that latter part, so that nobody else's sums are split differently because of a viewer.
+    """
+    usual = torch.get_num_threads()
+    torch.set_num_threads(max(1, min(4, usual - 1)))
+    restore = threading.Thread(target=torch.set_num_threads, args=(usual,))
+    restore.start()
+    restore.join()

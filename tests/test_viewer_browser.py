@@ -1,0 +1,324 @@
+"""The page in a real browser, end to end."""
+
+import base64
+import io
+import math
+import time
+
+import pytest
+import torch
+from PIL import Image
+from viewing import browser, torus, wait
+
+import diffrast.torch as dr
+from diffrast.scene.image import from_pil
+from diffrast.viewer import Viewer
+from diffrast.viewer.camera import Pose
+from diffrast.viewer.channels import CHANNELS, Options, draw
+from diffrast.viewer.model import Model, copy_mesh
+from diffrast.viewer.scene import Photograph
+
+
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory):
+    yield from browser(tmp_path_factory.mktemp("profile"))
+
+
+@pytest.fixture
+def viewer():
+    with Viewer(port=0, quiet=True) as v:
+        v.show(mesh=torus())
+        yield v
+
+
+@pytest.fixture
+def page(driver, viewer):
+    return Driven(driver, viewer)
+
+
+class Driven:
+    """The page as a person uses it."""
+
+    def __init__(self, driver, viewer: Viewer):
+        self.driver, self.viewer = driver, viewer
+        driver.get(viewer.url)
+        self.at_rest()
+
+    def js(self, code: str, *args):
+        return self.driver.execute_script(f"return {code}", *args)
+
+    @property
+    def frames(self) -> int:
+        return self.js("viewer.stats.frames")
+
+    def at_rest(self, after: int = 0) -> None:
+        """Waits for a full frame, `after` frames or more, that is the last one for half a second."""
+        seen = [-1, 0.0]
+
+        def still() -> bool:
+            frames, full = self.js("[viewer.stats.frames, viewer.stats.full]")
+            if frames != seen[0]:
+                seen[:] = frames, time.monotonic()
+            return full and frames > after and time.monotonic() - seen[1] > 0.5
+
+        wait(still, "a full frame", 60)
+
+    def picture(self) -> torch.Tensor:
+        url = self.js("document.getElementById('picture').toDataURL('image/png')")
+        data = base64.b64decode(url.split(",")[1])
+        return from_pil(Image.open(io.BytesIO(data)), linear=False)[..., :3]
+
+    def direct(self, **options) -> torch.Tensor:
+        """What the page should show, drawn without server, JPEG and browser."""
+        pose = self.js("viewer.pose")
+        pose = Pose(**{**pose, "target": tuple(pose["target"])})
+        theme = self.js("document.documentElement.dataset.theme")
+        height, width = self.picture().shape[:2]
+        return draw(
+            dr.RasterizeContext(),
+            Model(copy_mesh(torus())),
+            pose.camera(width, height),
+            Options(theme=theme, **options),
+        )
+
+    def choose(self, control: str, value: str) -> None:
+        before = self.frames
+        self.js("(document.getElementById(arguments[0]).value = arguments[1],"
+                "document.getElementById(arguments[0]).dispatchEvent(new Event('input')))", control, value)  # fmt: skip
+        self.at_rest(after=before)
+
+    def click(self, name: str) -> None:
+        self.driver.find_element("id", name).click()
+
+    def text(self, name: str) -> str:
+        return self.driver.find_element("id", name).text
+
+    def drag(self, dx: int, dy: int, steps: int = 8) -> None:
+        from selenium.webdriver import ActionChains
+
+        before = self.frames
+        chain = (
+            ActionChains(self.driver, duration=10)
+            .move_to_element(self.driver.find_element("id", "stage"))
+            .click_and_hold()
+        )
+        for _ in range(steps):
+            chain.move_by_offset(dx // steps, dy // steps)
+        chain.release().perform()
+        self.at_rest(after=before)
+
+
+def psnr(a: torch.Tensor, b: torch.Tensor) -> float:
+    return -10 * math.log10(float((a - b.clamp(0, 1)).square().mean()) + 1e-12)
+
+
+def test_the_page_shows_what_diffrast_draws(page):
+    picture = page.picture()
+    assert min(picture.shape[:2]) > 300
+    assert float(picture.std()) > 0.05
+    assert psnr(picture, page.direct()) >= 25
+    assert page.text("triangles") == "1,152 triangles"
+    assert page.driver.get_log("browser") == []  # no error, nothing blocked, nothing missing
+
+
+def test_dragging_turns_panning_moves_and_the_wheel_zooms(page):
+    from selenium.webdriver import ActionChains
+    from selenium.webdriver.common.actions.wheel_input import ScrollOrigin
+
+    stage = page.driver.find_element("id", "stage")
+    first, pose = page.picture(), page.js("viewer.pose")
+    page.drag(160, 40)
+    turned = page.js("viewer.pose")
+    assert turned["yaw"] < pose["yaw"]
+    assert turned["pitch"] > pose["pitch"]
+    assert turned["distance"] == pose["distance"]
+    assert psnr(first, page.picture()) < 25
+    assert psnr(page.picture(), page.direct()) >= 25
+    before = page.frames
+    ActionChains(page.driver).scroll_from_origin(ScrollOrigin.from_element(stage), 0, -300).perform()
+    page.at_rest(after=before)
+    assert page.js("viewer.pose")["distance"] < 0.8 * pose["distance"]
+    assert psnr(page.picture(), page.direct()) >= 25
+    from selenium.webdriver.common.keys import Keys
+
+    before = page.frames
+    ActionChains(page.driver).key_down(Keys.SHIFT).perform()
+    page.drag(80, 0)
+    ActionChains(page.driver).key_up(Keys.SHIFT).perform()
+    assert page.js("viewer.pose")["target"] != pose["target"]
+    assert page.js("viewer.pose")["yaw"] == turned["yaw"]
+    assert psnr(page.picture(), page.direct()) >= 25
+    page.click("home")
+    page.at_rest(after=before)
+    assert psnr(page.picture(), first) > 30
+
+
+def test_flying(page):
+    from selenium.webdriver import ActionChains
+
+    page.js("document.querySelector('input[value=fly]').click()")
+    pose = page.js("viewer.pose")
+    eye = Pose(**{**pose, "target": tuple(pose["target"])}).camera(9, 9).center
+    page.drag(40, 0)
+    turned = page.js("viewer.pose")
+    camera = Pose(**{**turned, "target": tuple(turned["target"])}).camera(9, 9)
+    assert torch.allclose(camera.center, eye, atol=1e-5)  # the eye stays
+    assert turned["yaw"] != pose["yaw"]
+    before = page.frames
+    page.js("document.getElementById('stage').focus()")
+    ActionChains(page.driver).key_down("w").pause(0.3).key_up("w").perform()
+    page.at_rest(after=before)
+    flown = page.js("viewer.pose")
+    moved = Pose(**{**flown, "target": tuple(flown["target"])}).camera(9, 9).center - eye
+    assert float(torch.nn.functional.normalize(moved, dim=0) @ camera.forward) > 0.99
+    page.js("document.querySelector('input[value=orbit]').click()")
+
+
+def test_the_menu_of_channels_and_the_controls_change_the_picture(page):
+    pictures = {"shaded": page.picture()}
+    options = page.js("[...document.getElementById('channel').options].map((o) => o.value)")
+    assert options == list(CHANNELS)
+    for name in ("normal", "uv", "id", "matcap"):
+        page.choose("channel", name)
+        pictures[name] = page.picture()
+        # Triangle ids are edges everywhere, which JPEG does not like.
+        assert psnr(pictures[name], page.direct(channel=name)) >= (15 if name == "id" else 25), name
+    for a in pictures:
+        assert [b for b in pictures if b != a and psnr(pictures[a], pictures[b]) > 25] == [], a
+    page.choose("channel", "matcap")
+    before = page.frames
+    page.click("wireframe")
+    page.at_rest(after=before)
+    assert psnr(page.picture(), page.direct(channel="matcap", wireframe=True)) >= 20
+    page.click("wireframe")
+    page.choose("fov", "80")
+    assert page.js("viewer.pose")["fov"] == 80
+    before = page.frames
+    page.click("theme")
+    page.at_rest(after=before)
+    assert psnr(page.picture(), page.direct(channel="matcap")) >= 25
+    page.click("theme")
+
+
+def test_pause_stops_the_counter_and_a_reload_reconnects(page):
+    import threading
+
+    stop, viewer = threading.Event(), page.viewer
+
+    def loop() -> None:
+        while not stop.is_set():
+            viewer.step(loss=0.5 ** (viewer.control.iteration / 100))
+            time.sleep(0.005)
+
+    thread = threading.Thread(target=loop, daemon=True)
+    thread.start()
+    wait(lambda: page.js("viewer.stats.iteration") > 5, "iterations on the page")
+    page.click("pause")
+    wait(lambda: page.text("pause") == "Resume", "the pause on the page")
+    wait(lambda: page.text("iteration") == f"{viewer.control.iteration:,}", "the last iteration on the page")
+    count = viewer.control.iteration
+    time.sleep(0.6)
+    assert viewer.control.iteration == count
+    assert page.text("iteration") == f"{count:,}"
+    page.click("step")
+    wait(lambda: page.text("iteration") == f"{count + 1:,}", "one step")
+    page.driver.refresh()
+    page.at_rest()
+    wait(lambda: page.text("iteration") == f"{count + 1:,}", "the counter after a reload")
+    assert page.text("pause") == "Resume"  # still paused
+    page.click("pause")
+    wait(lambda: viewer.control.iteration > count + 20, "more iterations")
+    inked = page.js("(() => { const c = document.getElementById('losses'); return c.getContext('2d')"
+                    ".getImageData(0, 0, c.width, c.height).data.some((x, i) => i % 4 === 3 && x > 0); })()")  # fmt: skip
+    assert inked
+    stop.set()
+    thread.join(timeout=5)
+
+
+def test_a_reloaded_page_keeps_its_view(page):
+    page.drag(120, 0)
+    page.choose("channel", "normal")
+    pose, picture = page.js("viewer.pose"), page.picture()
+    page.driver.refresh()
+    page.at_rest()
+    assert page.js("viewer.pose") == pose
+    assert page.js("document.getElementById('channel').value") == "normal"
+    assert psnr(page.picture(), picture) > 40
+
+
+def test_the_page_says_that_the_server_is_gone_and_comes_back(driver):
+    with Viewer(port=0, quiet=True) as viewer:
+        viewer.show(mesh=torus())
+        port = viewer._server.port
+        page = Driven(driver, viewer)
+        assert page.text("banner") == ""
+    wait(lambda: "The server is gone" in page.text("banner"), "the message")
+    with Viewer(port=port, quiet=True) as again:
+        again.show(mesh=torus())
+        wait(lambda: page.js("viewer.stats.connected"), "the connection", 30)
+        wait(lambda: page.text("banner") == "", "the end of the message")
+        before = page.frames
+        page.drag(60, 0)
+        assert page.frames > before
+
+
+def test_files_are_downloaded(page):
+    page.click("screenshot")
+    got = wait(lambda: page.js("viewer.stats.downloaded ?? null"), "a picture")
+    assert got["name"] == "diffrast.png"
+    assert got["size"] > 1000
+
+
+def test_photographs(page):
+    camera = Pose(yaw=0.9, distance=2.0).camera(120, 90)
+    image = draw(dr.RasterizeContext(), Model(copy_mesh(torus())), camera, Options())
+    page.viewer.show(views=[Photograph(camera, 1 - image.clamp(0, 1), "first")])
+    wait(lambda: page.driver.find_element("id", "views").is_displayed(), "the section")
+    before = page.js("(() => { const c = document.getElementById('overlay'); return c.toDataURL(); })()")
+    page.click("frusta")
+    wait(lambda: page.js("document.getElementById('overlay').toDataURL()") != before, "a frustum")
+    page.choose("view", "0")
+    through = page.picture()
+    page.choose("opacity", "1")
+    assert psnr(through, page.picture()) < 15
+    page.choose("channel", "error")
+    page.choose("opacity", "0")
+    assert float(page.picture().mean()) > 0.2
+    page.drag(40, 0)  # leaves the photograph
+    assert page.js("document.getElementById('view').value") == "-1"
+
+
+@pytest.mark.parametrize("theme", ["dark", "light"])
+def test_labels_are_readable_and_nothing_overlaps(page, theme):
+    if page.js("document.documentElement.dataset.theme") != theme:
+        page.click("theme")
+    page.viewer.show(views=[Photograph(Pose().camera(40, 30), torch.rand(30, 40, 3))])
+    page.viewer.attach(torch.optim.SGD([torch.zeros(1)], lr=0.1))
+    page.viewer.step(loss=1.0)
+    wait(lambda: page.driver.find_element("id", "rates").text, "the training section")
+    contrast = page.js("""(() => {
+      const linear = (x) => (x / 255 <= 0.04045 ? x / 255 / 12.92 : ((x / 255 + 0.055) / 1.055) ** 2.4);
+      const light = (rgb) => { const [r, g, b] = rgb.map(linear);
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
+      const numbers = (s) => s.match(/[\\d.]+/g).map(Number);
+      const back = (e) => { for (; e; e = e.parentElement) { const c = numbers(getComputedStyle(e).backgroundColor);
+        if (c.length === 3 || c[3] > 0.99) return c.slice(0, 3); } return [255, 255, 255]; };
+      const low = [];
+      for (const e of document.querySelectorAll("#panel :is(h1, h2, label, button, span, p, output)")) {
+        if (!e.textContent.trim() || !e.offsetParent) continue;
+        const [a, b] = [light(numbers(getComputedStyle(e).color).slice(0, 3)), light(back(e))].sort((x, y) => y - x);
+        if ((a + 0.05) / (b + 0.05) < 4.5) low.push([e.textContent, (a + 0.05) / (b + 0.05)]);
+      }
+      return low; })()""")
+    assert contrast == []  # WCAG 2.1, level AA
+    overlapping = page.js("""(() => {
+      const items = [...document.querySelectorAll("#panel :is(h1, h2, .row, p, #losses, footer)")].filter((e) => e.offsetParent);
+      const bad = [];
+      items.forEach((e, i) => { const a = e.getBoundingClientRect();
+        if (e.scrollWidth > e.clientWidth + 1) bad.push([e.textContent, "is wider than its place"]);
+        for (const f of items.slice(i + 1)) { const b = f.getBoundingClientRect();
+          const across = a.left < b.right - 1 && b.left < a.right - 1, along = a.top < b.bottom - 1 && b.top < a.bottom - 1;
+          if (!e.contains(f) && !f.contains(e) && across && along)
+            bad.push([e.textContent, f.textContent]); } });
+      return bad; })()""")
+    assert overlapping == []

@@ -1,0 +1,57 @@
+"""`diffrast reconstruct --view`: what one sees while it runs, and that it changes nothing."""
+
+from viewing import Page, torus, wait
+
+from diffrast import cli
+from diffrast import viewer as viewer_module
+from diffrast.scene import save_mesh
+
+
+def run(capsys, *args) -> tuple[int, str, str]:
+    code = cli.main([str(a) for a in args])
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def test_a_reconstruction_with_a_viewer_gives_the_same_mesh(tmp_path, capsys, monkeypatch):
+    save_mesh(tmp_path / "torus.glb", torus())
+    assert (
+        run(
+            capsys,
+            "make-dataset",
+            tmp_path / "torus.glb",
+            "--out",
+            tmp_path / "d",
+            "--views",
+            8,
+            "--size",
+            48,
+            "--quiet",
+        )[0]
+        == 0
+    )
+    seen: list[list] = []
+
+    class Watched(viewer_module.Viewer):
+        def __init__(self, **options):
+            super().__init__(**options)
+            self.page = Page(self)
+            self.page.say("size", width=64, height=64)
+            wait(lambda: self.pages, "a page")
+
+        def close(self):
+            if not seen:
+                seen.append([self.page.of_type("state"), self.control.iteration, self.page.frame_after(0.0)])
+                self.page.close()
+            super().close()
+
+    monkeypatch.setattr(viewer_module, "Viewer", Watched)
+    quick = ("--steps", 6, "--faces", 200, "--texture", 32, "--frames", 0, "--quiet")
+    for name, more in (("alone", ()), ("watched", ("--view", "--port", 0))):
+        code, _, err = run(capsys, "reconstruct", tmp_path / "d", "--out", tmp_path / name, *quick, *more)
+        assert code == 0, err
+    assert (tmp_path / "alone" / "mesh.glb").read_bytes() == (tmp_path / "watched" / "mesh.glb").read_bytes()
+    states, iterations, (head, _) = seen[0]
+    assert iterations == 5
+    assert any(state["views"] and len(state["views"]) == 8 for state in states)
+    assert head["width"] == 64
