@@ -64,8 +64,11 @@ wheel: .make/ready ## build dist/*.whl, install it elsewhere and draw with it
 	cd "$$trial"; PYTHONPATH="$$trial" "$(abspath $(PY))" -W error -c "$$WHEEL_CHECK"
 	@ls dist/*.whl
 
-bench: .make/ready ## measure the primitives on this machine, print a table and write JSON
+bench: .make/ready ## measure primitives, OpenGL, shading and the viewer on this machine, print tables and write JSON
 	$(PY) benchmarks/primitives.py
+	-$(PY) benchmarks/opengl.py
+	$(PY) benchmarks/shading.py
+	-$(PY) benchmarks/viewer.py
 
 bench-gradients: .make/ready ## gradients against a supersampled truth, into benchmarks/results/
 	$(PY) benchmarks/gradients.py

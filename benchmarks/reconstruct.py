@@ -22,7 +22,7 @@ from diffrast.reconstruct.metrics import DEFINITIONS, SAMPLES, chamfer
 from diffrast.reconstruct.orient import undo_turns
 from diffrast.reconstruct.pipeline import Options, reconstruct
 from diffrast.scene import load_mesh
-from diffrast.scene.render import clip_matrices, finish, to_clip
+from diffrast.scene.passes import clip_matrices, finish, to_clip
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get("DIFFRAST_DATA", ROOT.parent / "shared" / "data"))

@@ -147,7 +147,9 @@ def test_slivers_are_covered_where_they_are_or_not_at_all(ctx):
     along = scenes.random((4000, 1, 2), 1, -0.3, 0.3)
     off = scenes.random((4000, 1, 2), 2, -1e-6, 1e-6)
     wide = torch.arange(4000) % 2 == 1  # the others have two corners in one place
-    xy = torch.cat([corner, corner + along, torch.where(wide.view(-1, 1, 1), corner + 2 * along + off, corner)], 1)
+    xy = torch.cat(
+        [corner, corner + along, torch.where(wide.view(-1, 1, 1), corner + 2 * along + off, corner)], 1
+    )
     z = scenes.random((4000, 3, 1), 3, -0.9, 0.9)
     pos = torch.cat([xy, z, torch.ones_like(z)], -1).reshape(1, -1, 4).float()
     tri = torch.arange(12000, dtype=torch.int32).view(-1, 3)

@@ -26,7 +26,7 @@ from diffrast.reconstruct.orient import shift_cameras
 from diffrast.reconstruct.pipeline import Options, reconstruct
 from diffrast.reconstruct.targets import make_targets
 from diffrast.scene import Camera, look_at, save_image
-from diffrast.scene.render import clip_matrices, finish, to_clip
+from diffrast.scene.passes import clip_matrices, finish, to_clip
 
 BOX = torch.tensor([[-1.4, -1.4, -0.5], [1.4, 1.4, 0.5]])
 

@@ -9,7 +9,7 @@ import diffrast.torch as dr
 from diffrast.scene import Camera, CameraParameters, cube, look_at, save_image
 from diffrast.scene.camera import look_at_pose
 from diffrast.scene.distortion import distort, load_undistorted, undistort, undistort_image
-from diffrast.scene.render import clip_matrices, to_clip
+from diffrast.scene.passes import clip_matrices, to_clip
 
 
 def make_camera() -> Camera:

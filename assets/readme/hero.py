@@ -11,7 +11,7 @@ import torch
 import diffrast.torch as dr
 from diffrast.reconstruct.data import read_views
 from diffrast.scene import load_mesh, save_image, srgb_to_linear
-from diffrast.scene.render import clip_matrices, finish, render_clay, to_clip
+from diffrast.scene.passes import clip_matrices, finish, render_clay, to_clip
 
 HERE = Path(__file__).resolve().parent
 VIEWS = (9, 6, 13, 19)

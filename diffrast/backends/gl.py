@@ -302,7 +302,10 @@ class GlBackend:
             painter.visibility((*args[:5], seen, *args[6:]))
         (tri, _, before_depth, before_id), sizes = args[1:5], args[8:]
         registry.kernels_for(pos).launch(
-            "visibility_repair", dtype, ids.numel(), (pos, tri, before_depth, before_id, seen, ids, depth, *sizes)
+            "visibility_repair",
+            dtype,
+            ids.numel(),
+            (pos, tri, before_depth, before_id, seen, ids, depth, *sizes),
         )
 
     def _context(self, device: torch.device) -> Any:

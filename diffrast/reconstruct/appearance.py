@@ -16,7 +16,7 @@ import diffrast.torch as dr
 
 from ..scene.image import srgb_to_linear
 from ..scene.mesh import Mesh
-from ..scene.render import finish
+from ..scene.passes import finish
 from .fit import Rates, fit
 from .geometry import Shape
 from .loop import Run

@@ -14,8 +14,8 @@ import torch
 
 import diffrast.torch as dr
 
+from ..scene.passes import finish
 from ..scene.remesh import edge_for_faces, isotropic
-from ..scene.render import finish
 from .fit import Rates, fit
 from .hull import drop_parts
 from .loop import Run

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import torch
 
-from ..scene.render import to_clip
+from ..scene.passes import to_clip
 from .appearance import Textured, render_textured
 from .data import View
 from .targets import over_white

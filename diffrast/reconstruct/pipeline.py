@@ -21,8 +21,8 @@ import diffrast.torch as dr
 from ..scene import Mesh, save_mesh
 from ..scene.files import write_text
 from ..scene.image import srgb_to_linear
+from ..scene.passes import clip_matrices, to_clip
 from ..scene.remesh import edge_for_faces, isotropic, smooth
-from ..scene.render import clip_matrices, to_clip
 from .appearance import Textured, fit_texture, unwrap
 from .checkpoint import NAME as CHECKPOINT
 from .checkpoint import Checkpoint

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from ..scene.camera import Camera
-from ..scene.render import clip_matrices, to_clip
+from ..scene.passes import clip_matrices, to_clip
 from .data import View
 
 BACKGROUND = 1.0  # white, as the NeRF-synthetic benchmark composites

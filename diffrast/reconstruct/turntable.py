@@ -14,7 +14,7 @@ from ..scene.camera import Camera, look_at
 from ..scene.files import atomic_path
 from ..scene.image import to_uint8
 from ..scene.mesh import Mesh
-from ..scene.render import clip_matrices, render_clay, to_clip
+from ..scene.passes import clip_matrices, render_clay, to_clip
 from .appearance import Textured, render_textured
 from .data import View
 from .metrics import SAMPLES

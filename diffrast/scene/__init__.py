@@ -12,12 +12,10 @@ from .mesh import Mesh
 from .mesh_files import load_mesh, save_mesh
 from .mesh_parameters import MeshParameters
 from .optim import AdamUniform
+from .passes import clip_matrices, to_clip
 from .primitives import cube, icosphere, plane, sphere, torus
 from .regularizers import Regularizers
 from .remesh import remesh
-
-# `render` is a module and a function: the module is loaded first, so that the function keeps the name here.
-from .render import clip_matrices, to_clip  # isort: skip
 from .renderer import Rendering, Scene, render
 from .shadow import Shadow
 from .tonemap import reinhard

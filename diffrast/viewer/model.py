@@ -11,7 +11,7 @@ import diffrast.torch as dr
 
 from ..scene.camera import Camera
 from ..scene.mesh import Mesh, vertex_normals
-from ..scene.render import clip_matrices, to_clip
+from ..scene.passes import clip_matrices, to_clip
 
 GRAY = 0.6  # linear base colour of a mesh that has none
 MIP_LEVELS = 6
