@@ -279,3 +279,16 @@ def test_positions_that_are_not_numbers_never_give_nan(raster):
             out = dr.antialias(color, rast, broken, tri, **AREA)
             for value in (out, *torch.autograd.grad(out.square().sum(), (color, broken))):
                 assert value.isfinite().all()
+
+
+def test_registered_operators(raster):
+    pos, tri = scenes.sheet()
+    pos, tri = pos.to(raster.device), tri.to(raster.device)
+    rast, _ = dr.rasterize(raster.ctx, pos, tri, (7, 8))
+    color = scenes.random((2, 7, 8, 3), 1).to(raster.device).requires_grad_()
+    ring = dr.antialias_construct_topology_hash(tri).ring
+    args = (color, rast, pos.requires_grad_(), tri, ring, 1.0, "none")
+    torch.library.opcheck(torch.ops.diffrast.antialias_area.default, args)
+    out, *found = torch.ops.diffrast.antialias_area(*args)
+    args = (torch.rand_like(out), color.detach(), rast, pos.detach(), tri, *found, 1.0, True, True)
+    torch.library.opcheck(torch.ops.diffrast.antialias_area_backward.default, args)

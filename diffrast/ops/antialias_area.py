@@ -55,8 +55,9 @@ def _antialias(
     run = backends.kernels_for(rast)
     inputs, shape = (color, rast, pos, tri, ring), rast.shape[:3]
     code = run.empty(shape, torch.uint8, rast.device)
-    place = run.empty((*shape, 2), rast.dtype, rast.device)
-    owner = run.empty((*shape, 2, 2), torch.int32, rast.device)
+    # Written at crossings only; an operator's outputs must not be what memory happened to hold.
+    place = run.empty((*shape, 2), rast.dtype, rast.device).zero_()
+    owner = run.empty((*shape, 2, 2), torch.int32, rast.device).zero_()
     found: dict[str, Any] = {"code": code, "place": place, "owner": owner}
     side, meshes = None, pos.shape[0] if pos.dim() == 3 else 1
     # With more triangles than pixels only those that are walked over are worth a look.
