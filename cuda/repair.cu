@@ -13,6 +13,7 @@ struct RepairArgs {
   int* id;                // [B, H, W] out
   T* depth;               // [B, H, W] in and out, as the pipeline stores it, or null
   i64 vertices, triangles, height, width, pos_stride, cull;
+  i64 pixels, run;  // of all images; of one element
 
   DR_FN Problem problem() const { return {vertices, triangles, height, width, cull}; }
 };
@@ -57,11 +58,9 @@ DR_RARE double exact_depth(const RepairArgs<T>& a, i64 image, int id, int ix, in
   return (T)d > -beyond<T>() && (T)d < beyond<T>() ? d : 2;
 }
 
-// One element is one pixel.
 template <typename T>
-DR_FN void visibility_repair(const RepairArgs<T>& a, i64 i) {
+DR_FN void repair_pixel(const RepairArgs<T>& a, i64 i, const Pixel& p) {
   const int mine = a.seen[i];
-  const Pixel p = pixel_at(i, a.height, a.width);
   const bool inner = p.x > 0 && p.x < a.width - 1 && p.y > 0 && p.y < a.height - 1;
   a.id[i] = mine;
   if (inner && a.seen[i - 1] == mine && a.seen[i + 1] == mine && a.seen[i - a.width] == mine &&
@@ -92,6 +91,19 @@ DR_FN void visibility_repair(const RepairArgs<T>& a, i64 i) {
   if (!best && mine && exact_depth(a, p.image, mine, ix, iy, true) < 2) return;
   a.id[i] = best;
   if (a.depth) a.depth[i] = best ? (T)((nearest + 1) / 4) : T(1);
+}
+
+// One element is a run of pixels.
+template <typename T>
+DR_FN void visibility_repair(const RepairArgs<T>& a, i64 e) {
+  const i64 first = e * a.run, end = dr_min(first + a.run, a.pixels);
+  Pixel p = pixel_at(first, a.height, a.width);
+  for (i64 i = first; i < end; ++i) {
+    repair_pixel(a, i, p);
+    if (++p.x < a.width) continue;
+    p.x = 0;
+    if (++p.y == a.height) p.y = 0, ++p.image;
+  }
 }
 
 DR_KERNEL(visibility_repair, RepairArgs)

@@ -38,6 +38,7 @@ from .gl_interop import CudaInterop, HostTransfer, SharedTransfer, Transfer
 
 MOST_PIXELS = 1 << 25  # of the images that are drawn at once: 256 MiB of ids and depths
 MOST_VERTEX_BYTES = 1 << 28
+RUN = {"cpu": 64}  # pixels of one element of the repair kernel; a GPU's threads take one each
 MOST_TARGETS = 4  # kept for their next use
 
 
@@ -301,12 +302,9 @@ class GlBackend:
         with self._context(pos.device).current() as painter:
             painter.visibility((*args[:5], seen, *args[6:]))
         (tri, _, before_depth, before_id), sizes = args[1:5], args[8:]
-        registry.kernels_for(pos).launch(
-            "visibility_repair",
-            dtype,
-            ids.numel(),
-            (pos, tri, before_depth, before_id, seen, ids, depth, *sizes),
-        )
+        pixels, run = ids.numel(), RUN.get(ids.device.type, 1)
+        fields = (pos, tri, before_depth, before_id, seen, ids, depth, *sizes, pixels, run)
+        registry.kernels_for(pos).launch("visibility_repair", dtype, -(-pixels // run), fields)
 
     def _context(self, device: torch.device) -> Any:
         cuda = device.index if device.type == "cuda" else None
