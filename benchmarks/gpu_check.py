@@ -56,7 +56,7 @@ def tests(out: Path) -> dict[str, object]:
         "-m",
         "not slow",
         "-k",
-        "cuda",
+        "cuda or on_a_gpu",
         "-p",
         "no:cacheprovider",
         "tests",

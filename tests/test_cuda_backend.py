@@ -119,6 +119,15 @@ def test_kernels_are_loaded_once_and_not_while_a_graph_is_captured(device):
     assert device.loaded == loaded
 
 
+def test_a_slow_first_use_is_announced_once(device, monkeypatch, caplog):
+    ticks = iter(range(10_000))  # a second at each look
+    monkeypatch.setattr(cuda.time, "perf_counter", lambda: next(ticks))
+    iteration(*problem())
+    (said,) = [r.getMessage() for r in caplog.records if "compiling" in r.getMessage()]
+    assert "compiling GPU kernels at their first use, at the moment visibility_" in said
+    assert "`diffrast warmup`" in said
+
+
 def test_deterministic_sums_run_twice_and_end_in_numbers(device, monkeypatch):
     """The kernels themselves: tests/test_fixed.py."""
     calls = []

@@ -4,7 +4,9 @@ Launches go to torch's current stream of the tensors' device, under a device gua
 stream and memory pool are never used.
 """
 
+import logging
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -23,6 +25,8 @@ MOST_BLOCKS = 1 << 20  # beyond, each thread takes several elements
 ADDENDS_PER_ELEMENT = (
     1024  # a bound: a pixel adds to at most this many places that might be one (65 taps of 8 texels)
 )
+
+SLOW = 1.0  # seconds: first uses that take longer, all kernels together, are announced once
 
 WHEEL = {"12": "cuda12", "13": "cuda13"}
 
@@ -82,6 +86,10 @@ class CudaBackend:
         self._cupy = load_cupy()
         self._functions: dict[tuple[specialize.Kernel, int], Any] = {}
         self._lock = threading.Lock()
+        self._waited, self._said = (
+            0.0,
+            False,
+        )  # seconds for kernels to be compiled or read from disk; whether that was said
 
     def _function(self, kernel: specialize.Kernel, device: torch.device) -> Any:
         key = kernel, device.index or 0
@@ -90,10 +98,22 @@ class CudaBackend:
             with self._lock:  # one thread compiles; the others wait for it
                 if key not in self._functions:
                     _refuse_while_capturing(kernel)
+                    start = time.perf_counter()
                     place = specialize.cubin(kernel, architecture(device))
+                    self._announce(kernel, time.perf_counter() - start)
                     self._functions[key] = self._cupy.RawModule(path=str(place)).get_function(kernel.entry)
                 found = self._functions[key]
         return found
+
+    def _announce(self, kernel: specialize.Kernel, seconds: float) -> None:
+        """Says once why the first use takes its time, when that is more than a second."""
+        self._waited += seconds
+        if self._waited > SLOW and not self._said:
+            self._said = True
+            logging.getLogger("diffrast").warning(
+                "compiling GPU kernels at their first use, at the moment %s; they are kept in %s (`diffrast warmup` compiles them "
+                "ahead of time)", kernel.entry, specialize.cache_folder(),
+            )  # fmt: skip
 
     def launch(
         self,

@@ -5,11 +5,9 @@ kernel. To compile one kernel, the lines of the others are left out.
 """
 
 import hashlib
-import logging
 import os
 import re
 import tempfile
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -20,11 +18,8 @@ import torch
 from . import nvrtc
 from .sources import flatten, source_folder
 
-logger = logging.getLogger("diffrast")
-
 SCALARS = {torch.float32: ("f32", "float"), torch.float64: ("f64", "double")}
 ENTRY = re.compile(r"^DR_(?:KERNEL|SCATTER)\((\w+), \w+\)$", re.MULTILINE)
-SLOW = 1.0  # seconds: compilations that take longer are announced
 
 
 @dataclass(frozen=True)
@@ -95,7 +90,6 @@ def cubin(kernel: Kernel, arch: str) -> Path:
     place = cache_folder() / f"{kernel.entry}-{arch}-{digest}.cubin"
     if place.exists():
         return place
-    start = time.perf_counter()
     result = nvrtc.compile_cuda(text, file, arch, *options)
     if not result.ok and "--gpu-architecture" in result.log:
         major, minor = nvrtc.version()
@@ -106,11 +100,6 @@ def cubin(kernel: Kernel, arch: str) -> Path:
     if not result.ok:
         raise RuntimeError(
             f"kernel {kernel.entry} does not compile for {arch}; NVRTC says:\n{_with_lines(text, result.log)}"
-        )
-    took = time.perf_counter() - start
-    if took > SLOW:
-        logger.warning(
-            "compiled kernel %s for %s in %.1f s; kept in %s", kernel.entry, arch, took, cache_folder()
         )
     place.parent.mkdir(parents=True, exist_ok=True)
     handle, partial = tempfile.mkstemp(dir=place.parent, suffix=".part")

@@ -7,6 +7,7 @@ and animations are left out. What is required but not known here is an error, no
 from __future__ import annotations
 
 import base64
+import binascii
 import json
 import logging
 import struct
@@ -127,7 +128,7 @@ def load_gltf(path: Path, *, textures: bool = True, max_pixels: int) -> Mesh:
     file = _File(path, max_pixels)
     try:
         return _load(file, textures)
-    except (KeyError, TypeError, IndexError, struct.error, base64.binascii.Error) as error:  # type: ignore[attr-defined]
+    except (KeyError, TypeError, IndexError, struct.error, binascii.Error) as error:
         raise ValueError(
             f"mesh {path} cannot be read: {type(error).__name__} {error} in its structure"
         ) from error
