@@ -3,18 +3,15 @@
 Laine et al. 2020, section 3; docs/MATH.md, section 5.
 """
 
-from collections.abc import Sequence
+from functools import partial
 
 import torch
 
 from .. import backends
 from . import antialias_area, validate  # noqa: F401 (registers the operators of mode "area")
+from .antialias_launch import launch, runs
 from .rasterize import CULL
 from .topology import Topology, topology_of
-
-# Pixels per element of the image kernels: on the CPU a run shares the search for its place in the image and is copied as one.
-RUN = {"cpu": 16}
-
 
 # The operator behind each mode.
 MODES = {"silhouette": "antialias", "area": "antialias_area"}
@@ -97,35 +94,7 @@ def antialias(
 
 # The fields of AntialiasArgs (cuda/antialias.cu) that only some of its kernels use, in order.
 OPTIONAL = ("side", "silhouettes", "pairs", "out", "grad_out", "grad_color", "grad_pos")
-
-
-def _launch(
-    run: backends.Backend,
-    kernel: str,
-    count: int,
-    inputs: tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None],
-    cull: str = "none",
-    boost: float = 1.0,
-    workers: int | None = None,
-    sums: Sequence[torch.Tensor] = (),
-    **fields: torch.Tensor | None,
-) -> None:
-    """Launches with inputs = (color, rast, pos, tri, ring) and what else the kernel uses, by its name in OPTIONAL."""
-    color, rast, pos, tri, _ = inputs
-    own = pos.dim() == 3 and pos.shape[0] > 1
-    strides = (pos.shape[-2] * 4, tri.shape[0]) if own else (0, 0)
-    sizes = (rast.shape[:3].numel(), *rast.shape[1:3], color.shape[-1], tri.shape[0], *strides)
-    optional = [fields.get(name) for name in OPTIONAL]
-    args = (*inputs, *optional, *sizes, CULL.index(cull), _run_length(run), pos.numel(), boost)
-    run.launch(kernel, rast.dtype, count, args, workers, sums=sums)
-
-
-def _run_length(run: backends.Backend) -> int:
-    return RUN.get(run.device_type, 1)
-
-
-def _runs(run: backends.Backend, rast: torch.Tensor) -> int:
-    return -(-rast.shape[:3].numel() // _run_length(run))
+_launch = partial(launch, optional=OPTIONAL)
 
 
 @torch.library.custom_op("diffrast::antialias", mutates_args=())
@@ -146,13 +115,13 @@ def _antialias(
     # With more triangles than pixels only those seen at discontinuities are worth a look.
     if meshes * tri.shape[0] <= rast.shape[:3].numel():
         tables["side"] = torch.empty((meshes, tri.shape[0]), dtype=torch.int8, device=rast.device)
-        _launch(run, "antialias_side", tables["side"].numel(), inputs, cull, **tables)
+        _launch(run, "antialias_side", tables["side"].numel(), inputs, cull=cull, **tables)
         tables["silhouettes"] = torch.empty_like(tables["side"], dtype=torch.uint8)
-        _launch(run, "antialias_silhouettes", tables["side"].numel(), inputs, cull, **tables)
+        _launch(run, "antialias_silhouettes", tables["side"].numel(), inputs, cull=cull, **tables)
     pairs = run.empty(rast.shape[:3], torch.uint8, rast.device)
-    _launch(run, "antialias_find", _runs(run, rast), inputs, cull, pairs=pairs, **tables)
+    _launch(run, "antialias_find", runs(run, rast), inputs, cull=cull, pairs=pairs, **tables)
     out = run.empty(color.shape, color.dtype, color.device)
-    _launch(run, "antialias_blend", _runs(run, rast), inputs, pairs=pairs, out=out)
+    _launch(run, "antialias_blend", runs(run, rast), inputs, pairs=pairs, out=out)
     return out, pairs
 
 
@@ -180,7 +149,7 @@ def _antialias_backward(
     _launch(
         run,
         "antialias_bwd",
-        _runs(run, rast),
+        runs(run, rast),
         (color, rast, pos, tri, None),
         boost=boost,
         workers=workers,

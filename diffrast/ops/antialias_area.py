@@ -1,44 +1,17 @@
 """The operators behind `antialias(mode="area")`; docs/MATH.md, section 5."""
 
-from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
 
 from .. import backends
 from . import validate
-from .rasterize import CULL
+from .antialias_launch import launch, runs
 
 # The fields of WalkArgs (cuda/antialias_walk.cu) that only some of its kernels use, in order.
 OPTIONAL = ("side", "code", "place", "owner", "out", "grad_out", "grad_color", "grad_pos")
-# Pixels per element of the image kernels, as in antialias.py.
-RUN = {"cpu": 16}
-
-
-def _launch(
-    run: backends.Backend,
-    kernel: str,
-    count: int,
-    inputs: tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None],
-    cull: str = "none",
-    boost: float = 1.0,
-    workers: int | None = None,
-    sums: Sequence[torch.Tensor] = (),
-    **fields: torch.Tensor | None,
-) -> None:
-    """Launches with inputs = (color, rast, pos, tri, ring) and what else the kernel uses, by its name in OPTIONAL."""
-    color, rast, pos, tri, _ = inputs
-    own = pos.dim() == 3 and pos.shape[0] > 1
-    strides = (pos.shape[-2] * 4, tri.shape[0]) if own else (0, 0)
-    sizes = (rast.shape[:3].numel(), *rast.shape[1:3], color.shape[-1], tri.shape[0], *strides)
-    optional = [fields.get(name) for name in OPTIONAL]
-    length = RUN.get(run.device_type, 1)
-    args = (*inputs, *optional, *sizes, CULL.index(cull), length, pos.numel(), boost)
-    run.launch(kernel, rast.dtype, count, args, workers, sums=sums)
-
-
-def _runs(run: backends.Backend, rast: torch.Tensor) -> int:
-    return -(-rast.shape[:3].numel() // RUN.get(run.device_type, 1))
+_launch = partial(launch, optional=OPTIONAL)
 
 
 @torch.library.custom_op("diffrast::antialias_area", mutates_args=())
@@ -63,10 +36,10 @@ def _antialias(
     # With more triangles than pixels only those that are walked over are worth a look.
     if meshes * tri.shape[0] <= rast.shape[:3].numel():
         side = torch.empty((meshes, tri.shape[0]), dtype=torch.int8, device=rast.device)
-        _launch(run, "antialias_walk_side", side.numel(), inputs, cull, side=side)
-    _launch(run, "antialias_walk_find", _runs(run, rast), inputs, cull, side=side, **found)
+        _launch(run, "antialias_walk_side", side.numel(), inputs, cull=cull, side=side)
+    _launch(run, "antialias_walk_find", runs(run, rast), inputs, cull=cull, side=side, **found)
     out = run.empty(color.shape, color.dtype, color.device)
-    _launch(run, "antialias_walk_blend", _runs(run, rast), inputs, out=out, **found)
+    _launch(run, "antialias_walk_blend", runs(run, rast), inputs, out=out, **found)
     return out, code, place, owner
 
 
@@ -96,7 +69,7 @@ def _antialias_backward(
     found: dict[str, Any] = {"code": code, "place": place, "owner": owner, "grad_out": grad_out.contiguous()}
     grad_color = run.empty(color.shape if needs_color else (0,), color.dtype, color.device)
     if needs_color:
-        _launch(run, "antialias_walk_color_bwd", _runs(run, rast), inputs, grad_color=grad_color, **found)
+        _launch(run, "antialias_walk_color_bwd", runs(run, rast), inputs, grad_color=grad_color, **found)
     if not needs_pos:
         return grad_color, pos.new_zeros((0,))
     workers = run.workers(rast.shape[:3].numel())
@@ -104,7 +77,7 @@ def _antialias_backward(
     _launch(
         run,
         "antialias_walk_bwd",
-        _runs(run, rast),
+        runs(run, rast),
         inputs,
         boost=boost,
         workers=workers,
