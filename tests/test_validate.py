@@ -7,11 +7,24 @@ import pytest
 import torch
 
 import diffrast.torch as dr
-from diffrast.ops import context
+from diffrast.ops import context, validate
 
 POS = torch.tensor([[[-1.0, -1, 0, 1], [3, -1, 0, 1], [-1, 3, 0, 1]]])
 TRI = torch.tensor([[0, 1, 2]], dtype=torch.int32)
 RANGES = torch.tensor([[0, 1]], dtype=torch.int32)
+
+
+@pytest.mark.parametrize("device", [1, "cuda:1", torch.device("cuda", 1)], ids=str)
+def test_a_context_of_another_gpu(device):
+    class Pos:  # on a GPU that is not here
+        device, dtype, shape = torch.device("cuda", 0), torch.float32, (1, 3, 4)
+
+    message = r"rasterize\(\): pos must be on cuda:1, which the context was made for; got .*; move it with .to\('cuda:1'\)"
+    with pytest.raises(ValueError, match=message):
+        validate.context_device("rasterize", device, Pos())
+    for fits in (None, 0, "cuda", "cuda:0", "cpu"):
+        validate.context_device("rasterize", fits, Pos())
+    validate.context_device("rasterize", device, POS)
 
 
 def rasterize(**changes):

@@ -94,7 +94,7 @@ class RasterizeContext:
         backend: "auto" picks for each call by where the tensors are and logs once what it chose and why: "cpu" for CPU tensors;
             for CUDA tensors "gl" where OpenGL can use the GPU's memory and the GPU is made for graphics, else "cuda". A name
             ("cpu", "cuda", "gl") insists on it.
-        device: accepted for the sake of existing code; work always runs where the tensors are.
+        device: for the sake of existing code; work always runs where the tensors are. One GPU by number refuses tensors on another.
 
     Raises:
         ValueError: unknown backend.
@@ -130,7 +130,7 @@ class RasterizeCudaContext(RasterizeContext):
     """The name that existing code uses. The rasterizer is chosen by where the tensors are, as with `RasterizeContext`.
 
     Args:
-        device: accepted and ignored beyond that.
+        device: as for `RasterizeContext`.
     """
 
     def __init__(self, device: torch.device | str | int | None = None) -> None:
@@ -144,7 +144,7 @@ class RasterizeGLContext(RasterizeContext):
     Args:
         output_db: False makes `rasterize` return an empty `rast_db` `[B, H, W, 0]` and saves its computation.
         mode: "automatic" or "manual"; contexts need no activation here, so both behave alike.
-        device: accepted and ignored beyond that.
+        device: as for `RasterizeContext`.
     """
 
     def __init__(

@@ -145,6 +145,7 @@ def _validate(
     if ranges is not None:
         shape = "[V, 4] when ranges are given"
     validate.tensor(op, "pos", pos, shape, fits)
+    validate.context_device(op, ctx.device, pos)
     tri = validate.triangles(op, tri, ("pos", pos))
     if isinstance(resolution, torch.Tensor):
         resolution = resolution.tolist()

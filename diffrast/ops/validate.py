@@ -143,6 +143,18 @@ def integer(op: str, name: str, value: Any, low: int, high: int | None = None) -
     return number
 
 
+def context_device(op: str, device: Any, pos: torch.Tensor) -> None:
+    """Raises when a context was made for one GPU and the positions are on another. CPU tensors are welcome in every context."""
+    if device is None or pos.device.type != "cuda":
+        return
+    wanted = torch.device("cuda", device) if isinstance(device, int) else torch.device(device)
+    if wanted.type == "cuda" and wanted.index not in (None, pos.device.index):
+        raise ValueError(
+            f"{op}(): pos must be on {wanted}, which the context was made for; got {describe(pos)}; move it with .to('{wanted}') "
+            "or make the context without a device"
+        )
+
+
 def choice(op: str, name: str, value: Any, options: Sequence[str]) -> None:
     """Raises unless value is one of the options."""
     if value not in options:
