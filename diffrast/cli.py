@@ -12,12 +12,13 @@ import sys
 from collections.abc import Sequence
 
 from . import __version__
-from .commands import bench, doctor, export, make_dataset, reconstruct, render, view, warmup
+from .commands import bench, doctor, export, make_dataset, reconstruct, render, texture, view, warmup
 
 COMMANDS = {
     "render": render.COMMAND,
     "view": view.COMMAND,
     "reconstruct": reconstruct.COMMAND,
+    "texture": texture.COMMAND,
     "export": export.COMMAND,
     "make-dataset": make_dataset.COMMAND,
     "bench": bench.COMMAND,

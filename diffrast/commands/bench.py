@@ -8,7 +8,7 @@ import math
 import time
 from statistics import median
 
-from .command import Command, between, json_option
+from .command import Command, between, device_of, json_option
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -100,10 +100,7 @@ def run(args: argparse.Namespace) -> int:
         between("--size", size, 8, 8192)
     between("--triangles", args.triangles, 16, 50_000_000)
     between("--repeats", args.repeats, 1, 1000)
-    if args.device.partition(":")[0] not in ("cpu", "cuda"):
-        raise ValueError(f"--device must be cpu or cuda; got {args.device}")
-    if args.device.startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError(f"--device {args.device}: torch sees no CUDA device here")
+    device_of(args)
     try:
         rows = {
             size: measure(size, args.triangles, args.repeats, args.backend, args.device) for size in sizes

@@ -24,21 +24,15 @@ def options(parser: argparse.ArgumentParser) -> None:
 def pad_seams(mesh: Mesh) -> int:
     """Give texels that no triangle covers the colour of the nearest one that is, in place: filters and mipmaps across a
     chart's border then find its own colour. Returns how many changed."""
-    import torch
-
-    import diffrast.torch as dr
-
     from ..reconstruct.appearance import fill_gaps
+    from ..scene.atlas import atlas
 
     if mesh.uv is None or mesh.texture is None:
         return 0
-    if float(mesh.uv.min()) < 0 or float(mesh.uv.max()) > 1:
-        return 0  # the texture repeats: its border is no seam
-    uv_faces = mesh.faces if mesh.uv_faces is None else mesh.uv_faces
-    flat = torch.nn.functional.pad(2 * mesh.uv - 1, (0, 1), value=0.0)
-    flat = torch.nn.functional.pad(flat, (0, 1), value=1.0)
-    rast, _ = dr.rasterize(dr.RasterizeContext(), flat[None].contiguous(), uv_faces, mesh.texture.shape[:2])
-    covered = rast[0, ..., 3] > 0
+    try:
+        covered, _ = atlas(mesh, (mesh.texture.shape[0], mesh.texture.shape[1]))
+    except ValueError:  # the texture repeats: its border is no seam
+        return 0
     mesh.texture = fill_gaps(mesh.texture, covered)
     for i, material in enumerate(
         mesh.materials

@@ -27,7 +27,8 @@ from .targets import BACKGROUND, Targets
 class Textured:
     """A shape with a texture. ``vertices`` ``[V, 3]`` and ``faces`` ``[F, 3]`` are welded; ``uv`` ``[T, 2]`` and
     ``uv_faces`` ``[F, 3]`` are cut along chart borders, ``source`` int64 ``[T]`` is the vertex behind each UV; ``texture``
-    ``[S, S, 3]`` holds display values, row 0 at the bottom; ``covered`` bool ``[S, S]``: texels inside of charts."""
+    ``[S, S, 3]`` holds display values, row 0 at the bottom; ``covered`` bool ``[S, S]``: texels inside of charts;
+    ``boundary``: what lies beyond the texture's border, as `diffrast.torch.texture` names it."""
 
     vertices: torch.Tensor
     faces: torch.Tensor
@@ -36,6 +37,7 @@ class Textured:
     source: torch.Tensor
     texture: torch.Tensor
     covered: torch.Tensor
+    boundary: str = "clamp"
 
 
 def unwrap(ctx, shape: Shape, size: int) -> Textured:
@@ -84,7 +86,7 @@ def render_textured(ctx, model: Textured, clip, texture, resolution, samples: in
     size = (resolution[0] * samples, resolution[1] * samples)
     rast, rast_db = dr.rasterize(ctx, clip, model.faces, size, grad_db=False)
     uv, uv_da = dr.interpolate(model.uv, rast, model.uv_faces, rast_db=rast_db, diff_attrs="all")
-    color = dr.texture(texture[None], uv, uv_da, filter_mode="linear-mipmap-linear", boundary_mode="clamp",
+    color = dr.texture(texture[None], uv, uv_da, filter_mode="linear-mipmap-linear", boundary_mode=model.boundary,
                        max_mip_level=MIP_LEVELS)  # fmt: skip
     return finish(color, rast, clip, model.faces, BACKGROUND, samples)
 

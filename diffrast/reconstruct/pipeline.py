@@ -35,7 +35,7 @@ from .masks import add_masks
 from .metrics import DEFINITIONS, evaluate, mean_figures
 from .orient import shift_cameras, undo_turns
 from .report import write_html
-from .targets import make_targets
+from .targets import make_targets, texture_side
 from .turntable import film_frames, write_film
 
 OUTPUTS = ("mesh.glb", "turntable.mp4", "turntable.gif", "report.html", "metrics.json")
@@ -249,8 +249,7 @@ def _sizes(views: list[View], options: Options) -> tuple[int, int]:
     """Faces of the fine mesh, about two pixels of the object each, and the texture's side, about two texels a pixel."""
     pixels = float(np.mean([int((v.alpha > 0.5).sum()) for v in views if v.alpha is not None]))
     faces = options.faces or int(np.clip(pixels / 2, 2000, 40000))
-    side = options.texture or int(2 ** np.clip(math.ceil(math.log2(math.sqrt(8 * pixels))), 8, 11))
-    return faces, side
+    return faces, options.texture or texture_side(views)
 
 
 def _start(ctx, views: list[View], box: np.ndarray, faces: int, device: torch.device) -> Shape:
