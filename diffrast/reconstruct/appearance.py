@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from scipy import ndimage
 
 import diffrast.torch as dr
 
+from ..scene.bake_textures import fill_gaps
 from ..scene.image import srgb_to_linear
 from ..scene.mesh import Mesh
 from ..scene.passes import finish
@@ -63,18 +63,6 @@ def unwrap(ctx, shape: Shape, size: int) -> Textured:
     covered = rast[0, ..., 3] > 0
     texture = fill_gaps(color[0], covered)
     return Textured(shape.vertices, shape.faces, uv, uv_faces, source, texture, covered)
-
-
-def fill_gaps(texture: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
-    """Texels ``[S, S, C]`` that are not ``known`` ``[S, S]`` take the colour of the nearest that is: filters and
-    mipmaps across a chart's border then find its own colour."""
-    if bool(known.all()) or not bool(known.any()):
-        return texture
-    nearest = ndimage.distance_transform_edt(
-        ~known.cpu().numpy(), return_distances=False, return_indices=True
-    )
-    rows, cols = (torch.from_numpy(i.astype(np.int64)).to(texture.device) for i in nearest)
-    return texture[rows, cols]
 
 
 def render_textured(ctx, model: Textured, clip, texture, resolution, samples: int = 1) -> torch.Tensor:

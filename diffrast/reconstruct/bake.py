@@ -17,11 +17,12 @@ from scipy.spatial import cKDTree
 import diffrast.torch as dr
 
 from ..scene.atlas import atlas
+from ..scene.bake_textures import fill_gaps
 from ..scene.image import srgb_to_linear
 from ..scene.mesh import Mesh
 from ..scene.passes import clip_matrices
 from ..scene.unwrap import unwrap
-from .appearance import Textured, fill_gaps, render_textured
+from .appearance import Textured, render_textured
 from .data import View
 from .loop import Batches, Progress, Stop, cosine
 from .metrics import evaluate
