@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import torch
 
@@ -21,6 +19,7 @@ from .masks import add_masks
 from .orient import shift_cameras, undo_turns
 from .output import write_outputs
 from .state import Stage, State
+from .targets import texture_side
 
 
 def read(state: State) -> None:
@@ -104,8 +103,7 @@ def sizes(views: list[View], options) -> tuple[int, int]:
     """Faces of the fine mesh, about two pixels of the object each, and the texture's side, about two texels a pixel."""
     pixels = float(np.mean([int((v.alpha > 0.5).sum()) for v in views if v.alpha is not None]))
     faces = options.faces or int(np.clip(pixels / 2, 2000, 40000))
-    side = options.texture or int(2 ** np.clip(math.ceil(math.log2(math.sqrt(8 * pixels))), 8, 11))
-    return faces, side
+    return faces, options.texture or texture_side(views)
 
 
 def start_from_hull(ctx, views: list[View], box: np.ndarray, faces: int, device: torch.device) -> Shape:
