@@ -1,17 +1,13 @@
 """The page in a real browser, end to end."""
 
 import base64
-import io
-import math
 import time
 
 import pytest
 import torch
-from PIL import Image
-from viewing import browser, torus, wait
+from viewing import browser, decoded, psnr, torus, wait
 
 import diffrast.torch as dr
-from diffrast.scene.image import from_pil
 from diffrast.viewer import Viewer
 from diffrast.viewer.camera import Pose
 from diffrast.viewer.channels import CHANNELS, Options, draw
@@ -66,7 +62,7 @@ class Driven:
     def picture(self) -> torch.Tensor:
         url = self.js("document.getElementById('picture').toDataURL('image/png')")
         data = base64.b64decode(url.split(",")[1])
-        return from_pil(Image.open(io.BytesIO(data)), linear=False)[..., :3]
+        return decoded(data)[..., :3]
 
     def direct(self, **options) -> torch.Tensor:
         """What the page should show, drawn without server, JPEG and browser."""
@@ -106,10 +102,6 @@ class Driven:
             chain.move_by_offset(dx // steps, dy // steps)
         chain.release().perform()
         self.at_rest(after=before)
-
-
-def psnr(a: torch.Tensor, b: torch.Tensor) -> float:
-    return -10 * math.log10(float((a - b.clamp(0, 1)).square().mean()) + 1e-12)
 
 
 def test_the_page_shows_what_diffrast_draws(page):
