@@ -195,6 +195,61 @@ def test_nothing_is_copied_while_nobody_looks(viewer):
     assert 1 <= len(calls) < 10
 
 
+def test_values_are_taken_only_while_a_page_looks_at_them_also_while_paused(viewer):
+    taken = []
+
+    def value(name, make):
+        return lambda: (taken.append(name), make())[1]
+
+    values = {"gradient": value("gradient", lambda: torch.ones(625, 3)),
+              "coverage": value("coverage", lambda: torch.ones(4, 4)),
+              "image_gradient": value("image_gradient", lambda: torch.ones(4, 4, 3))}  # fmt: skip
+    with Page(viewer) as page:
+        page.say("size", width=32, height=32)
+        wait(lambda: viewer.pages, "a page")
+        for _ in range(5):
+            viewer.step(loss=1.0, mesh=torus, **values)
+        names = [name for name, *_ in wait(lambda: page.of_type("state")[-1], "a state")["channels"]]
+        assert taken == []
+        assert {"gradient", "coverage", "pixels"} <= set(names)  # they can be chosen all the same
+        viewer.control.do("pause")
+        thread = threading.Thread(target=lambda: viewer.step(loss=1.0, mesh=torus, **values), daemon=True)
+        thread.start()
+        for channel, name in (
+            ("gradient", "gradient"),
+            ("coverage", "coverage"),
+            ("pixels", "image_gradient"),
+        ):
+            taken.clear()
+            page.look(1.0, channel=channel)
+            wait(lambda: taken, f"the {name}")
+            time.sleep(0.3)
+            assert taken == [name]
+            wait(lambda name=name: getattr(viewer._scene, name) is not None, "it in the scene")
+        assert thread.is_alive()
+        viewer.control.do("resume")
+        thread.join(timeout=10)
+    with pytest.raises(
+        TypeError, match="there is no texels; what can be shown is coverage, gradient, image_gradient"
+    ):
+        viewer.step(texels=torch.zeros(4, 4))
+
+
+def test_a_factor_on_a_schedule_holds_for_the_next_stage_too(viewer):
+    def stage():
+        optimizer = torch.optim.SGD([torch.zeros(2)], lr=0.5)
+        viewer.attach(optimizer, ["shape"], key="factor")
+        return optimizer.param_groups[0]
+
+    first = stage()
+    assert "factor" not in first  # nobody has wished for anything
+    assert viewer.control.rates["shape"].read() == 1.0
+    viewer.control.wish("shape", 0.25)
+    viewer.step()
+    assert (first["factor"], first["lr"]) == (0.25, 0.5)
+    assert stage()["factor"] == 0.25
+
+
 def test_losses_stay_few():
     from diffrast.viewer.control import MAX_POINTS, Losses
 

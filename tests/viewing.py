@@ -26,7 +26,7 @@ from diffrast.viewer.channels import Options, draw
 from diffrast.viewer.model import Model, copy_mesh
 
 POSE = {"target": [0.0, 0.0, 0.0], "yaw": 0.5, "pitch": 0.3, "distance": 4.0, "fov": 35.0}
-LOOK = {"channel": "shaded", "wireframe": False, "flat": False, "light": 0, "theme": "dark", "view": -1, "opacity": 0,
+LOOK = {"channel": "shaded", "wireframe": False, "flat": False, "light": 0, "turn": 0, "theme": "dark", "view": -1, "opacity": 0,
         "frusta": False}  # fmt: skip
 
 
