@@ -52,6 +52,7 @@ class Paint:
 
     @cached_property
     def mip(self):
+        assert self.texture is not None
         return dr.texture_construct_mip(self.texture, max_mip_level=MIP_LEVELS)
 
 

@@ -10,7 +10,7 @@ const stage = $("stage"), picture = $("picture"), overlay = $("overlay");
 let socket = null, greeted = false, up = "y", home = null, retry = 500;
 let pose = null; // {target, yaw, pitch, distance, fov}
 let wanted = null, legends = {}; // the chosen channel; how to read each
-let views = [], thumbnails = null, running = false, paused = false, losses = [];
+let views = [], thumbnails = null, hovered = -1, running = false, paused = false, losses = [];
 // Counters that tests and benchmarks read.
 const stats = { frames: 0, frame: 0, full: false, delays: [], times: [], connected: false, iteration: -1 };
 window.viewer = { stats, get pose() { return pose; }, set pose(p) { pose = p; sendCamera(); } };
@@ -379,7 +379,7 @@ function project(point) {
   const f = overlay.height / 2 / Math.tan((pose.fov * Math.PI) / 360);
   return w > 1e-6 * pose.distance ? [overlay.width / 2 + (f * dot(d, right)) / w, overlay.height / 2 - (f * dot(d, top)) / w] : null;
 }
-const showsFrusta = () => pose && views.length && $("frusta").checked && Number($("view").value) < 0;
+function showsFrusta() { return pose && views.length && $("frusta").checked && Number($("view").value) < 0; }
 
 // What is in sight of each camera, far ones first: index, eye and the four corners on screen.
 function frustaInSight() {
@@ -419,7 +419,6 @@ function drawThumbnail(c, index, [a, b, d, e]) {
 const minus = (a, b) => [a[0] - b[0], a[1] - b[1]];
 
 // The camera whose picture is at a place of the page, the nearest one; -1 if there is none.
-let hovered = -1;
 function cameraAt(event) {
   if (!showsFrusta()) return -1;
   const box = stage.getBoundingClientRect(), ratio = overlay.width / box.width;
