@@ -87,7 +87,7 @@ def fit(run: Run, stage: str, vertices: torch.Tensor, faces: torch.Tensor, paint
             optimizer.step()
         if run.viewer:
             run.viewer.step(loss=loss, mesh=now, until=lambda: run.stop.requested, coverage=learned,
-                            gradient=lambda: large.from_vertices(u.grad), image_gradient=lambda: pictures.grad[0])  # fmt: skip
+                            gradient=lambda: large.from_vertices(_grad(u)), image_gradient=lambda: _grad(pictures)[0])  # fmt: skip
         return loss.detach()
 
     @torch.no_grad()
@@ -101,3 +101,8 @@ def fit(run: Run, stage: str, vertices: torch.Tensor, faces: torch.Tensor, paint
     optimize(run, stage, step, state, steps, seconds, 0 if before is None else before["done"])
     targets.offsets.requires_grad_(False)
     return large.to_vertices(u).detach(), paint.detach().clamp(0, 1)
+
+
+def _grad(x: torch.Tensor) -> torch.Tensor:
+    assert x.grad is not None
+    return x.grad
