@@ -36,7 +36,7 @@ def test_frames_are_what_diffrast_draws(viewer):
 
 
 def test_small_while_moving_full_at_rest(viewer):
-    viewer._worker._cost = 1.0  # a machine that cannot keep up
+    viewer._worker.pace.cost = 1.0  # a machine that cannot keep up
     with Page(viewer) as page:
         page.say("size", width=400, height=300)
         page.frame_after(0.0)
