@@ -83,7 +83,7 @@ class Progress:
 class Run:
     """What the stages share. ``callback(stage, step)`` is called after each step; a ``KeyboardInterrupt`` from it
     counts as Ctrl-C. ``losses`` collects ``(stage, loss)`` of every step; ``checkpoint`` keeps the state on disk;
-    ``viewer`` is told of each step: an object with ``step(loss, mesh, until)`` as `diffrast.Viewer` has it."""
+    ``viewer`` is told of each step: an object with ``step`` and ``attach`` as `diffrast.Viewer` has them."""
 
     progress: Progress
     stop: Stop
