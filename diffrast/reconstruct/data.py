@@ -39,7 +39,9 @@ LAYOUTS: dict[str, Callable[[Path], list[Entry]]] = {
     "*.txt": read_krt,
 }
 RESOLUTION = 1600  # pixels of the longer side that are used unless more are asked for
-TOTAL = 400_000_000  # pixels of all views together: they take about 10 bytes each, as photographs and as targets
+TOTAL = (
+    400_000_000  # pixels of all views together: they take about 10 bytes each, as photographs and as targets
+)
 FEWEST = 3  # views
 
 
@@ -55,7 +57,9 @@ class Capture:
     left_out: list[str] = field(default_factory=list)
 
 
-def load(folder: str | os.PathLike, masks: str | os.PathLike | None = None, resolution: int | None = None) -> Capture:
+def load(
+    folder: str | os.PathLike, masks: str | os.PathLike | None = None, resolution: int | None = None
+) -> Capture:
     """The views of a data set with their masks, of which only what is used is kept in memory: photographs are reduced by a power
     of two until the longer side has at most ``resolution`` pixels (None: 1600, and fewer where the views are so many that they
     would take more than about 4 GB), and cropped to the object.
@@ -107,7 +111,11 @@ def _views(folder: Path, layout: Path, entries: list[Entry], left_out: list[str]
         path = entry.picture
         name = path.stem
         if stems[name] > 1:  # the same name in several folders
-            name = path.relative_to(folder).with_suffix("").as_posix() if path.is_relative_to(folder) else str(path)
+            name = (
+                path.relative_to(folder).with_suffix("").as_posix()
+                if path.is_relative_to(folder)
+                else str(path)
+            )
         try:
             photo = Photo.open(path, entry.lens)
         except ValueError as error:
@@ -136,12 +144,16 @@ def _enough(views: list[View], count: int, left_out: list[str], layout: Path) ->
         raise ValueError(f"{layout} lists {count} views; a reconstruction needs at least {FEWEST}")
     if len(views) < max(FEWEST, count / 2):
         more = f" (and {len(left_out) - 1} more)" if len(left_out) > 1 else ""
-        raise ValueError(f"{layout}: only {len(views)} of {count} photographs can be used: {left_out[0]}{more}")
+        raise ValueError(
+            f"{layout}: only {len(views)} of {count} photographs can be used: {left_out[0]}{more}"
+        )
     return True
 
 
 def held_out(count: int, holdout: int) -> list[int]:
     """Indices of ``holdout`` of ``count`` views, spread evenly. At least three views must remain."""
     if not 0 <= holdout <= count - FEWEST:
-        raise ValueError(f"--holdout must lie between 0 and {count - FEWEST} for {count} views; got {holdout}")
+        raise ValueError(
+            f"--holdout must lie between 0 and {count - FEWEST} for {count} views; got {holdout}"
+        )
     return [int((i + 0.5) * count / holdout) for i in range(holdout)]

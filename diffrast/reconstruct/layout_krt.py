@@ -44,7 +44,9 @@ def _numbers(path: Path) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, tupl
     except ValueError as error:
         raise ValueError(f"{path} must hold numbers and comments only: {error}") from error
     if len(numbers) not in (21, 25):
-        raise ValueError(f"{path} must hold K (9 numbers), [R | t] (12) and perhaps k1 k2 p1 p2; got {len(numbers)} numbers")
+        raise ValueError(
+            f"{path} must hold K (9 numbers), [R | t] (12) and perhaps k1 k2 p1 p2; got {len(numbers)} numbers"
+        )
     values = finite(numbers, (len(numbers),), "the camera", path)
     K, pose = values[:9].reshape(3, 3), values[9:21].reshape(3, 4)
     if not (K[0, 0] > 0 and K[1, 1] > 0 and K[2, 2] > 0) or K[[1, 2, 2], [0, 0, 1]].any():

@@ -70,17 +70,21 @@ class Photo:
 
     def decode(self, camera: Camera | None = None) -> Picture:
         """``camera``, that of the reduced picture, is needed to undistort. Raises ``ValueError`` that names the file."""
-        image = read_reduced(self.path, self.factor)
+        rgb, alpha = split_alpha(read_reduced(self.path, self.factor))
         if not self.lens or camera is None:
-            return Picture(*split_alpha(image))
-        seen = torch.cat([image, torch.ones_like(image[..., :1])], dim=-1)
-        flat = undistort_image(seen, camera, self.lens)
-        known = flat[..., -1] > 0.999
-        rgb, alpha = split_alpha(flat[..., :-1].clamp(0, 1))
+            return Picture(rgb, alpha)
+        parts = [rgb, torch.ones_like(rgb[..., :1])] + ([] if alpha is None else [alpha[..., None]])
+        flat = self.flatten(torch.cat(parts, dim=-1), camera).clamp(0, 1)
+        rgb, known = flat[..., :3].contiguous(), flat[..., 3] > 0.999
+        alpha = None if alpha is None else flat[..., 4].contiguous()
         if bool(known.all()):
             return Picture(rgb, alpha)
         # A threshold must not find the black beyond the lens's border: it looks like what is beside it.
         return Picture(torch.from_numpy(nearest(rgb.numpy(), known.numpy())), alpha, known)
+
+    def flatten(self, image: torch.Tensor, camera: Camera) -> torch.Tensor:
+        """A picture ``[H, W, C]`` that this lens took, undistorted; ``camera`` is that of the reduced file."""
+        return undistort_image(image, camera, self.lens)
 
 
 def read_reduced(path: Path, factor: int = 1) -> torch.Tensor:
@@ -147,4 +151,9 @@ def box_around(*masks: torch.Tensor | None, margin: int = 16) -> tuple[int, int,
     if not rows:
         return 0, 0, 0, 0
     h, w = on.shape
-    return max(cols[0] - margin, 0), max(rows[0] - margin, 0), min(cols[-1] + 1 + margin, w), min(rows[-1] + 1 + margin, h)
+    return (
+        max(cols[0] - margin, 0),
+        max(rows[0] - margin, 0),
+        min(cols[-1] + 1 + margin, w),
+        min(rows[-1] + 1 + margin, h),
+    )

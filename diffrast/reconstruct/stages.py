@@ -13,11 +13,10 @@ from ..scene.passes import clip_matrices, to_clip
 from ..scene.remesh import edge_for_faces, isotropic, smooth
 from .appearance import Textured, fit_texture
 from .appearance import unwrap as cut_charts
-from .data import View, held_out, read_views
+from .data import View, held_out, load
 from .fit import Rates
 from .geometry import Shape, fit_shape, remesh
 from .hull import bounds, visual_hull
-from .masks import add_masks
 from .orient import shift_cameras, undo_turns
 from .output import write_outputs
 from .state import Stage, State
@@ -26,10 +25,11 @@ from .state import Stage, State
 def read(state: State) -> None:
     """The photographs with their masks, which of them are kept out, and the sizes of mesh and texture that fit them."""
     options = state.options
-    views = read_views(state.dataset)
-    state.held = held_out(len(views), options.holdout)
-    state.mask_source = add_masks(views, options.masks)
-    state.views = undo_turns(views)
+    found = load(state.dataset, options.masks, options.resolution)
+    state.notes += found.left_out
+    state.mask_source = found.source
+    state.held = held_out(len(found.views), options.holdout)
+    state.views = undo_turns(found.views)
     state.used = [v for i, v in enumerate(state.views) if i not in state.held]
     if state.run.viewer:
         state.run.viewer.show(views=state.used)

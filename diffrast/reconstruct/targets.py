@@ -62,7 +62,7 @@ def make_targets(views: list[View], box: np.ndarray, level: int, device: torch.d
         on = view.alpha.numpy() > 0.5
         rows, cols = np.flatnonzero(on.any(axis=1)), np.flatnonzero(on.any(axis=0))
         need.append((cols[0], cols[-1] + 1, rows[0], rows[-1] + 1))
-    height, width = views[0].rgb.shape[:2]
+    height, width = views[0].shape
     unit = 1 << level
     left, right, bottom, top = np.array(need).T
     margin = 6 + 0.05 * max((right - left).max(), (top - bottom).max())

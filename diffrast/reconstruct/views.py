@@ -18,17 +18,12 @@ from .photo import SUFFIXES, Photo, Picture, Window, box_around
 class Deferred:
     """A field of a :class:`View`: a tensor, or an object whose ``load()`` makes it anew each time that it is asked for."""
 
-    def __init__(self, *default: None) -> None:
-        self.default = default
-
-    def __set_name__(self, owner: type, name: str) -> None:
+    def __init__(self, name: str) -> None:
         self.name = name
 
     def __get__(self, view: Any, owner: type | None = None) -> Any:
-        if view is None:  # how a dataclass asks for the field's default
-            if not self.default:
-                raise AttributeError(self.name)
-            return self.default[0]
+        if view is None:
+            return self
         value = view.__dict__[self.name]
         return value.load() if hasattr(value, "load") else value
 
@@ -64,10 +59,10 @@ class View:
 
     name: str
     path: Path
-    rgb: Deferred = Deferred()  # noqa: RUF009 - a descriptor
-    alpha: Deferred = Deferred()  # noqa: RUF009
+    rgb: torch.Tensor
+    alpha: torch.Tensor | None
     camera: Camera
-    doubt: Deferred = Deferred(None)  # noqa: RUF009
+    doubt: torch.Tensor | None = None
     turn: int = 0
     mask: Path | None = None
 
@@ -75,8 +70,9 @@ class View:
     def of(cls, name: str, photo: Photo, full: Camera, mask: Path | None = None) -> View:
         """The view of a photograph whose file has the camera ``full``."""
         camera = photo.camera(full)
-        rgb, alpha = (Channel(photo, camera, part) for part in ("rgb", "alpha"))
-        return cls(name, photo.path, rgb, alpha, camera, mask=mask)  # type: ignore[arg-type]
+        rgb: Any = Channel(photo, camera, "rgb")
+        alpha: Any = Channel(photo, camera, "alpha")
+        return cls(name, photo.path, rgb, alpha, camera, mask=mask)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -98,12 +94,18 @@ class View:
     def keep(self, rgb: torch.Tensor, alpha: torch.Tensor, doubt: torch.Tensor | None = None) -> None:
         """From now on the view is this: what lies around its object, in 8-bit levels."""
         box = box_around(alpha, doubt)
-        self.rgb, self.alpha = Window.of(rgb, box), Window.of(alpha, box)
-        self.doubt = None if doubt is None else Window.of(doubt, box)
+        kept = {"rgb": rgb, "alpha": alpha, "doubt": doubt}
+        self.__dict__.update(
+            {k: None if image is None else Window.of(image, box) for k, image in kept.items()}
+        )
 
     def changed(self, **fields: Any) -> View:
         """The same view with other fields; pictures are not decoded for it (``dataclasses.replace`` would)."""
         return View(**{**self.__dict__, **fields})
+
+
+for _name in ("rgb", "alpha", "doubt"):
+    setattr(View, _name, Deferred(_name))
 
 
 @dataclass(frozen=True)
