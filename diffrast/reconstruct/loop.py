@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import signal
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -66,6 +67,11 @@ class Progress:
     def update(self, fraction: float, loss: float) -> None:
         self.bar.set_postfix_str(f"loss {loss:.4f}", refresh=False)
         self._show(self.done + fraction * self.weights.get(self.stage, 0.0))
+
+    def say(self, sentence: str) -> None:
+        """A line above the bar, where there is one."""
+        if not self.bar.disable:
+            self.bar.write(sentence, file=sys.stderr)
 
     def _show(self, percent: float) -> None:
         self.bar.update(max(0.0, min(percent, 100.0) - self.bar.n))

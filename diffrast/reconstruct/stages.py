@@ -19,6 +19,7 @@ from .geometry import Shape, fit_shape, remesh
 from .hull import bounds, visual_hull
 from .orient import shift_cameras, undo_turns
 from .output import write_outputs
+from .preflight import preflight, without_blind
 from .state import Stage, State
 
 
@@ -28,8 +29,10 @@ def read(state: State) -> None:
     found = load(state.dataset, options.masks, options.resolution)
     state.notes += found.left_out
     state.mask_source = found.source
-    state.held = held_out(len(found.views), options.holdout)
-    state.views = undo_turns(found.views)
+    state.factor = found.factor
+    state.views, blind = without_blind(undo_turns(found.views))
+    state.notes += blind
+    state.held = held_out(len(state.views), options.holdout)
     state.used = [v for i, v in enumerate(state.views) if i not in state.held]
     if state.run.viewer:
         state.run.viewer.show(views=state.used)
@@ -82,6 +85,7 @@ def texture(state: State) -> None:
 
 STAGES = (
     Stage("read", read, work=2, again=True),
+    Stage("preflight", preflight, work=1, again=True),
     Stage("hull", hull, work=3),
     Stage("coarse shape", coarse_shape, work=20, share=0.25),
     Stage("fine shape", fine_shape, work=28, share=0.35),

@@ -42,7 +42,8 @@ class State:
     From ``read``: ``views`` with masks, ``held`` (indices of those kept out), ``used`` (the others), ``mask_source``, the
     object's ``box`` (float64 ``[2, 3]``), ``faces`` and ``texture_size`` to aim at, and ``align``, the rate at which a view's
     offset is refined. ``shape`` (vertex colours) until ``unwrap``, ``model`` (texture) from there on; ``metrics`` from
-    ``write``. ``notes`` are sentences for the report."""
+    ``write``. ``notes`` are sentences for the report about what is wrong, ``facts`` those about what there is, by name;
+    ``factor``: what the photographs were reduced by."""
 
     dataset: Path
     out: Path
@@ -61,6 +62,8 @@ class State:
     align: float = 0.0
     shape: Shape | None = None
     model: Textured | None = None
+    factor: int = 1
+    facts: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     metrics: dict[str, Any] = field(default_factory=dict)
     _targets: tuple[int, Targets] | None = None
