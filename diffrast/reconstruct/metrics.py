@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -52,18 +54,24 @@ def compare(
 
 
 def evaluate(
-    ctx, model: Textured, views: list[View], matrices: torch.Tensor
-) -> tuple[list[dict], list[torch.Tensor]]:
-    """Figures and rendered pictures ``[H, W, 4]`` of views at full size, one at a time."""
-    figures, pictures = [], []
-    for view, matrix in zip(views, matrices, strict=True):
+    ctx,
+    model: Textured,
+    views: list[View],
+    matrices: torch.Tensor,
+    show: Callable[[int, View, torch.Tensor, dict[str, Any]], None] | None = None,
+) -> list[dict[str, Any]]:
+    """Figures of the renderings of views at full size, one at a time; ``show(index, view, picture [H, W, 4], figures)`` gets to see
+    each picture, which is not kept."""
+    figures = []
+    for i, (view, matrix) in enumerate(zip(views, matrices, strict=True)):
         with torch.no_grad():
             clip = to_clip(model.vertices, matrix[None])
             size = (view.camera.height, view.camera.width)
             picture = render_textured(ctx, model, clip, model.texture, size, SAMPLES)[0].cpu()
         figures.append({"view": view.name, **compare(picture, over_white(view), view.doubt)})
-        pictures.append(picture)
-    return figures, pictures
+        if show:
+            show(i, view, picture, figures[-1])
+    return figures
 
 
 def mean_figures(figures: list[dict]) -> dict[str, float]:

@@ -177,7 +177,7 @@ def odd(views: list[View], box: np.ndarray) -> Iterator[str]:
     middle = float(np.median(levels))
     for view, level in zip(views, levels, strict=True):
         stops = math.log2(level / middle)
-        if abs(stops) > 1:
+        if abs(stops) > 1.5:
             yield f"{view.path} is {abs(stops):.1f} stops {'brighter' if stops > 0 else 'darker'} than the median photograph"
     sizes = np.array([_apparent(v, center) for v in views])
     for i in np.flatnonzero((sizes > 2.5 * np.median(sizes)) | (sizes < np.median(sizes) / 2.5)):
