@@ -21,11 +21,20 @@ from .appearance import Textured
 from .checkpoint import NAME as CHECKPOINT
 from .metrics import DEFINITIONS, evaluate, mean_figures
 from .options import Options
-from .report import write_html
+from .report import view_block, views_to_show, write_html
 from .state import State
 from .turntable import film_frames, write_film
+from .views import View
 
-OUTPUTS = ("mesh.glb", "turntable.mp4", "turntable.gif", "report.html", "metrics.json")
+OUTPUTS = (
+    "mesh.glb",
+    "turntable.mp4",
+    "turntable.gif",
+    "report.html",
+    "metrics.json",
+    "config.yaml",
+    "preflight.jpg",
+)
 FILM_SIZE = 400  # pixels of a frame's height
 
 
@@ -51,7 +60,14 @@ def write_outputs(state: State) -> None:
     run, out, model, options = state.run, state.out, state.model, state.options
     assert model is not None, "no stage before this one left a model"
     matrices = clip_matrices([v.camera for v in state.views], torch.from_numpy(state.box))
-    figures, pictures = evaluate(state.ctx, model, state.views, matrices)
+    shown = views_to_show(len(state.views), state.held)
+    blocks: dict[int, str] = {}
+
+    def show(i: int, view: View, picture: torch.Tensor, figures: dict) -> None:
+        if i in shown:
+            blocks[i] = view_block(view, picture, figures, i in state.held)
+
+    figures = evaluate(state.ctx, model, state.views, matrices, show)
     save_mesh(
         out / "mesh.glb",
         Mesh(model.vertices[model.source], model.uv_faces, model.uv, srgb_to_linear(model.texture)),
@@ -60,7 +76,7 @@ def write_outputs(state: State) -> None:
     if options.frames:
         film = write_film(out, film_frames(state.ctx, model, state.views, options.frames, FILM_SIZE))
     state.metrics = metrics = _metrics(state, model, figures)
-    write_text(out / "report.html", write_html(metrics, state.views, pictures, state.held, film, run.losses))
+    write_text(out / "report.html", write_html(metrics, [blocks[i] for i in shown], film, run.losses))
     run.progress.finish()
     metrics["seconds"] = {k: round(s, 2) for k, s in run.progress.seconds.items()}
     metrics["seconds"]["total"] = round(run.progress.elapsed, 2)
