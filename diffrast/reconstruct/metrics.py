@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import math
+import platform
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import scipy
 import torch
+
+import diffrast
 
 from ..scene.passes import to_clip
 from .appearance import Textured, render_textured
 from .data import View
 from .targets import over_white
+
+try:
+    import resource
+except ImportError:  # Windows has none
+    resource = None
 
 DEFINITIONS = {
     "psnr": "PSNR in dB over the whole photograph composited over white, display (sRGB) values in 0..1, as NeRF-synthetic "
@@ -26,6 +36,29 @@ DEFINITIONS = {
     "chamfer_percent": "Symmetric Chamfer distance: the mean of the two mean distances from points sampled evenly on one "
     "surface to the other surface, in percent of the reference's bounding-box diagonal.",
 }
+
+
+def resources(device: torch.device) -> dict[str, Any]:
+    """What a run ran on and with, and the memory that it took at most, in MB of 10^6 bytes."""
+    peak = {}
+    if resource is not None:
+        unit = 1 if sys.platform == "darwin" else 1024
+        peak["process"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+    name = platform.processor() or platform.machine()
+    if device.type == "cuda":
+        peak["gpu"] = torch.cuda.max_memory_allocated(device) / 1e6
+        name = torch.cuda.get_device_name(device)
+    return {
+        "device": {"type": device.type, "name": name, "threads": torch.get_num_threads()},
+        "peak_memory_mb": {k: round(v) for k, v in peak.items()},
+        "versions": {
+            "diffrast": diffrast.__version__,
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+            "scipy": scipy.__version__,
+            "python": platform.python_version(),
+        },
+    }
 
 
 SAMPLES = 2  # per pixel and axis, when a picture is judged or shown

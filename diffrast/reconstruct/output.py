@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 from pathlib import Path
 
 import numpy as np
-import scipy
 import torch
 
-import diffrast
-
 from ..scene import Mesh, save_mesh
-from ..scene.files import write_text
+from ..scene.files import write_bytes, write_text
 from ..scene.image import srgb_to_linear
 from ..scene.passes import clip_matrices
+from . import config
 from .appearance import Textured
 from .checkpoint import NAME as CHECKPOINT
-from .metrics import DEFINITIONS, evaluate, mean_figures
+from .config import NAME as CONFIG
+from .metrics import DEFINITIONS, evaluate, mean_figures, resources
 from .options import Options
+from .preflight import NAME as PREFLIGHT
 from .report import view_block, views_to_show, write_html
 from .state import State
 from .turntable import film_frames, write_film
@@ -32,9 +31,7 @@ OUTPUTS = (
     "turntable.gif",
     "report.html",
     "metrics.json",
-    "config.yaml",
-    "preflight.jpg",
-)
+)  # and PREFLIGHT, CONFIG
 FILM_SIZE = 400  # pixels of a frame's height
 
 
@@ -80,6 +77,8 @@ def write_outputs(state: State) -> None:
     run.progress.finish()
     metrics["seconds"] = {k: round(s, 2) for k, s in run.progress.seconds.items()}
     metrics["seconds"]["total"] = round(run.progress.elapsed, 2)
+    write_bytes(out / PREFLIGHT, state.overlay)
+    write_text(out / CONFIG, config.dump(state.dataset, options))
     write_text(out / "metrics.json", json.dumps(metrics, indent=1) + "\n")
 
 
@@ -93,7 +92,6 @@ def _metrics(state: State, model: Textured, figures: list[dict]) -> dict:
     }
     edges = np.sort(model.faces.cpu().numpy()[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1)
     v, e, f = len(model.vertices), len(np.unique(edges, axis=0)), len(model.faces)
-    named = ("holdout", "steps", "time_limit", "seed", "device", "batch")
     steps = {
         stage.name: sum(name == stage.name for name, _ in state.run.losses)
         for stage in state.stages
@@ -108,14 +106,9 @@ def _metrics(state: State, model: Textured, figures: list[dict]) -> dict:
         "masks": state.mask_source,
         "notes": state.notes,
         "mesh": {"vertices": v, "faces": f, "euler_number": v - e + f, "texture": model.texture.shape[0]},
-        "options": {name: getattr(state.options, name) for name in named},
+        "options": config.values(state.dataset, state.options),
+        "preflight": state.facts,
         "steps": steps,
         "seconds": {k: round(s, 2) for k, s in state.run.progress.seconds.items()},
-        "versions": {
-            "diffrast": diffrast.__version__,
-            "torch": torch.__version__,
-            "numpy": np.__version__,
-            "scipy": scipy.__version__,
-            "python": platform.python_version(),
-        },
+        **resources(state.device),
     }

@@ -116,8 +116,11 @@ def preflight(state: State) -> None:
         state.run.progress.say(f"{name:<9} {fact}")
     for sentence in state.notes:
         logging.getLogger("diffrast").warning("%s", sentence)
-    picture = contact_sheet(state.views, state.box)
-    write_bytes(state.out / NAME, encode(picture, "JPEG", linear=False, quality=85))
+    state.overlay = encode(contact_sheet(state.views, state.box), "JPEG", linear=False, quality=85)
+    if not (
+        state.out / "metrics.json"
+    ).exists():  # never replace a part of an earlier run before this one is done
+        write_bytes(state.out / NAME, state.overlay)
 
 
 def examine(state: State) -> Iterator[tuple[str, str]]:

@@ -85,13 +85,13 @@ def texture(state: State) -> None:
 
 STAGES = (
     Stage("read", read, work=2, again=True),
-    Stage("preflight", preflight, work=1, again=True),
-    Stage("hull", hull, work=3),
+    Stage("preflight", preflight, work=1, again=True, alone=True),
+    Stage("hull", hull, work=3, alone=True),
     Stage("coarse shape", coarse_shape, work=20, share=0.25),
     Stage("fine shape", fine_shape, work=28, share=0.35),
-    Stage("unwrap", unwrap, work=4),
+    Stage("unwrap", unwrap, work=4, alone=True),
     Stage("texture", texture, work=32, share=0.40),
-    Stage("write", write_outputs, work=8, again=True),
+    Stage("write", write_outputs, work=8, again=True, alone=True),
 )
 
 
