@@ -164,7 +164,7 @@ def write_html(state: State, metrics: dict, blocks: list[str], film: Path | None
         "Figures": _figures(metrics),
         "Turntable": _movie(film),
         "Six sides": _sides(state),
-        "Views <small>photograph, render, difference (four times, white is none)</small>": "".join(blocks),
+        "Views <small>photograph, render, difference (four times, white is none)</small>": _views(blocks, len(state.held)),
         "Texture, and how many photographs see it": _maps(state),
         "Cameras": _rig(state),
         "Before the work <small>masks in green, the object's box in orange</small>": _preflight(state),
@@ -233,6 +233,14 @@ def _sides(state: State) -> str:
     names = "".join(f"<figcaption>{name}</figcaption>" for name in portraits.SIDES)
     return (
         f'{_image(_jpeg(picture), "the mesh from six sides", "wide white")}<div class="sides">{names}</div>'
+    )
+
+
+def _views(blocks: list[str], held: int) -> str:
+    """The held-out views, which come first; those that were used where somebody asks for them, or where none was held out."""
+    used = "".join(blocks[held:])
+    return "".join(blocks[:held]) + (
+        f"<details><summary class=dim>views used</summary>{used}</details>" if held else used
     )
 
 
