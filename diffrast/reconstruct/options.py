@@ -25,6 +25,7 @@ class Options:
     time_limit: float | None = None
     seed: int = 0
     masks: str | None = None
+    resolution: int | None = None
     device: str = "cpu"
     overwrite: bool = False
     resume: bool = False
@@ -45,6 +46,7 @@ def check(options: Options) -> None:
         ("texture", 16),
         ("batch", 1),
         ("frames", 0),
+        ("resolution", 16),
         ("checkpoint", 0),
     ):
         value = getattr(options, name)
@@ -64,6 +66,17 @@ def device_of(name: str) -> torch.device:
 
 def key_of(dataset: Path, options: Options) -> dict[str, Any]:
     """What a run must have in common with the one that it resumes, besides the photographs themselves."""
-    names = ("holdout", "steps", "time_limit", "seed", "masks", "faces", "texture", "batch", "refine")
+    names = (
+        "holdout",
+        "steps",
+        "time_limit",
+        "seed",
+        "masks",
+        "resolution",
+        "faces",
+        "texture",
+        "batch",
+        "refine",
+    )
     values = {"data set": dataset.resolve().name, "version of diffrast": diffrast.__version__}
     return values | {f"--{name.replace('_', '-')}": getattr(options, name) for name in names}
