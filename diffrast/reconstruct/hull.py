@@ -104,7 +104,7 @@ class HullField:
 
 
 def visual_hull(
-    views: list[View], box: np.ndarray, resolution: int = 160, spare: int = 0, keep: float = 0.02
+    views: list[View], box: np.ndarray, resolution: int = 160, spare: int = 0, keep: float = 1e-4
 ):
     """The hull as ``vertices`` float64 ``[V, 3]`` and ``faces`` int64 ``[F, 3]`` with ``resolution`` voxels along the
     longest side of ``box``. Parts with less than the share ``keep`` of the largest part's volume are dropped.

@@ -18,7 +18,8 @@ DEFAULT_STEPS = 1200
 class Options:
     """How to reconstruct. ``None`` means: chosen from the data (faces, texture) or without limit (time); ``refine``
     fits each view's principal point, by default where there is no alpha, that is for real photographs; ``resume``
-    goes on with an interrupted run in the output folder; ``checkpoint``: seconds between its saved states."""
+    goes on with an interrupted run in the output folder; ``checkpoint``: seconds between its saved states; ``init``: the
+    shape to begin with, ``hull``, ``sphere``, ``grid`` or the file of a closed mesh in the cameras' world."""
 
     holdout: int = 0
     steps: int | None = None
@@ -29,7 +30,9 @@ class Options:
     overwrite: bool = False
     resume: bool = False
     checkpoint: float = 30.0
+    init: str = "hull"
     faces: int | None = None
+    max_faces: int = 20000
     texture: int | None = None
     batch: int = 4
     refine: bool | None = None
@@ -42,6 +45,7 @@ def check(options: Options) -> None:
         ("steps", 1),
         ("time_limit", 1e-9),
         ("faces", 100),
+        ("max_faces", 100),
         ("texture", 16),
         ("batch", 1),
         ("frames", 0),
@@ -64,6 +68,18 @@ def device_of(name: str) -> torch.device:
 
 def key_of(dataset: Path, options: Options) -> dict[str, Any]:
     """What a run must have in common with the one that it resumes, besides the photographs themselves."""
-    names = ("holdout", "steps", "time_limit", "seed", "masks", "faces", "texture", "batch", "refine")
+    names = (
+        "holdout",
+        "steps",
+        "time_limit",
+        "seed",
+        "masks",
+        "init",
+        "faces",
+        "max_faces",
+        "texture",
+        "batch",
+        "refine",
+    )
     values = {"data set": dataset.resolve().name, "version of diffrast": diffrast.__version__}
     return values | {f"--{name.replace('_', '-')}": getattr(options, name) for name in names}

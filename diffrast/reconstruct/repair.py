@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import scipy.sparse as sp
 import torch
@@ -13,9 +15,53 @@ import diffrast.torch as dr
 from ..scene.intersections import self_intersections
 from ..scene.largesteps import laplacian
 from ..scene.passes import clip_matrices, to_clip
-from ..scene.remesh import drop_unused
+from ..scene.remesh import at_most, drop_unused, edge_for_faces
 from ..scene.solid import solid_surface
 from .data import View
+from .geometry import Shape
+
+if TYPE_CHECKING:
+    from .state import State
+
+
+def tidy(state: State, shape: Shape, faces: int, even: bool = True) -> Shape:
+    """The shape without floaters and without faces that cut others, on at most ``faces`` faces; ``even``: of equal size.
+    What was found is said in the state's notes."""
+    v = torch.cat([shape.vertices, shape.colors], dim=1).double().cpu().numpy()
+    v, f, floaters = drop_floaters(state.ctx, state.used, v, shape.faces.long().cpu().numpy(), state.box)
+    if even or len(f) > faces:
+        v, f = at_most(v, f, faces)
+    v = v.astype(np.float32)
+    cuts = len(self_intersections(v[:, :3], f))
+    for _ in range(3):
+        if len(self_intersections(v[:, :3], f)) == 0:
+            break
+        v, f, _ = resolve(v, f, edge_for_faces(v, f, faces))
+        if len(f) > faces:
+            v, f = at_most(v.astype(np.float64), f, faces)
+            v = v.astype(np.float32)
+    stage = state.run.progress.stage
+    if floaters:
+        state.notes.append(f"{stage}: parts removed that no mask asks for: {floaters}")
+    if cuts:
+        state.notes.append(f"{stage}: pairs of faces that cut each other and were mended: {cuts}")
+    return as_shape(v, f, shape.vertices.device)
+
+
+def as_shape(v: np.ndarray, f: np.ndarray, device: torch.device) -> Shape:
+    """Vertices ``[V, 3]`` with a middle gray, or ``[V, 6]`` with colours, and faces as tensors."""
+    values = torch.from_numpy(np.ascontiguousarray(v, dtype=np.float32)).to(device)
+    colors = values[:, 3:].clamp(0, 1) if values.shape[1] > 3 else torch.full_like(values, 0.5)
+    return Shape(
+        values[:, :3].contiguous(), torch.from_numpy(f.astype(np.int32)).to(device), colors.contiguous()
+    )
+
+
+def without_cuts(vertices: torch.Tensor, before: torch.Tensor, faces: torch.Tensor) -> torch.Tensor:
+    """``vertices`` ``[V, 3]``, smoothed where their faces cut each other, or else as they were ``before``."""
+    f = faces.long().cpu().numpy()
+    v, left = untangle(vertices.cpu().numpy(), f, passes=4)
+    return torch.from_numpy(restore(v, before.cpu().numpy(), f) if left else v).to(vertices)
 
 
 def untangle(v: np.ndarray, f: np.ndarray, passes: int = 8) -> tuple[np.ndarray, int]:
@@ -31,9 +77,9 @@ def untangle(v: np.ndarray, f: np.ndarray, passes: int = 8) -> tuple[np.ndarray,
             break
         patch = _grow(adjacency, f[pairs].ravel(), 1 + k // 2)
         for _ in range(3 + k):
-            mean = weight[patch] @ v
+            smoothed = 0.3 * v[patch] + 0.7 * (weight[patch] @ v)
             v = v.copy()
-            v[patch] = 0.3 * v[patch] + 0.7 * mean
+            v[patch] = smoothed
         pairs = self_intersections(v[:, :3], f)
     return v, len(pairs)
 
@@ -45,7 +91,7 @@ def resolve(v: np.ndarray, f: np.ndarray, edge: float) -> tuple[np.ndarray, np.n
     if left == 0:
         return smoothed, f, 0
     p, f = solid_surface(v[:, :3], f, edge)
-    v = np.concatenate([p, v[cKDTree(v[:, :3]).query(p)[1], 3:]], axis=1)
+    v = np.concatenate([p, v[cKDTree(v[:, :3]).query(p)[1], 3:]], axis=1).astype(v.dtype)
     v, left = untangle(v, f)
     return v, f, left
 

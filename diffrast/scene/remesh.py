@@ -240,6 +240,17 @@ def isotropic(
     return v, f
 
 
+def at_most(v: np.ndarray, f: np.ndarray, faces: int, iterations: int = 4) -> tuple[np.ndarray, np.ndarray]:
+    """Remesh to nearly ``faces`` even faces, but not more. Raises ``ValueError`` where the topology needs more."""
+    edge = edge_for_faces(v, f, faces) * 1.05
+    for _ in range(12):
+        v, f = isotropic(v, f, edge, iterations)
+        if len(f) <= faces:
+            return v, f
+        edge, iterations = edge * max(1.02, (len(f) / faces) ** 0.5), 2
+    raise ValueError(f"{faces} faces are too few for this shape: its handles alone need {len(f)}")
+
+
 def remesh(mesh: Mesh, edge: float | None = None, *, faces: int | None = None, iterations: int = 4) -> Mesh:
     """A mesh of even triangles, of edge length ``edge`` or about ``faces`` in number; ``colors`` travel along.
 
