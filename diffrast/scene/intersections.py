@@ -10,6 +10,9 @@ from __future__ import annotations
 
 import numpy as np
 
+# Of determinants of differences of coordinates, relative to the largest products in them: a generous bound.
+ROUNDING = 32 * np.finfo(np.float64).eps
+
 
 def self_intersections(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     """The pairs of faces, int64 ``[N, 2]``, that share more than the corners they have in common.
@@ -22,8 +25,10 @@ def self_intersections(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     if len(f) == 0:
         return np.empty((0, 2), dtype=np.int64)
     corners = v[f]
-    normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    solid = np.flatnonzero(np.isfinite(normal).all(axis=1) & (np.abs(normal).max(axis=1) > 0))
+    sides = corners[:, 1:] - corners[:, :1]
+    area = np.abs(np.cross(sides[:, 0], sides[:, 1])).max(axis=1)
+    with np.errstate(invalid="ignore"):
+        solid = np.flatnonzero(area > ROUNDING * np.abs(sides).max(axis=(1, 2)) ** 2)
     # About the origin, and of size one: then one bound holds for the rounding of all determinants.
     finite = corners[solid]
     if len(solid) == 0:
@@ -49,10 +54,6 @@ def self_intersections(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
         cuts |= common == 3
         found.append(pairs[cuts])
     return np.unique(np.concatenate(found), axis=0)
-
-
-# Determinants of three differences of coordinates in -0.5 .. 0.5, each rounded once: a generous bound of their error.
-ROUNDING = 32 * np.finfo(np.float64).eps
 
 
 def _orientation(a: np.ndarray, b: np.ndarray, c: np.ndarray, d: np.ndarray) -> np.ndarray:
