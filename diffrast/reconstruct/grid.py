@@ -16,10 +16,12 @@ import numpy as np
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+import diffrast.torch as dr
+
+from ..scene.passes import finish
 from ..scene.tets import marching_tets, tet_lattice
-from .geometry import render_shape
 from .loop import Batches, cosine
-from .targets import Targets
+from .targets import BACKGROUND, Targets
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class GridRates:
     offsets: float = 0.02
     colors: float = 0.05
     coherence: float = 0.2
+    carve: float = 1.0
 
 
 class Grid:
@@ -48,6 +51,12 @@ class Grid:
         pairs = torch.cat([self.tets[:, [a, b]] for a, b in ((0, 1), (1, 2), (2, 3), (0, 2), (1, 3), (0, 3))])
         key = torch.unique(pairs.amin(1) * len(index) + pairs.amax(1))
         self.edges = torch.stack([key // len(index), key % len(index)], dim=1)
+
+    def to(self, device: torch.device) -> Grid:
+        """The same, with its tensors on ``device``."""
+        for name in ("tets", "points", "rim", "edges"):
+            setattr(self, name, getattr(self, name).to(device))
+        return self
 
     def surface(self, values: torch.Tensor, offsets: torch.Tensor):
         """``vertices``, ``faces`` and, between which points they lie, ``ends``, of values ``[N]`` and offsets ``[N, 3]`` of any
@@ -82,7 +91,7 @@ def fit_grid(ctx, grid: Grid, targets: Targets, values: torch.Tensor, steps: int
             for p, lr in ((values, rates.values), (offsets, rates.offsets), (colors, rates.colors))
         ],
         betas=(0.9, 0.99),
-        eps=1e-10,
+        eps=1e-6,
     )
     choose = Batches(len(targets.images), batch, generator)
     for i in range(steps):
@@ -92,13 +101,25 @@ def fit_grid(ctx, grid: Grid, targets: Targets, values: torch.Tensor, steps: int
         index = next(choose)
         v, f, ends = grid.surface(values, offsets)
         if len(f) == 0:
-            raise ValueError("--init grid: the photographs left nothing of the grid; do poses and masks fit together?")
-        clip = targets.clip(v, index)
-        picture = render_shape(ctx, clip, f.to(torch.int32), colors[ends].mean(dim=1), targets.resolution)
-        loss = 4 * targets.residual(picture, index).abs().mean() + rates.coherence * fall * grid.coherence(values)
+            raise ValueError(
+                "--init grid: the photographs left nothing of the grid; do poses and masks fit together?"
+            )
+        paint = torch.cat([colors[ends].mean(dim=1), values[ends].amax(dim=1, keepdim=True)], dim=1)
+        rast, _ = dr.rasterize(
+            ctx, targets.clip(v, index), f.to(torch.int32), targets.resolution, grad_db=False
+        )
+        attributes, _ = dr.interpolate(paint, rast, f.to(torch.int32))
+        picture = finish(attributes[..., :3], rast, targets.clip(v, index), f.to(torch.int32), BACKGROUND)
+        residual = targets.residual(picture, index)
+        # Away from outlines coverage has no gradient: where background is covered, the values inside behind it are to fall.
+        wrong = (residual[..., 3].detach() > 0.95) & (rast[..., 3] > 0)
+        loss = 4 * residual.abs().mean() + rates.carve * (wrong * attributes[..., 3]).mean()
+        loss = loss + rates.coherence * fall * grid.coherence(values)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+        with torch.no_grad():
+            values.clamp_(-1, 1)
         if watch and watch(float(loss.detach()), v.detach(), f):
             break
     with torch.no_grad():

@@ -1,7 +1,9 @@
-"""The shape that the optimization begins with: the visual hull, a sphere, or a mesh of one's own."""
+"""The shape that the optimization begins with: the visual hull, a sphere, an optimized grid, or a mesh of one's
+own."""
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -14,21 +16,29 @@ from ..scene.passes import clip_matrices, to_clip
 from ..scene.remesh import smooth
 from .data import View
 from .geometry import Shape
-from .hull import visual_hull
+from .grid import Grid, fit_grid
+from .hull import HullField, visual_hull
 from .repair import as_shape, tidy
 from .state import State
+from .targets import make_targets
 
 
 def start(state: State) -> Shape:
     """The shape that ``--init`` asks for, with about half the faces that the finished one may have."""
     how = state.options.init
-    v, f = STARTS[how](state) if how in STARTS else from_file(state, Path(how))
-    return tidy(state, as_shape(v, f, state.device), max(state.faces // 2, 100))
+    shape = STARTS[how](state) if how in STARTS else from_file(state, Path(how))
+    return tidy(state, shape, max(state.faces // 2, 100))
 
 
-def from_hull(state: State) -> tuple[np.ndarray, np.ndarray]:
-    """The visual hull. Where masks contradict each other, so that their common inside leaves much of them empty, one mask
-    after the other is allowed to be wrong about a point."""
+def from_hull(state: State) -> Shape:
+    """The visual hull as marching cubes finds it, smoothed."""
+    v, f = visual_hull(state.used, state.box, 128, spare_votes(state))
+    return as_shape(smooth(v, f, 5), f, state.device)
+
+
+def spare_votes(state: State) -> int:
+    """How many masks may be wrong about a point of the hull: where they contradict each other, so that their common inside
+    leaves much of them empty, one after the other is forgiven. Raises ``ValueError`` where that does not help."""
     covered, views, box = 0.0, state.used, state.box
     for spare in range(len(views) // 6 + 1):
         try:
@@ -37,41 +47,70 @@ def from_hull(state: State) -> tuple[np.ndarray, np.ndarray]:
             continue
         covered = float(np.mean([_covered(state.ctx, v, *rough, box, state.device) for v in views]))
         if covered >= 0.95:
-            break
-    else:
-        raise ValueError(
-            f"camera poses and masks do not fit together: the shape that they have in common covers only "
-            f"{covered:.0%} of the masks"
-        )
-    if state.run.viewer:  # something to look at while the rest is being prepared
-        state.run.viewer.show(Mesh(torch.from_numpy(rough[0]).float(), torch.from_numpy(rough[1]).int()))
-    v, f = visual_hull(views, box, 128, spare)
-    return smooth(v, f, 5), f
+            if state.run.viewer:  # something to look at while the rest is being prepared
+                v, f = (torch.from_numpy(x) for x in rough)
+                state.run.viewer.show(Mesh(v.float(), f.int()))
+            return spare
+    raise ValueError(
+        f"camera poses and masks do not fit together: the shape that they have in common covers only {covered:.0%} "
+        "of the masks"
+    )
 
 
-def from_sphere(state: State) -> tuple[np.ndarray, np.ndarray]:
+GRID_CELLS, GRID_STEPS, GRID_PIXELS = (
+    40,
+    200,
+    160,
+)  # along the box's longest side; of the fit; of the pictures' side
+
+
+def from_grid(state: State) -> Shape:
+    """A grid of tetrahedra that begins with the hull and is fitted to the photographs at low resolution: see `grid`."""
+    views, run = state.used, state.run
+    field, grid = HullField(views, spare_votes(state)), Grid(state.box, GRID_CELLS)
+    values = (field(grid.points) / grid.step).clamp(-1, 1)
+    level = 0
+    while max(views[0].rgb.shape[:2]) >> level > GRID_PIXELS:
+        level += 1
+    targets = make_targets(views, state.box, level, state.device)
+    until = run.progress.elapsed + 0.15 * (state.options.time_limit or math.inf)
+
+    def watch(loss: float, v: torch.Tensor, f: torch.Tensor) -> bool:
+        if run.viewer:
+            run.viewer.step(loss=loss, mesh=lambda: Mesh(v, f.int()), until=lambda: run.stop.requested)
+        return run.stop.requested or run.progress.elapsed > until
+
+    shape = fit_grid(
+        state.ctx, grid.to(state.device), targets, values.to(state.device), GRID_STEPS, state.options.batch,
+        run.generator, watch=watch,
+    )  # fmt: skip
+    return Shape(shape[0], shape[1].to(torch.int32), shape[2])
+
+
+def from_sphere(state: State) -> Shape:
     """An ellipsoid that fills the object's box."""
     ball = icosphere(level=4)
     half = 0.5 * (state.box[1] - state.box[0])
-    return state.box.mean(axis=0) + half * ball.vertices.double().numpy(), ball.faces.long().numpy()
+    v = state.box.mean(axis=0) + half * ball.vertices.double().numpy()
+    return as_shape(v, ball.faces.numpy(), state.device)
 
 
-def from_file(state: State, path: Path) -> tuple[np.ndarray, np.ndarray]:
+def from_file(state: State, path: Path) -> Shape:
     """A mesh in the photographs' world. Raises ``ValueError`` where it cannot be a start."""
     mesh = load_mesh(path).welded()
     report = mesh.report()
     if not report.closed:
         raise ValueError(f"--init {path}: the mesh must be closed, two faces at each edge; it is {report}")
-    v = mesh.vertices.double().numpy()
+    v = mesh.vertices.numpy()
     if bool((v.max(axis=0) < state.box[0]).any() or (v.min(axis=0) > state.box[1]).any()):
         raise ValueError(
             f"--init {path}: the mesh lies outside of what the photographs show, {np.round(state.box, 3).tolist()}; "
             "it must be in the world of their cameras"
         )
-    return v, mesh.faces.long().numpy()
+    return as_shape(v, mesh.faces.numpy(), state.device)
 
 
-STARTS = {"hull": from_hull, "sphere": from_sphere}
+STARTS = {"hull": from_hull, "sphere": from_sphere, "grid": from_grid}
 
 
 def _covered(ctx, view: View, v: np.ndarray, f: np.ndarray, box: np.ndarray, device: torch.device) -> float:
