@@ -159,7 +159,7 @@ def test_masks_of_another_object_are_refused(views, tmp_path):
             used=wrong,
             box=bounds(wrong),
         )
-        start(state)
+        start(state, wrong)
 
 
 def test_floaters_and_cavities_are_dropped():

@@ -12,6 +12,7 @@ import torch
 import diffrast
 
 DEFAULT_STEPS = 1200
+INITS = ("hull", "sphere", "grid")
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,8 @@ def check(options: Options) -> None:
         value = getattr(options, name)
         if value is not None and not (math.isfinite(value) and value >= low):
             raise ValueError(f"--{name.replace('_', '-')} must be at least {low:g}; got {value}")
+    if options.init not in INITS and not Path(options.init).is_file():
+        raise ValueError(f"--init must be {', '.join(INITS)} or the file of a mesh; got {options.init}")
 
 
 def device_of(name: str) -> torch.device:

@@ -173,9 +173,10 @@ def _silhouettes(
     """Masks ``[B, size, size]`` and clip positions ``[B, V, 4]`` of all views at one small size."""
     masks = []
     for view in views:
-        assert view.alpha is not None
+        alpha = view.alpha
+        assert alpha is not None
         masks.append(
-            torch.nn.functional.interpolate(view.alpha[None, None], (size, size), mode="area")[0, 0] > 0.5
+            torch.nn.functional.interpolate(alpha[None, None], (size, size), mode="area")[0, 0] > 0.5
         )
     cameras = [view.camera.resized(size, size) for view in views]
     points = torch.from_numpy(np.ascontiguousarray(v[:, :3])).float()

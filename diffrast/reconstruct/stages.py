@@ -39,7 +39,7 @@ def read(state: State) -> None:
 
 def hull(state: State) -> None:
     """A shape to start from: the visual hull, or what ``--init`` says."""
-    state.shape = start(state)
+    state.shape = start(state, state.used)
 
 
 def coarse_shape(state: State) -> None:

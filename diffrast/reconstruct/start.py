@@ -23,23 +23,23 @@ from .state import State
 from .targets import make_targets
 
 
-def start(state: State) -> Shape:
-    """The shape that ``--init`` asks for, with about half the faces that the finished one may have."""
+def start(state: State, views: list[View]) -> Shape:
+    """The shape that ``--init`` asks for, with at most half the faces of the finished one; ``views``: those to carve with."""
     how = state.options.init
-    shape = STARTS[how](state) if how in STARTS else from_file(state, Path(how))
+    shape = STARTS[how](state, views) if how in STARTS else from_file(state, Path(how))
     return tidy(state, shape, max(state.faces // 2, 100))
 
 
-def from_hull(state: State) -> Shape:
+def from_hull(state: State, views: list[View]) -> Shape:
     """The visual hull as marching cubes finds it, smoothed."""
-    v, f = visual_hull(state.used, state.box, 128, spare_votes(state))
+    v, f = visual_hull(views, state.box, 128, spare_votes(state, views))
     return as_shape(smooth(v, f, 5), f, state.device)
 
 
-def spare_votes(state: State) -> int:
+def spare_votes(state: State, views: list[View]) -> int:
     """How many masks may be wrong about a point of the hull: where they contradict each other, so that their common inside
     leaves much of them empty, one after the other is forgiven. Raises ``ValueError`` where that does not help."""
-    covered, views, box = 0.0, state.used, state.box
+    covered, box = 0.0, state.box
     for spare in range(len(views) // 6 + 1):
         try:
             rough = visual_hull(views, box, 64, spare)
@@ -57,20 +57,18 @@ def spare_votes(state: State) -> int:
     )
 
 
-GRID_CELLS, GRID_STEPS, GRID_PIXELS = (
-    40,
-    200,
-    160,
-)  # along the box's longest side; of the fit; of the pictures' side
+GRID_CELLS = 40  # along the box's longest side
+GRID_STEPS = 200
+GRID_PIXELS = 160  # of the pictures' side, at most
 
 
-def from_grid(state: State) -> Shape:
+def from_grid(state: State, views: list[View]) -> Shape:
     """A grid of tetrahedra that begins with the hull and is fitted to the photographs at low resolution: see `grid`."""
-    views, run = state.used, state.run
-    field, grid = HullField(views, spare_votes(state)), Grid(state.box, GRID_CELLS)
+    run = state.run
+    field, grid = HullField(views, spare_votes(state, views)), Grid(state.box, GRID_CELLS)
     values = (field(grid.points) / grid.step).clamp(-1, 1)
     level = 0
-    while max(views[0].rgb.shape[:2]) >> level > GRID_PIXELS:
+    while max(views[0].camera.width, views[0].camera.height) >> level > GRID_PIXELS:
         level += 1
     targets = make_targets(views, state.box, level, state.device)
     until = run.progress.elapsed + 0.15 * (state.options.time_limit or math.inf)
@@ -87,7 +85,7 @@ def from_grid(state: State) -> Shape:
     return Shape(shape[0], shape[1].to(torch.int32), shape[2])
 
 
-def from_sphere(state: State) -> Shape:
+def from_sphere(state: State, _: list[View]) -> Shape:
     """An ellipsoid that fills the object's box."""
     ball = icosphere(level=4)
     half = 0.5 * (state.box[1] - state.box[0])
@@ -115,11 +113,12 @@ STARTS = {"hull": from_hull, "sphere": from_sphere, "grid": from_grid}
 
 def _covered(ctx, view: View, v: np.ndarray, f: np.ndarray, box: np.ndarray, device: torch.device) -> float:
     """The share of a view's mask that a mesh covers, at low resolution."""
-    assert view.alpha is not None
+    alpha = view.alpha
+    assert alpha is not None
     size = (128, 128)
     clip = to_clip(
         torch.from_numpy(v).float(), clip_matrices([view.camera.resized(*size)], torch.from_numpy(box))
     )
     rast, _ = dr.rasterize(ctx, clip.to(device), torch.from_numpy(f.astype(np.int32)).to(device), size)
-    mask = torch.nn.functional.interpolate(view.alpha[None, None], size, mode="area")[0, 0] > 0.5
+    mask = torch.nn.functional.interpolate(alpha[None, None], size, mode="area")[0, 0] > 0.5
     return float((mask & (rast[0, ..., 3].cpu() > 0)).sum() / mask.sum().clamp_min(1))
