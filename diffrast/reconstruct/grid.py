@@ -27,13 +27,15 @@ from .targets import BACKGROUND, Targets
 @dataclass(frozen=True)
 class GridRates:
     """Step sizes of Adam at the start, all of which fall to a tenth: ``values`` (the values are about -1 .. 1), ``offsets`` in
-    cells, ``colors`` in display values. ``coherence`` is the weight of the cross entropy at the start; it falls likewise."""
+    cells, ``colors`` in display values. ``coherence``, ``carve`` and ``color`` are weights, against that of coverage: of the
+    cross entropy, of values that cover background, and of colours, which say less about where a surface ends."""
 
     values: float = 0.03
     offsets: float = 0.02
     colors: float = 0.05
     coherence: float = 0.2
     carve: float = 1.0
+    color: float = 0.25
 
 
 class Grid:
@@ -93,6 +95,7 @@ def fit_grid(ctx, grid: Grid, targets: Targets, values: torch.Tensor, steps: int
         betas=(0.9, 0.99),
         eps=1e-6,
     )
+    weights = values.new_tensor([rates.color] * 3 + [1.0])
     choose = Batches(len(targets.images), batch, generator)
     for i in range(steps):
         fall = cosine(i / steps, 1.0, 0.1)
@@ -113,8 +116,10 @@ def fit_grid(ctx, grid: Grid, targets: Targets, values: torch.Tensor, steps: int
         residual = targets.residual(picture, index)
         # Away from outlines coverage has no gradient: where background is covered, the values inside behind it are to fall.
         wrong = (residual[..., 3].detach() > 0.95) & (rast[..., 3] > 0)
-        loss = 4 * residual.abs().mean() + rates.carve * (wrong * attributes[..., 3]).mean()
-        loss = loss + rates.coherence * fall * grid.coherence(values)
+        loss = (residual.abs().mean(dim=(0, 1, 2)) * weights).sum() + rates.carve * (
+            wrong * attributes[..., 3]
+        ).mean()
+        loss = loss + rates.coherence * grid.coherence(values)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -120,7 +120,7 @@ def visual_hull(
     grid = _lattice(box[0], 2 * step, coarse_shape)
     coarse = field(grid).reshape(*coarse_shape).numpy()
     fine = ndimage.zoom(coarse, shape / coarse_shape, order=1, grid_mode=False)
-    near = np.argwhere(np.abs(fine) < 4 * step)
+    near = np.argwhere(np.abs(fine) < 3 * step)
     points = torch.from_numpy((box[0] + near * step).astype(np.float32))
     fine[tuple(near.T)] = torch.cat([field(p) for p in points.split(1 << 18)]).numpy() if len(near) else 0
     fine = np.pad(np.maximum(fine, -4 * step), 1, constant_values=-4 * step)

@@ -36,7 +36,7 @@ def tidy(state: State, shape: Shape, faces: int, even: bool = True) -> Shape:
     for _ in range(3):
         if len(self_intersections(v[:, :3], f)) == 0:
             break
-        v, f, _ = resolve(v, f, edge_for_faces(v, f, faces))
+        v, f, _ = resolve(v, f, 0.5 * edge_for_faces(v, f, faces))
         if len(f) > faces:
             v, f = at_most(v.astype(np.float64), f, faces)
             v = v.astype(np.float32)

@@ -32,17 +32,30 @@ def start(state: State, views: list[View]) -> Shape:
 
 def from_hull(state: State, views: list[View]) -> Shape:
     """The visual hull as marching cubes finds it, smoothed."""
-    v, f = visual_hull(views, state.box, 128, spare_votes(state, views))
+    v, f = visual_hull(views, state.box, hull_cells(views), spare_votes(state, views))
     return as_shape(smooth(v, f, 5), f, state.device)
+
+
+def hull_cells(views: list[View]) -> int:
+    """Cells of the hull along its longest side: two pixels of the object each, so that what is a few pixels thin survives."""
+    longest = []
+    for view in views:
+        alpha = view.alpha
+        assert alpha is not None
+        on = alpha.numpy() > 0.5
+        longest.append(max(np.ptp(np.flatnonzero(on.any(axis=k))) + 1 for k in (0, 1)))
+    return int(np.clip(0.5 * np.median(longest), 64, 192))
 
 
 def spare_votes(state: State, views: list[View]) -> int:
     """How many masks may be wrong about a point of the hull: where they contradict each other, so that their common inside
     leaves much of them empty, one after the other is forgiven. Raises ``ValueError`` where that does not help."""
     covered, box = 0.0, state.box
-    for spare in range(len(views) // 6 + 1):
+    tries = [(spare, 64) for spare in range(len(views) // 6 + 1)]
+    tries.insert(1, (0, hull_cells(views)))  # thin parts may be missing for want of cells
+    for spare, cells in tries:
         try:
-            rough = visual_hull(views, box, 64, spare)
+            rough = visual_hull(views, box, cells, spare)
         except ValueError:  # empty
             continue
         covered = float(np.mean([_covered(state.ctx, v, *rough, box, state.device) for v in views]))
@@ -57,20 +70,20 @@ def spare_votes(state: State, views: list[View]) -> int:
     )
 
 
-GRID_CELLS = 40  # along the box's longest side
+GRID_PIXELS = 200  # of the pictures' side, at most
 GRID_STEPS = 200
-GRID_PIXELS = 160  # of the pictures' side, at most
 
 
 def from_grid(state: State, views: list[View]) -> Shape:
     """A grid of tetrahedra that begins with the hull and is fitted to the photographs at low resolution: see `grid`."""
     run = state.run
-    field, grid = HullField(views, spare_votes(state, views)), Grid(state.box, GRID_CELLS)
-    values = (field(grid.points) / grid.step).clamp(-1, 1)
     level = 0
     while max(views[0].camera.width, views[0].camera.height) >> level > GRID_PIXELS:
         level += 1
     targets = make_targets(views, state.box, level, state.device)
+    # Six pixels of the object per cell: with fewer, noise in the pictures makes handles of its own.
+    grid = Grid(state.box, max(8, 2 * hull_cells(views) // (6 << level)))
+    values = (HullField(views, spare_votes(state, views))(grid.points) / grid.step).clamp(-1, 1)
     until = run.progress.elapsed + 0.15 * (state.options.time_limit or math.inf)
 
     def watch(loss: float, v: torch.Tensor, f: torch.Tensor) -> bool:

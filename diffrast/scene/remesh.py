@@ -285,12 +285,14 @@ def _sizes(v: np.ndarray, f: np.ndarray, edge: float) -> np.ndarray:
 def at_most(v: np.ndarray, f: np.ndarray, faces: int, iterations: int = 4) -> tuple[np.ndarray, np.ndarray]:
     """Remesh to nearly ``faces`` faces, but not more, finer where the surface bends. Raises ``ValueError`` where the topology
     needs more."""
-    edge = 1.05 * edge_for_faces(v, f, faces, adapt=True)
-    for _ in range(12):
+    edge, best = edge_for_faces(v, f, faces, adapt=True), None
+    for tries in range(12):
         v, f = isotropic(v, f, edge, iterations, adapt=True)
-        if len(f) <= faces:
-            return v, f
-        edge, iterations = edge * max(1.02, (len(f) / faces) ** 0.5), 2
+        if len(f) <= faces and (best is None or len(f) > len(best[1])):
+            best = v, f
+        if best and (tries >= 4 or len(f) > 0.85 * faces):
+            return best
+        edge, iterations = edge * (1.03 * len(f) / faces) ** 0.5, 2
     raise ValueError(f"{faces} faces are too few for this shape: its handles alone need {len(f)}")
 
 
