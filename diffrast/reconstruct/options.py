@@ -12,13 +12,15 @@ import torch
 import diffrast
 
 DEFAULT_STEPS = 1200
+INITS = ("hull", "sphere", "grid")
 
 
 @dataclass(frozen=True)
 class Options:
     """How to reconstruct. ``None`` means: chosen from the data (faces, texture) or without limit (time); ``refine``
     fits each view's principal point, by default where there is no alpha, that is for real photographs; ``resume``
-    goes on with an interrupted run in the output folder; ``checkpoint``: seconds between its saved states."""
+    goes on with an interrupted run in the output folder; ``checkpoint``: seconds between its saved states; ``init``: the
+    shape to begin with, ``hull``, ``sphere``, ``grid`` or the file of a closed mesh in the cameras' world."""
 
     holdout: int = 0
     steps: int | None = None
@@ -30,7 +32,9 @@ class Options:
     overwrite: bool = False
     resume: bool = False
     checkpoint: float = 30.0
+    init: str = "hull"
     faces: int | None = None
+    max_faces: int = 20000
     texture: int | None = None
     batch: int = 4
     refine: bool | None = None
@@ -43,6 +47,7 @@ def check(options: Options) -> None:
         ("steps", 1),
         ("time_limit", 1e-9),
         ("faces", 100),
+        ("max_faces", 100),
         ("texture", 16),
         ("batch", 1),
         ("frames", 0),
@@ -52,6 +57,8 @@ def check(options: Options) -> None:
         value = getattr(options, name)
         if value is not None and not (math.isfinite(value) and value >= low):
             raise ValueError(f"--{name.replace('_', '-')} must be at least {low:g}; got {value}")
+    if options.init not in INITS and not Path(options.init).is_file():
+        raise ValueError(f"--init must be {', '.join(INITS)} or the file of a mesh; got {options.init}")
 
 
 def device_of(name: str) -> torch.device:
@@ -73,7 +80,9 @@ def key_of(dataset: Path, options: Options) -> dict[str, Any]:
         "seed",
         "masks",
         "resolution",
+        "init",
         "faces",
+        "max_faces",
         "texture",
         "batch",
         "refine",
