@@ -1,0 +1,69 @@
+"""How to reconstruct: the options, what they may be, and what two runs must share for one to go on from the other."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import diffrast
+
+DEFAULT_STEPS = 1200
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to reconstruct. ``None`` means: chosen from the data (faces, texture) or without limit (time); ``refine``
+    fits each view's principal point, by default where there is no alpha, that is for real photographs; ``resume``
+    goes on with an interrupted run in the output folder; ``checkpoint``: seconds between its saved states."""
+
+    holdout: int = 0
+    steps: int | None = None
+    time_limit: float | None = None
+    seed: int = 0
+    masks: str | None = None
+    device: str = "cpu"
+    overwrite: bool = False
+    resume: bool = False
+    checkpoint: float = 30.0
+    faces: int | None = None
+    texture: int | None = None
+    batch: int = 4
+    refine: bool | None = None
+    frames: int = 60
+    progress: bool = True
+
+
+def check(options: Options) -> None:
+    for name, low in (
+        ("steps", 1),
+        ("time_limit", 1e-9),
+        ("faces", 100),
+        ("texture", 16),
+        ("batch", 1),
+        ("frames", 0),
+        ("checkpoint", 0),
+    ):
+        value = getattr(options, name)
+        if value is not None and not (math.isfinite(value) and value >= low):
+            raise ValueError(f"--{name.replace('_', '-')} must be at least {low:g}; got {value}")
+
+
+def device_of(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f"--device must be cpu or cuda; got {name}") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"--device {name}: torch sees no CUDA device here")
+    return device
+
+
+def key_of(dataset: Path, options: Options) -> dict[str, Any]:
+    """What a run must have in common with the one that it resumes, besides the photographs themselves."""
+    names = ("holdout", "steps", "time_limit", "seed", "masks", "faces", "texture", "batch", "refine")
+    values = {"data set": dataset.resolve().name, "version of diffrast": diffrast.__version__}
+    return values | {f"--{name.replace('_', '-')}": getattr(options, name) for name in names}
