@@ -8,19 +8,22 @@ import torch
 
 from ..scene.camera import Camera
 from ..scene.lie import se3_exp
-from .data import View
+from .views import View
 
 TOE = 0.055  # of the sRGB curve: display + TOE is a power of linear light
 POWER = 2.4
+
+POSES = {"turn": 1.0, "move": 1.0, "focal": 1.0}  # what is known from outlines alone, and its rate's factor
+EVERYTHING = {**POSES, "shift": 1.0, "gain": 1.0}
 
 
 @dataclass
 class Calibration:
     """Corrections of N cameras, all zero at the cameras as given, each of about the same effect per unit:
 
-    ``turn`` and ``move`` ``[N, 3]``: a twist (:func:`diffrast.scene.lie.se3_exp`) of the world before the camera, about the point
-    ``center`` ``[3]`` of the world (None: about each camera's eye), in radians and in ``radius``. ``focal`` ``[1]``: the logarithm of a factor
-    on all focal lengths. ``shift`` ``[N, 2]``: of the principal point, in pixels of the photograph. ``gain`` ``[N, 3]``: the
+    ``turn`` and ``move`` ``[N, 3]``: a twist (:func:`diffrast.scene.lie.se3_exp`) of the world before the camera, about
+    the point ``center`` ``[3]`` of the world (None: about each camera's eye), in radians and in ``radius``. ``focal``
+    ``[1]``: the logarithm of a factor on all focal lengths. ``shift`` ``[N, 2]``: of the principal point, in pixels of the photograph. ``gain`` ``[N, 3]``: the
     logarithm of a factor on linear RGB: exposure and white balance. What all gains have in common is the object's own and
     is taken out of them.
     """
@@ -79,3 +82,19 @@ class Calibration:
     def apply(self, views: list[View]) -> list[View]:
         """The views with their cameras corrected."""
         return [replace(v, camera=self.camera(v.camera, i)) for i, v in enumerate(views)]
+
+
+def correct_cameras(views: list[View], held: list[int], found: Calibration) -> list[View]:
+    """Views with the corrections of the N that are not held out. A view held out, whose own picture is not looked at, has the mean
+    shift of those that are turned like it, and its pose as given."""
+    used = [i for i in range(len(views)) if i not in held]
+    rows = {i: k for k, i in enumerate(used)}
+    parts = {name: part.new_zeros(len(views), *part.shape[1:]) for name, part in found.parts().items()}
+    parts["focal"] = found.focal
+    for i, view in enumerate(views):
+        alike = [k for j, k in rows.items() if views[j].turn == view.turn] or list(rows.values())
+        parts["shift"][i] = found.shift[rows[i]] if i in rows else found.shift[alike].mean(dim=0)
+        for name in ("turn", "move", "gain"):
+            if i in rows:
+                parts[name][i] = getattr(found, name)[rows[i]]
+    return replace(found, **parts).apply(views)

@@ -1,10 +1,11 @@
-"""Cameras whose poses are only roughly known: bring the outlines together before there is a shape, and find a camera for a
-picture of a shape that is known."""
+"""Cameras that are only roughly known: brought to agree before there is a shape, and found for pictures of a known shape."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,101 +14,158 @@ from scipy import ndimage
 import diffrast.torch as dr
 
 from ..scene.lie import so3_exp
-from .calibration import Calibration
-from .data import View
+from ..scene.remesh import edge_for_faces, isotropic, smooth
+from .checkpoint import Checkpoint
+from .views import View
+from .fit import Rates
+from .geometry import Shape, fit_shape
 from .hull import bounds, visual_hull
-from .loop import cosine
+from .loop import Run, cosine
 from .targets import Targets, make_targets
 
-# How far, in parts of the object's size in the picture, masks are widened for the hull of a round.
-ROUNDS = (0.06, 0.04, 0.02)
-TURN = {"turn": 4e-3}  # about the eye: what moves the picture most
+# How far masks are widened for the hull that a round starts from, in parts of the object's size in the picture.
+ROUNDS = (0.08, 0.05, 0.03)
+STEPS = 100  # of a round
+SIZE = 80  # about the pixels along a photograph's longer side in a round
+FACES = 1000
+RATES = Rates(move=1.5e-2, paint=0.03, calibrate={"turn": 5e-3, "move": 5e-3}, batch=6)
 
 
-def refine(
-    render: Callable[[torch.Tensor], torch.Tensor], vertices: torch.Tensor, targets: Targets, rates: dict[str, float], steps: int
-) -> None:
-    """Fit the calibration of all targets to a shape that stays as it is; ``render(clip [B, V, 4])`` makes pictures ``[B, H, W,
-    4]``. ``targets.calibration`` changes in place: the parts that ``rates`` names."""
-    refined = {part: rates[name] for name, part in targets.calibration.parts().items() if name in rates}
-    optimizer = torch.optim.Adam([{"params": [p.requires_grad_()], "lr": rate, "rate": rate} for p, rate in refined.items()])
-    for i in range(steps):
-        optimizer.zero_grad()
-        for index in torch.arange(len(targets.images)).split(8):  # each view has its own gradient: memory stays small
-            residual = targets.residual(render(targets.clip(vertices, index)), index)
-            residual.abs().mean(dim=(1, 2, 3)).sum().backward()
-        for group in optimizer.param_groups:
-            group["lr"] = cosine(i / steps, group["rate"], 0.05 * group["rate"])
-        optimizer.step()
-    for part in refined:
-        part.requires_grad_(False)
+class _Unkept(Checkpoint):
+    """What is done here takes seconds, and is done again when a run is resumed."""
+
+    def __init__(self) -> None:
+        pass
+
+    def progress(self, stage: str) -> None:
+        return None
+
+    def due(self) -> bool:
+        return False
+
+    def save(self, progress: dict[str, Any], final: bool = False) -> None:
+        pass
 
 
-def gather(views: list[View], ctx: dr.RasterizeContext, device: torch.device, steps: int = 40, size: int = 96) -> list[View]:
-    """Views whose cameras are turned and moved so that the masks have a common inside.
+def gather(ctx: dr.RasterizeContext, run: Run, views: list[View], device: torch.device) -> list[View]:
+    """Views whose cameras are brought to agree with each other, from poses that are off by a tenth of the picture.
 
-    First each camera is turned so that its mask's middle looks at the point where all of them meet (masks that the picture's
-    border cuts have no middle to trust). Then, by turns, the hull of widened masks, and each camera's pose by that hull's
-    outline.
+    In each round the hull of widened masks, which no error carves away, is fitted to the small pictures together with the
+    cameras' poses: outlines bring the pictures over each other, colours turn the cameras. The next round's hull is a better one.
     """
-    views = _aim(views)
+    if agree(ctx, views, device):
+        return views
+    level = max(0, round(math.log2(max(views[0].rgb.shape[:2]) / SIZE)))
+    own = replace(run, checkpoint=_Unkept(), generator=torch.Generator().manual_seed(0), losses=[])
     for widen in ROUNDS:
-        wide = [_widened(v, widen) for v in views]
-        box = bounds(wide)
-        v, f = visual_hull(wide, box, 48, spare=0)
-        level = max(0, round(np.log2(max(views[0].rgb.shape[:2]) / size)))
-        about_eye = replace(Calibration.none(len(views), torch.from_numpy(box), device), center=None)
-        targets = make_targets(wide, box, level, device, about_eye)
-        vertices = torch.from_numpy(v.astype(np.float32)).to(device)
-        faces = torch.from_numpy(f.astype(np.int32)).to(device)
-
-        def outline(clip: torch.Tensor) -> torch.Tensor:
-            rast, _ = dr.rasterize(ctx, clip, faces, targets.resolution, grad_db=False)  # noqa: B023
-            hit = (rast[..., 3:] > 0).float()
-            return dr.antialias(hit, rast, clip, faces).expand(-1, -1, -1, 4)  # noqa: B023
-
-        targets.images = targets.images[..., 3:].expand(-1, -1, -1, 4)
-        refine(outline, vertices, targets, TURN, steps)
+        try:
+            shape, box = _wide_hull(views, widen, device)
+        except ValueError:  # nothing in common
+            views = aim(views)
+            shape, box = _wide_hull(views, widen, device)
+        targets = make_targets(views, box, level, device)
+        fit_shape(ctx, own, "cameras", shape, targets, RATES, steps=STEPS)
         views = targets.calibration.apply(views)
     return views
 
 
-def _widened(view: View, share: float) -> View:
+def agree(ctx: dr.RasterizeContext, views: list[View], device: torch.device, least: float = 0.95) -> bool:
+    """Whether what all masks have in common covers the share ``least`` of them: no pose is off by much."""
+    try:
+        box = bounds(views)
+        v, f = visual_hull(views, box, 64)
+    except ValueError:
+        return False
+    targets = make_targets(views, box, 1, device)
+    vertices, faces = torch.from_numpy(v).float().to(device), torch.from_numpy(f.astype(np.int32)).to(device)
+    every = torch.arange(len(views), device=device)
+    rast, _ = dr.rasterize(ctx, targets.clip(vertices, every), faces, targets.resolution)
+    mask = targets.images[..., 3] > 0.5
+    return float(((rast[..., 3] > 0) & mask).sum() / mask.sum()) >= least
+
+
+def _wide_hull(views: list[View], widen: float, device: torch.device) -> tuple[Shape, np.ndarray]:
+    wide = [widened(v, widen) for v in views]
+    box = bounds(wide)
+    v, f = visual_hull(wide, box, 64)
+    v = smooth(v, f, 5)
+    v, f = isotropic(v, f, edge_for_faces(v, f, FACES))
+    vertices = torch.from_numpy(v.astype(np.float32)).to(device)
+    faces = torch.from_numpy(f.astype(np.int32)).to(device)
+    return Shape(vertices, faces, torch.full_like(vertices, 0.5)), box
+
+
+def widened(view: View, share: float) -> View:
+    """The view with its mask grown by ``share`` of the object's size in it."""
     assert view.alpha is not None
     inside = view.alpha.numpy() > 0.5
-    reach = share * np.sqrt(inside.sum())
-    wide = ndimage.distance_transform_edt(~inside) <= reach
+    wide = ndimage.distance_transform_edt(~inside) <= share * np.sqrt(inside.sum())
     return replace(view, alpha=torch.from_numpy(wide.astype(np.float32)))
 
 
-def _aim(views: list[View]) -> list[View]:
-    """Turn each camera about its eye so that the middle of its mask shows the point that is nearest to all of these lines."""
-    middles, whole = [], []
+def aim(views: list[View]) -> list[View]:
+    """Views turned about their eyes so that the middle of each mask shows the point that is nearest to all of these lines of sight.
+    Masks that the picture's border cuts have no middle to trust; they turn with nobody."""
+    eyes, lines, whole = [], [], []
     for view in views:
         assert view.alpha is not None
         inside = view.alpha > 0.5
-        rows, columns = inside.nonzero().double().mean(dim=0) + 0.5
-        middles.append(torch.stack([columns, rows]))
-        border = torch.cat([inside[0], inside[-1], inside[:, 0], inside[:, -1]])
-        whole.append(not bool(border.any()))
+        middle = inside.nonzero().double().mean(dim=0).flip(0) + 0.5
+        whole.append(not bool(torch.cat([inside[0], inside[-1], inside[:, 0], inside[:, -1]]).any()))
+        eyes.append(view.camera.center)
+        lines.append(view.camera.unproject(middle, torch.ones_like(middle[0])) - eyes[-1])
     if sum(whole) < 3:
         return views
-    eyes = torch.stack([v.camera.center for v in views])
-    ahead = torch.stack(
-        [v.camera.unproject(m, torch.ones((), dtype=m.dtype)) for v, m in zip(views, middles, strict=True)]
-    )
-    lines = torch.nn.functional.normalize(ahead - eyes, dim=1)
-    use = torch.tensor(whole)
-    across = torch.eye(3, dtype=eyes.dtype) - lines[use, :, None] * lines[use, None]
-    point = torch.linalg.solve(across.sum(0), (across @ eyes[use, :, None]).sum(0))[:, 0]
+    eye, line = torch.stack(eyes), torch.nn.functional.normalize(torch.stack(lines), dim=1)
+    trusted = torch.tensor(whole)
+    across = torch.eye(3, dtype=eye.dtype) - line[trusted, :, None] * line[trusted, None]
+    point = torch.linalg.solve(across.sum(0), (across @ eye[trusted, :, None]).sum(0))[:, 0]
     aimed = []
-    for view, line, eye, trusted in zip(views, lines, eyes, whole, strict=True):
-        to = torch.nn.functional.normalize(point - eye, dim=0)
-        axis = torch.linalg.cross(line, to)
+    for i, view in enumerate(views):
+        to = torch.nn.functional.normalize(point - eye[i], dim=0)
+        axis = torch.linalg.cross(line[i], to)
         sine = axis.norm()
-        turn = so3_exp(axis * (torch.atan2(sine, line @ to) / sine.clamp_min(1e-12)))  # takes the line to the point
-        view_matrix = view.camera.world_to_camera.clone()
-        rotation = view_matrix[:3, :3] @ turn.T
-        view_matrix[:3, :3], view_matrix[:3, 3] = rotation, -rotation @ eye
-        aimed.append(replace(view, camera=replace(view.camera, world_to_camera=view_matrix)) if trusted else view)
+        turn = so3_exp(
+            axis * (torch.atan2(sine, line[i] @ to) / sine.clamp_min(1e-12))
+        )  # takes the line to the point
+        matrix = view.camera.world_to_camera.clone()
+        matrix[:3, :3] = matrix[:3, :3] @ turn.T
+        matrix[:3, 3] = -matrix[:3, :3] @ eye[i]
+        aimed.append(replace(view, camera=replace(view.camera, world_to_camera=matrix)) if whole[i] else view)
     return aimed
+
+
+def locate(
+    views: list[View],
+    box: np.ndarray,
+    device: torch.device,
+    vertices: torch.Tensor,
+    render: Callable[[torch.Tensor, Targets, torch.Tensor], torch.Tensor],
+    rates: dict[str, float],
+    steps: int = 40,
+) -> list[View]:
+    """Views whose cameras are fitted to pictures of a model that stays as it is, from small pictures to large ones.
+
+    ``render(clip [B, V, 4], targets, index [B])`` draws its ``vertices`` ``[V, 3]``: pictures ``[B, H, W, 4]``.
+    """
+    top = max(0, round(math.log2(max(views[0].rgb.shape[:2]) / SIZE)))
+    for level in range(top, -1, -1):
+        targets = make_targets(views, box, level, device)
+        scale = 2.0 ** (level - top)
+        parts = targets.calibration.parts()
+        groups = [{"params": [parts[n].requires_grad_()], "rate": rate * scale} for n, rate in rates.items()]
+        optimizer = torch.optim.Adam(groups, lr=1.0)
+        for i in range(steps):
+            optimizer.zero_grad()
+            for index in torch.arange(len(views), device=device).split(
+                4
+            ):  # views have nothing in common here
+                residual = targets.residual(render(targets.clip(vertices, index), targets, index), index)
+                residual.abs().mean(dim=(1, 2, 3)).sum().backward()
+            for group in optimizer.param_groups:
+                group["lr"] = cosine(i / steps, group["rate"], 0.05 * group["rate"])
+            optimizer.step()
+        for name in rates:
+            parts[name].requires_grad_(False)
+        views = targets.calibration.apply(views)
+    return views

@@ -34,7 +34,8 @@ def fit(run: Run, stage: str, vertices: torch.Tensor, faces: torch.Tensor, paint
         seconds: float = math.inf,
         as_mesh: Callable[[torch.Tensor, torch.Tensor], Mesh] | None = None) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
     """Fit vertices ``[V, 3]`` and ``paint`` to the targets; ``render(clip [B, V, 4], paint)`` makes pictures
-    ``[B, H, W, 4]``. Returns the new vertices and paint; ``targets.calibration`` changes in place where ``rates.calibrate`` says so.
+    ``[B, H, W, 4]``. Returns the new vertices and paint; of ``targets.calibration`` what ``rates.calibrate`` names changes
+    in place.
 
     The loss is the mean absolute difference of colour and coverage (masks have outliers), or with ``squared`` the mean
     square, which is what PSNR measures. ``as_mesh(vertices, paint)`` is what a viewer shows (default: the bare shape).
@@ -47,7 +48,11 @@ def fit(run: Run, stage: str, vertices: torch.Tensor, faces: torch.Tensor, paint
     if before is not None:
         for name, part in targets.calibration.parts().items():
             part.copy_(before["calibration"][name])
-    refined = {part.requires_grad_(): rates.calibrate[name] for name, part in targets.calibration.parts().items() if name in rates.calibrate}
+    refined = {
+        part.requires_grad_(): rates.calibrate[name]
+        for name, part in targets.calibration.parts().items()
+        if name in rates.calibrate
+    }
     # Colours may start unknown and would pull vertices and cameras astray: those start to move slowly.
     optimizers = {
         AdamUniform([u]): lambda t: (
@@ -56,7 +61,10 @@ def fit(run: Run, stage: str, vertices: torch.Tensor, faces: torch.Tensor, paint
         torch.optim.Adam([paint], betas=(0.9, 0.99), fused=True): lambda t: cosine(
             t, rates.paint, 0.05 * rates.paint
         ),
-        **{torch.optim.Adam([part]): lambda t, rate=rate: cosine(t, rate, 0.05 * rate) * min(1.0, 10 * t) for part, rate in refined.items()},
+        **{
+            torch.optim.Adam([part]): lambda t, rate=rate: cosine(t, rate, 0.05 * rate) * min(1.0, 10 * t)
+            for part, rate in refined.items()
+        },
     }
     choose = Batches(len(targets.images), rates.batch, run.generator)
     if before is not None:
@@ -67,7 +75,8 @@ def fit(run: Run, stage: str, vertices: torch.Tensor, faces: torch.Tensor, paint
 
     def state() -> dict[str, Any]:
         return {
-            "u": u.detach(), "paint": paint.detach(), "calibration": {n: p.detach() for n, p in targets.calibration.parts().items()}, "batches": choose.state(),
+            "u": u.detach(), "paint": paint.detach(), "batches": choose.state(),
+            "calibration": {n: p.detach() for n, p in targets.calibration.parts().items()},
             "optimizers": [optimizer.state_dict() for optimizer in optimizers],
         }  # fmt: skip
 

@@ -17,7 +17,8 @@ DEFAULT_STEPS = 1200
 @dataclass(frozen=True)
 class Options:
     """How to reconstruct. ``None`` means: chosen from the data (faces, texture) or without limit (time); ``refine``
-    fits each view's principal point, by default where there is no alpha, that is for real photographs; ``resume``
+    fits each view's principal point, by default where there is no alpha, that is for real photographs; ``refine_cameras``: their
+    poses and a common factor on their focal lengths; ``resume``
     goes on with an interrupted run in the output folder; ``checkpoint``: seconds between its saved states."""
 
     holdout: int = 0
@@ -33,6 +34,7 @@ class Options:
     texture: int | None = None
     batch: int = 4
     refine: bool | None = None
+    refine_cameras: bool = False
     frames: int = 60
     progress: bool = True
 
@@ -64,6 +66,17 @@ def device_of(name: str) -> torch.device:
 
 def key_of(dataset: Path, options: Options) -> dict[str, Any]:
     """What a run must have in common with the one that it resumes, besides the photographs themselves."""
-    names = ("holdout", "steps", "time_limit", "seed", "masks", "faces", "texture", "batch", "refine")
+    names = (
+        "holdout",
+        "steps",
+        "time_limit",
+        "seed",
+        "masks",
+        "faces",
+        "texture",
+        "batch",
+        "refine",
+        "refine_cameras",
+    )
     values = {"data set": dataset.resolve().name, "version of diffrast": diffrast.__version__}
     return values | {f"--{name.replace('_', '-')}": getattr(options, name) for name in names}

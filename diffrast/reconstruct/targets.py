@@ -10,7 +10,7 @@ import torch
 from ..scene.camera import Camera
 from ..scene.passes import clip_planes, to_clip
 from .calibration import Calibration
-from .data import View
+from .views import View
 
 BACKGROUND = 1.0  # white, as the NeRF-synthetic benchmark composites
 
