@@ -16,12 +16,12 @@ import diffrast.torch as dr
 from ..scene.lie import so3_exp
 from ..scene.remesh import edge_for_faces, isotropic, smooth
 from .checkpoint import Checkpoint
-from .views import View
 from .fit import Rates
 from .geometry import Shape, fit_shape
 from .hull import bounds, visual_hull
 from .loop import Run, cosine
 from .targets import Targets, make_targets
+from .views import View
 
 # How far masks are widened for the hull that a round starts from, in parts of the object's size in the picture.
 ROUNDS = (0.08, 0.05, 0.03)
