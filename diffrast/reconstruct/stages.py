@@ -44,7 +44,7 @@ def read(state: State) -> None:
 def cameras(state: State) -> None:
     """Poses that agree with each other, where they are to be refined; the object's box."""
     if state.options.refine_cameras:
-        state.refined = {"turn": 2e-3, "move": 2e-3, "focal": 5e-4}
+        state.refined = {"turn": 2e-3, "move": 2e-3, "focal": 3e-3}
         state.used = gather(state.ctx, state.run, state.used, state.device)
         found = iter(state.used)
         state.views = [v if i in state.held else next(found) for i, v in enumerate(state.views)]
