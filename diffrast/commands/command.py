@@ -41,6 +41,10 @@ def json_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
 
 
+def quiet_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
 def camera_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--yaw", type=float, default=35.0, metavar="DEG", help="around the object (default: 35)")

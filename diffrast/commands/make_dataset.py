@@ -7,7 +7,7 @@ import json
 import math
 from pathlib import Path
 
-from .command import Command, between, json_option, load, mesh_options, progress, say, up_option
+from .command import Command, between, json_option, load, mesh_options, progress, quiet_option, say, up_option
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -20,8 +20,8 @@ def options(parser: argparse.ArgumentParser) -> None:
     add("--samples", type=int, default=3, metavar="N", help="N x N samples per pixel (default: 3)")
     add("--unlit", action="store_true", help="the base colour alone, without light")
     add("--overwrite", action="store_true", help="replace another data set in --out")
-    add("--quiet", action="store_true", help="no progress bar")
     up_option(parser)
+    quiet_option(parser)
     json_option(parser)
 
 

@@ -23,7 +23,8 @@ class Calibration:
 
     ``turn`` and ``move`` ``[N, 3]``: a twist (:func:`diffrast.scene.lie.se3_exp`) of the world before the camera, about
     the point ``center`` ``[3]`` of the world (None: about each camera's eye), in radians and in ``radius``. ``focal``
-    ``[1]``: the logarithm of a factor on all focal lengths. ``shift`` ``[N, 2]``: of the principal point, in pixels of the photograph. ``gain`` ``[N, 3]``: the
+    ``[1]``: the logarithm of a factor on all focal lengths. ``shift`` ``[N, 2]``: of the principal point, in pixels of the
+    photograph. ``gain`` ``[N, 3]``: the
     logarithm of a factor on linear RGB: exposure and white balance. What all gains have in common is the object's own and
     is taken out of them.
     """
@@ -81,7 +82,7 @@ class Calibration:
 
     def apply(self, views: list[View]) -> list[View]:
         """The views with their cameras corrected."""
-        return [replace(v, camera=self.camera(v.camera, i)) for i, v in enumerate(views)]
+        return [v.changed(camera=self.camera(v.camera, i)) for i, v in enumerate(views)]
 
 
 def correct_cameras(views: list[View], held: list[int], found: Calibration) -> list[View]:

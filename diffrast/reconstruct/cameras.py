@@ -20,6 +20,7 @@ from .fit import Rates
 from .geometry import Shape, fit_shape
 from .hull import bounds, visual_hull
 from .loop import Run, cosine
+from .preflight import common_point
 from .targets import Targets, make_targets
 from .views import View
 
@@ -55,8 +56,8 @@ def gather(ctx: dr.RasterizeContext, run: Run, views: list[View], device: torch.
     """
     if agree(ctx, views, device):
         return views
-    level = max(0, round(math.log2(max(views[0].rgb.shape[:2]) / SIZE)))
-    own = replace(run, checkpoint=_Unkept(), generator=torch.Generator().manual_seed(0), losses=[])
+    level = max(0, round(math.log2(max(views[0].shape) / SIZE)))
+    own = replace(run, checkpoint=_Unkept(), generator=torch.Generator().manual_seed(0), losses=[], errors=[])
     for widen in ROUNDS:
         try:
             shape, box = _wide_hull(views, widen, device)
@@ -97,41 +98,35 @@ def _wide_hull(views: list[View], widen: float, device: torch.device) -> tuple[S
 
 def widened(view: View, share: float) -> View:
     """The view with its mask grown by ``share`` of the object's size in it."""
-    assert view.alpha is not None
-    inside = view.alpha.numpy() > 0.5
+    alpha = view.alpha
+    assert alpha is not None
+    inside = alpha.numpy() > 0.5
     wide = ndimage.distance_transform_edt(~inside) <= share * np.sqrt(inside.sum())
-    return replace(view, alpha=torch.from_numpy(wide.astype(np.float32)))
+    return view.changed(alpha=torch.from_numpy(wide.astype(np.float32)))
 
 
 def aim(views: list[View]) -> list[View]:
-    """Views turned about their eyes so that the middle of each mask shows the point that is nearest to all of these lines of sight.
-    Masks that the picture's border cuts have no middle to trust; they turn with nobody."""
-    eyes, lines, whole = [], [], []
+    """Views turned about their eyes so that the point that all look at lies in the middle of each mask. Masks that the picture's
+    border cuts have no middle to trust; they stay."""
+    point, aimed = common_point(views), []
     for view in views:
         assert view.alpha is not None
         inside = view.alpha > 0.5
-        middle = inside.nonzero().double().mean(dim=0).flip(0) + 0.5
-        whole.append(not bool(torch.cat([inside[0], inside[-1], inside[:, 0], inside[:, -1]]).any()))
-        eyes.append(view.camera.center)
-        lines.append(view.camera.unproject(middle, torch.ones_like(middle[0])) - eyes[-1])
-    if sum(whole) < 3:
-        return views
-    eye, line = torch.stack(eyes), torch.nn.functional.normalize(torch.stack(lines), dim=1)
-    trusted = torch.tensor(whole)
-    across = torch.eye(3, dtype=eye.dtype) - line[trusted, :, None] * line[trusted, None]
-    point = torch.linalg.solve(across.sum(0), (across @ eye[trusted, :, None]).sum(0))[:, 0]
-    aimed = []
-    for i, view in enumerate(views):
-        to = torch.nn.functional.normalize(point - eye[i], dim=0)
-        axis = torch.linalg.cross(line[i], to)
+        if bool(torch.cat([inside[0], inside[-1], inside[:, 0], inside[:, -1]]).any()):
+            aimed.append(view)
+            continue
+        camera, middle = view.camera, inside.nonzero().double().mean(dim=0).flip(0) + 0.5
+        line, to = camera.unproject(middle, torch.ones_like(middle[0])) - camera.center, point - camera.center
+        line, to = line / line.norm(), to / to.norm()
+        axis = torch.linalg.cross(line, to)
         sine = axis.norm()
         turn = so3_exp(
-            axis * (torch.atan2(sine, line[i] @ to) / sine.clamp_min(1e-12))
+            axis * (torch.atan2(sine, line @ to) / sine.clamp_min(1e-12))
         )  # takes the line to the point
-        matrix = view.camera.world_to_camera.clone()
+        matrix = camera.world_to_camera.clone()
         matrix[:3, :3] = matrix[:3, :3] @ turn.T
-        matrix[:3, 3] = -matrix[:3, :3] @ eye[i]
-        aimed.append(replace(view, camera=replace(view.camera, world_to_camera=matrix)) if whole[i] else view)
+        matrix[:3, 3] = -matrix[:3, :3] @ camera.center
+        aimed.append(view.changed(camera=replace(camera, world_to_camera=matrix)))
     return aimed
 
 
@@ -148,7 +143,7 @@ def locate(
 
     ``render(clip [B, V, 4], targets, index [B])`` draws its ``vertices`` ``[V, 3]``: pictures ``[B, H, W, 4]``.
     """
-    top = max(0, round(math.log2(max(views[0].rgb.shape[:2]) / SIZE)))
+    top = max(0, round(math.log2(max(views[0].shape) / SIZE)))
     for level in range(top, -1, -1):
         targets = make_targets(views, box, level, device)
         scale = 2.0 ** (level - top)

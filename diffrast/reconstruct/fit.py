@@ -71,7 +71,7 @@ def fit(run: Run, stage: str, vertices: torch.Tensor, faces: torch.Tensor, paint
         choose.restore(before["batches"])
         for optimizer, kept in zip(optimizers, before["optimizers"], strict=True):
             optimizer.load_state_dict(kept)
-        run.losses[:] = before["losses"]
+        run.losses[:], run.errors[:] = before["losses"], before["errors"]
 
     def state() -> dict[str, Any]:
         return {
@@ -81,18 +81,20 @@ def fit(run: Run, stage: str, vertices: torch.Tensor, faces: torch.Tensor, paint
         }  # fmt: skip
 
     def step(t: float) -> torch.Tensor:
-        index = next(choose)
+        index, share = run.group.part(next(choose))
         residual = targets.residual(render(targets.clip(large.to_vertices(u), index), paint), index)
-        loss = 4 * (residual.square() if rates.squared else residual.abs()).mean()
+        loss = 4 * share * (residual.square() if rates.squared else residual.abs()).mean()
         for optimizer in optimizers:
             optimizer.zero_grad()
         loss.backward()
+        loss = run.group.total(loss, [p for o in optimizers for p in o.param_groups[0]["params"]])
+        run.errors.append((stage, float(residual.detach()[..., :3].square().mean())))
         for optimizer, rate in optimizers.items():
             optimizer.param_groups[0]["lr"] = rate(t)
             optimizer.step()
         if run.viewer:
             run.viewer.step(loss=loss, mesh=now, until=lambda: run.stop.requested)
-        return loss.detach()
+        return loss
 
     @torch.no_grad()
     def now() -> Mesh:

@@ -72,7 +72,9 @@ def seen_points(ctx, model: Textured, targets: Targets, generator: torch.Generat
     found, colors, views = [], [], []
     for i in range(len(targets.images)):
         index = torch.tensor([i], device=model.vertices.device)
-        rast, rast_db = dr.rasterize(ctx, targets.clip(model.vertices, index), model.faces, targets.resolution)
+        rast, rast_db = dr.rasterize(
+            ctx, targets.clip(model.vertices, index), model.faces, targets.resolution
+        )
         inside = (rast[0, ..., 3] > 0) & (targets.images[i, ..., 3] > 0.999)
         if targets.weights is not None:
             inside &= targets.weights[i, ..., 0] > 0.999
@@ -85,7 +87,7 @@ def seen_points(ctx, model: Textured, targets: Targets, generator: torch.Generat
         eye = torch.nn.functional.pad(-view[:3, :3].T @ view[:3, 3], (0, 1), value=1.0)
         flat, flat_db = rast.flatten(0, 2)[pick], rast_db.flatten(0, 2)[pick]
         found.append(points(mesh, flat, flat_db, eye.expand(len(pick), 4), bumps))
-        colors.append(targets.images[i].flatten(0, 1)[pick, :3])
+        colors.append(targets.images[i].flatten(0, 1)[pick, :3].float())
         views.append(torch.full_like(pick, i))
     together = {
         name: torch.cat([getattr(s, name) for s in found])
@@ -95,7 +97,9 @@ def seen_points(ctx, model: Textured, targets: Targets, generator: torch.Generat
     return Points(Surface(**together), torch.cat(colors), torch.cat(views))
 
 
-def occlusion(ctx, vertices: torch.Tensor, faces: torch.Tensor, directions: int = 96, size: int = 160) -> torch.Tensor:
+def occlusion(
+    ctx, vertices: torch.Tensor, faces: torch.Tensor, directions: int = 96, size: int = 160
+) -> torch.Tensor:
     """``[V]``: the share of the light of a white sky that reaches each vertex, others than itself in the way. By depth maps from
     ``directions`` evenly spread directions, ``size`` pixels wide."""
     normal = vertex_normals(vertices, faces)
@@ -116,7 +120,9 @@ def occlusion(ctx, vertices: torch.Tensor, faces: torch.Tensor, directions: int 
         rast, _ = dr.rasterize(ctx, clip, faces, (size, size), grad_db=False)
         depth = torch.where(rast[..., 3] > 0, rast[..., 2], 1.0)[:, None]
         # The farthest of the neighbours: a vertex on an outline must not hide itself.
-        nearest = torch.nn.functional.grid_sample(depth, place[None, None, :, :2], mode="nearest", align_corners=False)
+        nearest = torch.nn.functional.grid_sample(
+            depth, place[None, None, :, :2], mode="nearest", align_corners=False
+        )
         free = (place[:, 2] <= nearest[0, 0, 0] + bias).to(depth)
         cosine_here = (normal @ d).clamp_min(0)
         arriving += free * cosine_here
@@ -127,7 +133,9 @@ def occlusion(ctx, vertices: torch.Tensor, faces: torch.Tensor, directions: int 
 def at_texels(ctx, model: Textured, values: torch.Tensor) -> torch.Tensor:
     """Values ``[V, C]`` of vertices at the texels, ``[S, S, C]``; outside of charts those of the nearest chart."""
     size = model.texture.shape[0]
-    flat = torch.cat([2 * model.uv - 1, torch.zeros_like(model.uv[:, :1]), torch.ones_like(model.uv[:, :1])], dim=1)
+    flat = torch.cat(
+        [2 * model.uv - 1, torch.zeros_like(model.uv[:, :1]), torch.ones_like(model.uv[:, :1])], dim=1
+    )
     rast, _ = dr.rasterize(ctx, flat[None], model.uv_faces, (size, size))
     return fill_gaps(dr.interpolate(values[model.source], rast, model.uv_faces)[0][0], rast[0, ..., 3] > 0)
 
@@ -162,7 +170,10 @@ def fit_material(
     start = {
         "base": model.texture, "gloss": model.orm[..., 1:], "normals": model.normals, "light": model.light.clamp_min(1e-3).log(),
     }  # fmt: skip
-    found = {name: (value if before is None else before[name]).clone().requires_grad_() for name, value in start.items()}
+    found = {
+        name: (value if before is None else before[name]).clone().requires_grad_()
+        for name, value in start.items()
+    }
     rates = {"base": 0.02, "gloss": 0.01, "normals": 0.003 * bumps, "light": 0.04}
     optimizer = torch.optim.Adam(
         [{"params": [found[name]], "rate": rate} for name, rate in rates.items()], lr=1.0, betas=(0.9, 0.99)
@@ -171,7 +182,7 @@ def fit_material(
     if before is not None:
         optimizer.load_state_dict(before["optimizer"])
         run.generator.set_state(before["generator"].cpu())
-        run.losses[:] = before["losses"]
+        run.losses[:], run.errors[:] = before["losses"], before["errors"]
         done = before["done"]
     hidden, gain = model.orm[..., :1], targets.calibration
 
@@ -183,7 +194,11 @@ def fit_material(
 
     def step(t: float) -> torch.Tensor:
         index = torch.randint(len(seen.color), (batch,), generator=run.generator).to(seen.color.device)
-        gloss = found["gloss"] if metal else torch.cat([found["gloss"][..., :1], torch.zeros_like(hidden)], dim=-1)
+        gloss = (
+            found["gloss"]
+            if metal
+            else torch.cat([found["gloss"][..., :1], torch.zeros_like(hidden)], dim=-1)
+        )
         orm = torch.cat([hidden, gloss.clamp(0, 1)], dim=-1)
         material = MetallicRoughness(
             srgb_to_linear(found["base"].clamp(0, 1)), orm, found["normals"] if bumps else None

@@ -26,6 +26,7 @@ class Options:
     time_limit: float | None = None
     seed: int = 0
     masks: str | None = None
+    resolution: int | None = None
     device: str = "cpu"
     overwrite: bool = False
     resume: bool = False
@@ -47,6 +48,7 @@ def check(options: Options) -> None:
         ("texture", 16),
         ("batch", 1),
         ("frames", 0),
+        ("resolution", 16),
         ("checkpoint", 0),
     ):
         value = getattr(options, name)
@@ -72,6 +74,7 @@ def key_of(dataset: Path, options: Options) -> dict[str, Any]:
         "time_limit",
         "seed",
         "masks",
+        "resolution",
         "faces",
         "texture",
         "batch",

@@ -7,8 +7,6 @@ only the right choice has a common inside.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 
 from .data import View
@@ -20,7 +18,7 @@ def undo_turns(views: list[View]) -> list[View]:
 
     Raises ``ValueError`` where neither end of the axis fits.
     """
-    if all(v.rgb.shape[:2] == (v.camera.height, v.camera.width) for v in views):
+    if all(v.shape == (v.camera.height, v.camera.width) for v in views):
         return views
     sideways = torch.stack([v.camera.world_to_camera[0, :3] for v in views])
     up = torch.linalg.svd(sideways).Vh[0]
@@ -28,7 +26,7 @@ def undo_turns(views: list[View]) -> list[View]:
     for sign in (1.0, -1.0):
         turns = [1 if sign * float(x @ up) > 0 else -1 for x in sideways]
         turned = [
-            replace(v, camera=v.camera.turned(ccw=t > 0), turn=t) for v, t in zip(views, turns, strict=True)
+            v.changed(camera=v.camera.turned(ccw=t > 0), turn=t) for v, t in zip(views, turns, strict=True)
         ]
         candidates.append((_hull_volume(turned), sign, turned))
     volume, _, best = max(candidates, key=lambda c: c[:2])

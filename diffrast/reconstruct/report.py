@@ -36,7 +36,7 @@ def _jpeg(picture: torch.Tensor, quality: int = 85) -> str:
     return _data("image/jpeg", encode(picture[..., :3], "JPEG", linear=False, quality=quality))
 
 
-def _view_block(view: View, picture: torch.Tensor, figures: dict, held: bool) -> str:
+def view_block(view: View, picture: torch.Tensor, figures: dict, held: bool) -> str:
     target = over_white(view)
     rows, cols = (np.flatnonzero((target[..., 3] > 0.5).any(dim=d).numpy()) for d in (1, 0))
     pad = 12  # show the object, not the empty surroundings
@@ -79,12 +79,14 @@ def _curve(losses: list[tuple[str, float]]) -> str:
     return f'<svg viewBox="0 0 1000 150" preserveAspectRatio="none">{"".join(parts)}</svg>'
 
 
-def write_html(metrics: dict, views: list[View], pictures: list[torch.Tensor], held: list[int], film: Path | None,
-               losses: list[tuple[str, float]], others: int = 12) -> str:  # fmt: skip
-    """The report as HTML. All held-out views are shown, and ``others`` of the rest."""
-    per_view = metrics["views"]
-    rest = [i for i in range(len(views)) if i not in held]
-    rest = [rest[int(k)] for k in np.linspace(0, len(rest) - 1, min(others, len(rest)))] if rest else []
+def views_to_show(count: int, held: list[int], others: int = 12) -> list[int]:
+    """Indices of all held-out views, and of ``others`` of the rest."""
+    rest = [i for i in range(count) if i not in held]
+    return [*held, *(rest[int(k)] for k in np.linspace(0, len(rest) - 1, min(others, len(rest))))]
+
+
+def write_html(metrics: dict, blocks: list[str], film: Path | None, losses: list[tuple[str, float]]) -> str:
+    """The report as HTML; ``blocks``: what :func:`view_block` makes of the views that are shown."""
     groups = [("Held-out views", metrics["held_out"]), ("Views used", metrics["used"])]
     rows = "".join(
         f"<tr><td>{name}</td><td>{g['count']}</td><td>{g['psnr']:.2f}</td><td>{g['psnr_object']:.2f}</td>"
@@ -100,7 +102,6 @@ def write_html(metrics: dict, views: list[View], pictures: list[torch.Tensor], h
         movie = f'<video autoplay loop muted playsinline controls src="{_data("video/mp4", film.read_bytes())}"></video>'
     elif film is not None:
         movie = f'<img class=film alt="turntable" src="{_data("image/gif", film.read_bytes())}">'
-    blocks = {i: _view_block(views[i], pictures[i], per_view[i], i in held) for i in [*held, *rest]}
     definitions = "".join(
         f"<dt>{k}</dt><dd>{html.escape(v)}</dd>" for k, v in DEFINITIONS.items() if k != "chamfer_percent"
     )
@@ -109,7 +110,7 @@ def write_html(metrics: dict, views: list[View], pictures: list[torch.Tensor], h
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>{html.escape(metrics["dataset"])}: reconstruction</title><style>{STYLE}</style>
 <h1>{html.escape(metrics["dataset"])}</h1>
-<div class="dim">{len(views)} photographs of {views[0].camera.width}x{views[0].camera.height}, masks from
+<div class="dim">{len(metrics["views"])} photographs, masks from
 {metrics["masks"]}; {metrics["mesh"]["faces"]} triangles, {metrics["mesh"]["texture"]}x{metrics["mesh"]["texture"]} texels;
 diffrast {metrics["versions"]["diffrast"]}</div>{note}
 {movie}
@@ -117,7 +118,7 @@ diffrast {metrics["versions"]["diffrast"]}</div>{note}
 <table><tr><th></th><th>views</th><th>PSNR (dB)</th><th>on the object (dB)</th><th>mask IoU</th></tr>{rows}</table>
 <dl class="dim">{definitions}</dl>
 <h2>Views <span class="dim">photograph, render, difference (four times, white is none)</span></h2>
-{"".join(blocks[i] for i in held)}{"".join(blocks[i] for i in rest)}
+{"".join(blocks)}
 <h2>Loss <span class="dim">logarithmic</span></h2>{_curve(losses)}
 <h2>Seconds</h2><table>{seconds}</table>
 </html>

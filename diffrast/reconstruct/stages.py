@@ -15,13 +15,13 @@ from .appearance import Textured, fit_texture, render_textured
 from .appearance import unwrap as cut_charts
 from .calibration import EVERYTHING, POSES, correct_cameras
 from .cameras import gather, locate, widened
-from .data import View, held_out, read_views
+from .data import View, held_out, load
 from .fit import Rates
 from .geometry import Shape, fit_shape, remesh
 from .hull import bounds, visual_hull
-from .masks import add_masks
 from .orient import undo_turns
 from .output import write_outputs
+from .preflight import preflight, without_blind
 from .state import Stage, State
 from .targets import Targets
 
@@ -29,10 +29,13 @@ from .targets import Targets
 def read(state: State) -> None:
     """The photographs with their masks, which of them are kept out, and the sizes of mesh and texture that fit them."""
     options = state.options
-    views = read_views(state.dataset)
-    state.held = held_out(len(views), options.holdout)
-    state.mask_source = add_masks(views, options.masks)
-    state.views = undo_turns(views)
+    found = load(state.dataset, options.masks, options.resolution)
+    state.notes += found.left_out
+    state.mask_source = found.source
+    state.factor = found.factor
+    state.views, blind = without_blind(undo_turns(found.views))
+    state.notes += blind
+    state.held = held_out(len(state.views), options.holdout)
     state.used = [v for i, v in enumerate(state.views) if i not in state.held]
     if state.run.viewer:
         state.run.viewer.show(views=state.used)
@@ -116,12 +119,13 @@ def locate_held_out(state: State) -> None:
 STAGES = (
     Stage("read", read, work=2, again=True),
     Stage("cameras", cameras, work=2, again=True),
-    Stage("hull", hull, work=3),
+    Stage("preflight", preflight, work=1, again=True, alone=True),
+    Stage("hull", hull, work=3, alone=True),
     Stage("coarse shape", coarse_shape, work=20, share=0.25),
     Stage("fine shape", fine_shape, work=28, share=0.35),
-    Stage("unwrap", unwrap, work=4),
+    Stage("unwrap", unwrap, work=4, alone=True),
     Stage("texture", texture, work=32, share=0.40),
-    Stage("write", write_outputs, work=8, again=True),
+    Stage("write", write_outputs, work=8, again=True, alone=True),
 )
 
 
