@@ -26,6 +26,7 @@ from diffrast.reconstruct.loop import Batches, Stop
 from diffrast.reconstruct.masks import add_masks
 from diffrast.reconstruct.metrics import chamfer, compare
 from diffrast.reconstruct.pipeline import Options, reconstruct, with_stage
+from diffrast.reconstruct.start import start
 from diffrast.reconstruct.state import State
 from diffrast.reconstruct.targets import make_targets
 from diffrast.scene import Camera, look_at, save_image
@@ -148,7 +149,17 @@ def test_masks_of_another_object_are_refused(views, tmp_path):
         x, y = (10, 50) if i % 2 else (50, 10)
         view.alpha[y : y + 12, x : x + 12] = 1.0
     with pytest.raises(ValueError, match=r"camera poses and masks do not fit together|no common inside"):
-        stages.start_from_hull(dr.RasterizeContext(), wrong, bounds(wrong), 500, torch.device("cpu"))
+        state = State(
+            Path(),
+            Path(),
+            SMALL,
+            cast(Any, None),
+            torch.device("cpu"),
+            stages.STAGES,
+            used=wrong,
+            box=bounds(wrong),
+        )
+        start(state, wrong)
 
 
 def test_floaters_and_cavities_are_dropped():

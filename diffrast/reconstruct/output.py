@@ -6,12 +6,12 @@ import json
 import os
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from ..scene import Mesh, save_mesh
 from ..scene.files import write_bytes, write_text
 from ..scene.image import srgb_to_linear
+from ..scene.intersections import self_intersections
 from ..scene.passes import clip_matrices
 from . import config
 from .appearance import Textured
@@ -90,8 +90,8 @@ def _metrics(state: State, model: Textured, figures: list[dict]) -> dict:
         name: [f for f in figures if f["held_out"] == held]
         for name, held in (("held_out", True), ("used", False))
     }
-    edges = np.sort(model.faces.cpu().numpy()[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1)
-    v, e, f = len(model.vertices), len(np.unique(edges, axis=0)), len(model.faces)
+    quality = Mesh(model.vertices, model.faces).report()
+    cuts = self_intersections(model.vertices.cpu().numpy(), model.faces.cpu().numpy())
     steps = {
         stage.name: sum(name == stage.name for name, _ in state.run.losses)
         for stage in state.stages
@@ -105,7 +105,15 @@ def _metrics(state: State, model: Textured, figures: list[dict]) -> dict:
         "definitions": DEFINITIONS,
         "masks": state.mask_source,
         "notes": state.notes,
-        "mesh": {"vertices": v, "faces": f, "euler_number": v - e + f, "texture": model.texture.shape[0]},
+        "mesh": {
+            "vertices": quality.vertices,
+            "faces": quality.faces,
+            "parts": quality.components,
+            "closed": quality.closed,
+            "euler_number": quality.euler,
+            "self_intersections": len(cuts),
+            "texture": model.texture.shape[0],
+        },
         "options": config.values(state.dataset, state.options),
         "preflight": state.facts,
         "steps": steps,

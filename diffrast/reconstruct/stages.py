@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
-import torch
 
-import diffrast.torch as dr
-
-from ..scene.passes import clip_matrices, to_clip
-from ..scene.remesh import edge_for_faces, isotropic, smooth
-from .appearance import Textured, fit_texture, render_textured
+from .appearance import Textured, fit_texture
 from .appearance import unwrap as cut_charts
 from .calibration import EVERYTHING, POSES, correct_cameras
-from .cameras import gather, locate, widened
+from .cameras import cameras, locate_held_out, outlines
 from .data import View, held_out, load
 from .fit import Rates
-from .geometry import Shape, fit_shape, remesh
-from .hull import bounds, visual_hull
+from .geometry import Shape, fit_shape
 from .orient import undo_turns
 from .output import write_outputs
 from .preflight import preflight, without_blind
+from .repair import tidy, without_cuts
+from .start import start
 from .state import Stage, State
-from .targets import Targets
 
 
 def read(state: State) -> None:
@@ -44,24 +40,9 @@ def read(state: State) -> None:
     state.refined = {"shift": 0.03} if refine else {}
 
 
-def cameras(state: State) -> None:
-    """Poses that agree with each other, where they are to be refined; the object's box."""
-    if state.options.refine_cameras:
-        state.refined = {"turn": 2e-3, "move": 2e-3, "focal": 3e-3}
-        state.used = gather(state.ctx, state.run, state.used, state.device)
-        found = iter(state.used)
-        state.views = [v if i in state.held else next(found) for i, v in enumerate(state.views)]
-    state.box = bounds(outlines(state))
-
-
-def outlines(state: State) -> list[View]:
-    """The views to carve with: masks of cameras that are yet to be refined must not carve too much."""
-    return [widened(v, 0.03) for v in state.used] if state.options.refine_cameras else state.used
-
-
 def hull(state: State) -> None:
-    """A shape to start from: the visual hull."""
-    state.shape = start_from_hull(state.ctx, outlines(state), state.box, state.faces // 2, state.device)
+    """A shape to start from: the visual hull, or what ``--init`` says."""
+    state.shape = start(state, outlines(state))
 
 
 def coarse_shape(state: State) -> None:
@@ -76,7 +57,9 @@ def coarse_shape(state: State) -> None:
 
 def fine_shape(state: State) -> None:
     """The same at full resolution on a finer mesh."""
-    shape = state.run.checkpoint.begin("fine shape", Shape, lambda: remesh(made(state.shape), state.faces))
+    shape = state.run.checkpoint.begin(
+        "fine shape", Shape, lambda: tidy(state, made(state.shape), state.faces)
+    )
     rates = state.rates(Rates(move=1e-2, paint=0.03, calibrate=EVERYTHING))
     targets = state.targets(0)
     state.shape = fit_shape(
@@ -86,7 +69,8 @@ def fine_shape(state: State) -> None:
 
 def unwrap(state: State) -> None:
     """Charts, and a texture that starts with the vertex colours."""
-    state.model = cut_charts(state.ctx, made(state.shape), state.texture_size)
+    shape = tidy(state, made(state.shape), state.faces, even=False)
+    state.model = cut_charts(state.ctx, shape, state.texture_size)
 
 
 def texture(state: State) -> None:
@@ -94,26 +78,10 @@ def texture(state: State) -> None:
     model = state.run.checkpoint.begin("texture", Textured, lambda: made(state.model))
     rates = state.rates(Rates(move=2e-3, paint=0.02, squared=True, calibrate=EVERYTHING))
     targets = state.targets(0)
-    state.model = fit_texture(
-        state.ctx, state.run, "texture", model, targets, rates, **state.budget("texture")
-    )
+    fitted = fit_texture(state.ctx, state.run, "texture", model, targets, rates, **state.budget("texture"))
+    state.model = replace(fitted, vertices=without_cuts(fitted.vertices, model.vertices, model.faces))
     state.views = correct_cameras(state.views, state.held, targets.calibration)
-    if state.options.refine_cameras:
-        locate_held_out(state)
-
-
-def locate_held_out(state: State) -> None:
-    """Cameras of the views that were kept out, by their own pictures of the finished model."""
-    model, ctx = made(state.model), state.ctx
-
-    def render(clip: torch.Tensor, targets: Targets, index: torch.Tensor) -> torch.Tensor:
-        return render_textured(ctx, model, clip, model.texture, targets.resolution)
-
-    held = [state.views[i] for i in state.held]
-    if held:
-        located = locate(held, state.box, state.device, model.vertices, render, {"turn": 5e-3, "move": 5e-3})
-        for i, view in zip(state.held, located, strict=True):
-            state.views[i] = view
+    locate_held_out(state, state.model)
 
 
 STAGES = (
@@ -141,42 +109,6 @@ def made(value):
 def sizes(views: list[View], options) -> tuple[int, int]:
     """Faces of the fine mesh, about two pixels of the object each, and the texture's side, about two texels a pixel."""
     pixels = float(np.mean([int((v.alpha > 0.5).sum()) for v in views if v.alpha is not None]))
-    faces = options.faces or int(np.clip(pixels / 2, 2000, 40000))
+    faces = min(options.faces or int(max(pixels / 2, 2000)), options.max_faces)
     side = options.texture or int(2 ** np.clip(math.ceil(math.log2(math.sqrt(8 * pixels))), 8, 11))
     return faces, side
-
-
-def start_from_hull(ctx, views: list[View], box: np.ndarray, faces: int, device: torch.device) -> Shape:
-    """The visual hull as an even mesh. Where masks contradict each other, so that their common inside leaves much of
-    them empty, one mask after the other is allowed to be wrong about a point."""
-    covered = 0.0
-    for spare in range(len(views) // 6 + 1):
-        try:
-            rough = visual_hull(views, box, 64, spare)
-        except ValueError:  # empty
-            continue
-        covered = float(np.mean([_covered(ctx, v, *rough, box, device) for v in views]))
-        if covered >= 0.95:
-            break
-    else:
-        raise ValueError(
-            f"camera poses and masks do not fit together: the shape that they have in common covers only "
-            f"{covered:.0%} of the masks"
-        )
-    v, f = visual_hull(views, box, 128, spare)
-    v = smooth(v, f, 5)
-    v, f = isotropic(v, f, edge_for_faces(v, f, faces))
-    vertices = torch.from_numpy(v.astype(np.float32)).to(device)
-    return Shape(vertices, torch.from_numpy(f.astype(np.int32)).to(device), torch.full_like(vertices, 0.5))
-
-
-def _covered(ctx, view: View, v: np.ndarray, f: np.ndarray, box: np.ndarray, device: torch.device) -> float:
-    """The share of a view's mask that a mesh covers, at low resolution."""
-    assert view.alpha is not None
-    size = (128, 128)
-    clip = to_clip(
-        torch.from_numpy(v).float(), clip_matrices([view.camera.resized(*size)], torch.from_numpy(box))
-    )
-    rast, _ = dr.rasterize(ctx, clip.to(device), torch.from_numpy(f.astype(np.int32)).to(device), size)
-    mask = torch.nn.functional.interpolate(view.alpha[None, None], size, mode="area")[0, 0] > 0.5
-    return float((mask & (rast[0, ..., 3].cpu() > 0)).sum() / mask.sum().clamp_min(1))
