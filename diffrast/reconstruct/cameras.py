@@ -176,7 +176,7 @@ def locate(
 def cameras(state: State) -> None:
     """A stage: poses that agree with each other, where they are to be refined, and the object's box."""
     if state.options.refine_cameras:
-        state.refined = {"turn": 2e-3, "move": 2e-3, "focal": 3e-3}
+        state.refined |= {"turn": 2e-3, "move": 2e-3, "focal": 3e-3}
         state.used = gather(state.ctx, state.run, state.used, state.device)
         found = iter(state.used)
         state.views = [v if i in state.held else next(found) for i, v in enumerate(state.views)]

@@ -11,9 +11,13 @@ from .appearance import Textured, fit_texture
 from .appearance import unwrap as cut_charts
 from .calibration import EVERYTHING, POSES, correct_cameras
 from .cameras import cameras, locate_held_out, outlines
+from .coverage import count_views
 from .data import View, held_out, load
+from .exposure import equal_exposures
 from .fit import Rates
 from .geometry import Shape, fit_shape
+from .material import material
+from .options import Options
 from .orient import undo_turns
 from .output import write_outputs
 from .preflight import preflight, without_blind
@@ -38,6 +42,8 @@ def read(state: State) -> None:
     state.faces, state.texture_size = sizes(state.used, options)
     refine = options.refine if options.refine is not None else state.mask_source != "alpha"
     state.refined = {"shift": 0.03} if refine else {}
+    if options.exposure:
+        state.refined["gain"] = 0.01
 
 
 def hull(state: State) -> None:
@@ -57,9 +63,12 @@ def coarse_shape(state: State) -> None:
 
 def fine_shape(state: State) -> None:
     """The same at full resolution on a finer mesh."""
-    shape = state.run.checkpoint.begin(
-        "fine shape", Shape, lambda: tidy(state, made(state.shape), state.faces)
-    )
+
+    def even() -> Shape:
+        shape = made(state.shape)
+        return shape if state.options.baseline == "no-remeshing" else tidy(state, shape, state.faces)
+
+    shape = state.run.checkpoint.begin("fine shape", Shape, even)
     rates = state.rates(Rates(move=1e-2, paint=0.03, calibrate=EVERYTHING))
     targets = state.targets(0)
     state.shape = fit_shape(
@@ -80,8 +89,10 @@ def texture(state: State) -> None:
     targets = state.targets(0)
     fitted = fit_texture(state.ctx, state.run, "texture", model, targets, rates, **state.budget("texture"))
     state.model = replace(fitted, vertices=without_cuts(fitted.vertices, model.vertices, model.faces))
+    count_views(state)
     state.views = correct_cameras(state.views, state.held, targets.calibration)
     locate_held_out(state, state.model)
+    equal_exposures(state, state.model)
 
 
 STAGES = (
@@ -95,6 +106,13 @@ STAGES = (
     Stage("texture", texture, work=32, share=0.40),
     Stage("write", write_outputs, work=8, again=True, alone=True),
 )
+
+
+def stages_for(options: Options) -> tuple[Stage, ...]:
+    """The stages that the options ask for."""
+    if not options.pbr:
+        return STAGES
+    return (*STAGES[:-1], Stage("material", material, work=20, share=0.35, alone=True), STAGES[-1])
 
 
 def made(value):
