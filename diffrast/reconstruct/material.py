@@ -234,6 +234,7 @@ def fit_material(
         run.generator.set_state(before["generator"].cpu())
         run.losses[:], run.errors[:] = before["losses"], before["errors"]
         done = before["done"]
+    sharp = model.texture.shape[0] / 256  # an edge takes a smaller share of a larger texture
     hidden, gain = model.orm[..., :1], targets.calibration
 
     def state() -> dict:
@@ -254,8 +255,8 @@ def fit_material(
         run.errors.append((stage, float(difference.detach().square().mean())))
         gray = found["light"] - found["light"].mean(dim=-1, keepdim=True)
         prior = (
-            PRIORS["base"] * _difference(found["base"])
-            + PRIORS["gloss"] * _difference(found["gloss"])
+            PRIORS["base"] * sharp * _difference(found["base"])
+            + PRIORS["gloss"] * sharp * _difference(found["gloss"])
             + PRIORS["metal"] * found["gloss"][..., 1].clamp_min(0).mean()
             + PRIORS["light"] * _difference(found["light"])
             + PRIORS["white"] * gray.abs().mean()
