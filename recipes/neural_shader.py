@@ -1,9 +1,9 @@
 """A learned shader in place of the texture: one stage of the reconstruction swapped for another.
 
-A reconstruction is a list of stages, functions over one state. Here "texture" becomes `neural`: eight learned numbers a texel,
-and a small network that makes a colour of them and of the direction to the eye (Thies et al. 2019, "Deferred Neural Rendering"; here with
-a direction, so that highlights move). Everything else, from the hull to the report, is the reconstruction's own, and
-draws with the new shader, because `Neural` says how it is drawn.
+A reconstruction is a list of stages, functions over one state. Here "texture" becomes `neural`: eight learned numbers a
+texel, and a small network that makes a colour of them and of the direction to the eye (Thies et al. 2019, "Deferred Neural
+Rendering"; here with a direction, so that highlights move). Everything else, from the hull to the report, is the
+reconstruction's own, and draws with the new shader, because `Neural` says how it is drawn.
 
 You will see in `neural_shader.png`, for a view that was kept out, the photograph, the learned shader, and the same numbers
 looked at from straight ahead, baked to a texture: what differs depends on where one stands. In `neural_shader/` are the report

@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 import trimesh
-from test_reconstruct import BOX, ring_cameras, torus
+from test_reconstruct import BOX, ring_cameras
 from test_reconstruct_cameras import CPU, new_run
 
 import diffrast.torch as dr
+from diffrast.reconstruct import material
 from diffrast.reconstruct.appearance import fill_gaps, unwrap
 from diffrast.reconstruct.coverage import fill_unseen, views_of_texels
 from diffrast.reconstruct.geometry import Shape
@@ -21,6 +22,10 @@ from diffrast.scene.environment import EnvironmentLight, latlong_directions
 from diffrast.scene.image import linear_to_srgb, srgb_to_linear
 from diffrast.scene.material import MetallicRoughness
 from diffrast.scene.renderer import Scene, render
+
+
+def torus() -> trimesh.Trimesh:
+    return trimesh.creation.torus(1.0, 0.35, major_sections=48, minor_sections=24)
 
 
 def shape_of(mesh: trimesh.Trimesh) -> Shape:
@@ -50,7 +55,6 @@ def test_texels_know_how_many_photographs_show_them(unwrapped):
     views = from_above(3)
     targets = make_targets(views, BOX.double().numpy(), 0, CPU)
     seen = views_of_texels(dr.RasterizeContext(), unwrapped, targets)
-    height = torch.zeros(128, 128)
     flat = torch.nn.functional.pad(2 * unwrapped.uv - 1, (0, 1))
     rast, _ = dr.rasterize(
         dr.RasterizeContext(),
@@ -60,7 +64,7 @@ def test_texels_know_how_many_photographs_show_them(unwrapped):
     )
     height = dr.interpolate(unwrapped.vertices[unwrapped.source], rast, unwrapped.uv_faces)[0][0, ..., 2]
     inside = unwrapped.covered
-    assert float((seen[inside & (height > 0.1)] == 3).float().mean()) > 0.98
+    assert float((seen[inside & (height > 0.2)] == 3).float().mean()) > 0.98
     assert float((seen[inside & (height < -0.1)] == 0).float().mean()) > 0.98
 
 
@@ -76,12 +80,12 @@ def test_unseen_texels_are_filled_smoothly(unwrapped):
     )
     place = dr.interpolate(unwrapped.vertices[unwrapped.source], rast, unwrapped.uv_faces)[0][0]
     truth = fill_gaps(0.5 + 0.3 * place, unwrapped.covered)
-    seen = unwrapped.covered & ~((place[..., 0] > 0.9) & (place[..., 1].abs() < 0.5))
+    seen = unwrapped.covered & ~((place[..., 0] > 1.2) & (place[..., 1].abs() < 0.3))
     model = Material(
         **{**vars(unwrapped), "seen": seen.int()}, orm=truth, normals=truth, light=torch.ones(4, 8, 3)
     )
     hidden = unwrapped.covered & ~seen
-    assert int(hidden.sum()) > 100
+    assert int(hidden.sum()) > 60
     broken = torch.where(seen[..., None], truth, torch.zeros(3))
     filled = fill_unseen(ctx, model, broken)
     torch.testing.assert_close(filled[seen], truth[seen])
@@ -123,8 +127,10 @@ def test_light_has_a_mean_of_one_and_the_product_stays(unwrapped):
     assert float(srgb_to_linear(bright.texture).max()) == pytest.approx(0.9, abs=1e-3)
 
 
-def test_paint_and_light_are_told_apart(unwrapped, tmp_path):
+def test_paint_and_light_are_told_apart(unwrapped, tmp_path, monkeypatch):
     """Two paints in a room with a bright side: the baked texture has the room's shading, the base colour has not."""
+    monkeypatch.setattr(material, "CUBE", 16)
+    monkeypatch.setattr(material, "ROWS", 16)
     ctx = dr.RasterizeContext()
     paint = torch.where(
         (unwrapped.vertices[:, :1] * 3).sin() > 0,
@@ -149,7 +155,7 @@ def test_paint_and_light_are_told_apart(unwrapped, tmp_path):
     run = new_run()
     start = start_material(ctx, unwrapped)
     start.orm[..., 0] = 1  # the pictures have no shadows
-    found, _ = fit_material(ctx, run, "material", start, targets, steps=120, batch=4096)
+    found, _ = fit_material(ctx, run, "material", start, targets, steps=100, batch=4096)
     losses = [loss for _, loss in run.losses]
     assert sum(losses[-10:]) < 0.25 * sum(losses[:10])
     # Paint at vertices, after one factor for all.
@@ -159,6 +165,7 @@ def test_paint_and_light_are_told_apart(unwrapped, tmp_path):
     at = at * (at * true).sum() / at.square().sum()
     assert float((at - true).abs().mean()) < 0.06
     # The light comes from above and behind, as it did.
+    direction = latlong_directions(*found.light.shape[:2])
     sides = [found.light[(direction @ torch.tensor([0.0, 0.6, 0.8]) * s) > 0.8].mean() for s in (1, -1)]
     assert float(sides[0]) > 1.5 * float(sides[1])
     save_mesh(tmp_path / "mesh.glb", found.mesh())

@@ -10,7 +10,8 @@ import torch
 
 import diffrast.torch as dr
 
-from .appearance import MIP_LEVELS, Textured, at_texels, fill_gaps
+from ..scene.mesh import vertex_normals
+from .appearance import Textured, at_texels, fill_gaps
 from .targets import Targets
 
 if TYPE_CHECKING:
@@ -29,25 +30,36 @@ def count_views(state: State) -> None:
         )
 
 
+@torch.no_grad()
 def views_of_texels(ctx, model: Textured, targets: Targets) -> torch.Tensor:
-    """In how many pictures each texel has a part, int32 ``[S, S]``: the gradient of a picture to its texture is the texels'
-    weights in it. Pixels outside of the mask show something else."""
-    size = model.texture.shape[0]
-    count = torch.zeros(size, size, dtype=torch.int32, device=model.texture.device)
+    """How many pictures show the middle of each texel, int32 ``[S, S]``: it faces the eye, nothing lies before it, and the mask
+    has it."""
+    size, device = model.texture.shape[0], model.texture.device
+    normals = vertex_normals(model.vertices, model.faces)
+    places = torch.cat([model.vertices, normals], dim=1)[model.source]
+    places, _ = at_texels(ctx, model.uv, model.uv_faces, places, size)
+    position, normal = places[model.covered].split(3, dim=1)
+    count = torch.zeros(len(position), dtype=torch.int32, device=device)
     for i in range(len(targets.images)):
-        index = torch.tensor([i], device=count.device)
-        with torch.no_grad():
-            rast, rast_db = dr.rasterize(
-                ctx, targets.clip(model.vertices, index), model.faces, targets.resolution
-            )
-            uv, uv_da = dr.interpolate(model.uv, rast, model.uv_faces, rast_db=rast_db, diff_attrs="all")
-            shown = ((rast[..., 3:] > 0) & (targets.images[index][..., 3:] > 0.5)).float()
-        texels = torch.zeros(1, size, size, 1, device=count.device, requires_grad=True)
-        color = dr.texture(texels, uv, uv_da, filter_mode="linear-mipmap-linear", boundary_mode="clamp",
-                           max_mip_level=MIP_LEVELS)  # fmt: skip
-        (weights,) = torch.autograd.grad((color * shown).sum(), texels)
-        count += (weights[0, ..., 0] > 1e-3).int()
-    return count
+        index = torch.tensor([i], device=device)
+        rast, _ = dr.rasterize(
+            ctx, targets.clip(model.vertices, index), model.faces, targets.resolution, grad_db=False
+        )
+        depth = torch.where(rast[..., 3] > 0, rast[..., 2], -torch.inf)[:, None]
+        # The farthest around: beside an outline, and on a slope, a texel must not hide itself.
+        depth = torch.nn.functional.max_pool2d(depth, 3, 1, 1)
+        clip = targets.clip(position, index)[0]
+        there = clip[:, :3] / clip[:, 3:]
+        pictures = torch.cat([depth, targets.images[index][..., 3:].float().permute(0, 3, 1, 2)], dim=1)
+        nearest, mask = torch.nn.functional.grid_sample(
+            pictures, there[None, None, :, :2], mode="nearest", align_corners=False
+        )[0, :, 0]  # fmt: skip
+        view = targets.view_matrices(index)[0]
+        toward = torch.nn.functional.normalize(-view[:3, :3].T @ view[:3, 3] - position, dim=1)
+        count += ((there[:, 2] <= nearest + 0.01) & (mask > 0.5) & ((toward * normal).sum(1) > 0.05)).int()
+    seen = torch.zeros(size, size, dtype=torch.int32, device=device)
+    seen[model.covered] = count
+    return seen
 
 
 def fill_unseen(ctx, model: Textured, texture: torch.Tensor) -> torch.Tensor:
@@ -55,21 +67,25 @@ def fill_unseen(ctx, model: Textured, texture: torch.Tensor) -> torch.Tensor:
     surface (the harmonic function: each vertex is the mean of its neighbours), and with gaps between charts closed."""
     seen = model.seen > 0
     if bool(seen[model.covered].any()) and not bool(seen[model.covered].all()):
-        known, values = _at_vertices(model, torch.cat([texture, seen[..., None].to(texture)], dim=-1))
+        known, values = _at_vertices(model, texture, seen[..., None].to(texture))
         values = _harmonic(model.faces, values, known)
         painted, _ = at_texels(ctx, model.uv, model.uv_faces, values[model.source], texture.shape[0])
         texture = torch.where(seen[..., None], texture, painted)
     return fill_gaps(texture, model.covered)
 
 
-def _at_vertices(model: Textured, texture: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Of a texture ``[S, S, C + 1]`` with a last channel that is 1 where it is known: which vertices are known, bool ``[V]``, and
-    their values ``[V, C]``, the mean over the charts that they are in."""
-    found = dr.texture(texture[None], model.uv[None, None], filter_mode="linear", boundary_mode="clamp")[0, 0]
-    weight = (found[:, -1:] > 0.5).to(found)
-    total = torch.zeros(len(model.vertices), texture.shape[-1], device=found.device)
-    total.index_add_(0, model.source, torch.cat([found[:, :-1] * weight, weight], dim=1))
-    return total[:, -1] > 0, total[:, :-1] / total[:, -1:].clamp_min(1)
+def _at_vertices(
+    model: Textured, texture: torch.Tensor, seen: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Of a texture ``[S, S, C]`` whose texels count by ``seen`` ``[S, S, 1]``: which vertices are known, bool ``[V]``, and their
+    values ``[V, C]``, the mean over the charts that they are in."""
+    weighted = torch.cat([texture * seen, seen], dim=-1)
+    found = dr.texture(weighted[None], model.uv[None, None], filter_mode="linear", boundary_mode="clamp")[
+        0, 0
+    ]
+    total = torch.zeros(len(model.vertices), found.shape[-1], device=found.device)
+    total.index_add_(0, model.source, found)
+    return total[:, -1] > 0.25, total[:, :-1] / total[:, -1:].clamp_min(1e-6)
 
 
 def _harmonic(faces: torch.Tensor, values: torch.Tensor, known: torch.Tensor) -> torch.Tensor:

@@ -20,12 +20,11 @@ BASELINES = ("adam-vertices", "no-remeshing")
 class Options:
     """How to reconstruct. ``None`` means: chosen from the data (faces, texture) or without limit (time); ``refine``
     fits each view's principal point, by default where there is no alpha, that is for real photographs; ``refine_cameras``:
-    their poses and a common factor on their focal lengths; ``exposure``: a factor on the light of each, per channel; ``pbr``: a
-    material and light instead of a texture with the light in it, ``normal_map``: with bumps; ``baseline``: leave an ingredient out, one of
-    ``BASELINES``, to
-    see what it gains; ``resume`` goes on with an interrupted run in the output folder;
-    ``checkpoint``: seconds between its saved states; ``init``: the shape to begin with, ``hull``, ``sphere``, ``grid`` or the
-    file of a closed mesh in the cameras' world."""
+    their poses and a common factor on their focal lengths; ``exposure``: a factor on the light of each, per channel;
+    ``pbr``: a material and light instead of a texture with the light in it, ``normal_map``: with bumps; ``baseline``: leave
+    an ingredient out, one of ``BASELINES``, to see what it gains; ``resume`` goes on with an interrupted run in the output
+    folder; ``checkpoint``: seconds between its saved states; ``init``: the shape to begin with, ``hull``, ``sphere``,
+    ``grid`` or the file of a closed mesh in the cameras' world."""
 
     holdout: int = 0
     steps: int | None = None
