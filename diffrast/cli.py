@@ -12,17 +12,34 @@ import sys
 from collections.abc import Sequence
 
 from . import __version__
-from .commands import bench, doctor, export, make_dataset, reconstruct, render, view, warmup
+from .commands import (
+    bench,
+    completion,
+    doctor,
+    export,
+    gradcheck,
+    make_dataset,
+    pose,
+    reconstruct,
+    render,
+    texture,
+    view,
+    warmup,
+)
 
 COMMANDS = {
     "render": render.COMMAND,
     "view": view.COMMAND,
     "reconstruct": reconstruct.COMMAND,
+    "texture": texture.COMMAND,
+    "pose": pose.COMMAND,
     "export": export.COMMAND,
     "make-dataset": make_dataset.COMMAND,
     "bench": bench.COMMAND,
+    "gradcheck": gradcheck.COMMAND,
     "doctor": doctor.COMMAND,
     "warmup": warmup.COMMAND,
+    "completion": completion.COMMAND,
 }
 
 

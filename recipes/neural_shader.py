@@ -34,7 +34,7 @@ ROOT = Path(__file__).resolve().parents[1]
 CHANNELS = 8
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Neural(Textured):
     """A shape whose colour at a texel is `net` of its `features` [S, S, 8] and the direction to the eye."""
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from .command import Command, json_option, quiet_option, say
+from .command import Command, json_option, quiet_option, say, stopped
 
 # The fields of `reconstruct.pipeline.Options` that people set, with what argparse wants to know of them. Defaults are the
 # dataclass's: what is not on the command line is not passed on.
@@ -149,8 +148,7 @@ def run(args: argparse.Namespace) -> int:
     lines.append(f"wrote {Path(args.out, 'report.html')} in {metrics['seconds']['total']:.0f} s")
     say(args, {"out": args.out, **metrics}, "\n".join(lines))
     if metrics["interrupted"]:
-        print("stopped early: this is the state at Ctrl-C; --resume goes on from it", file=sys.stderr)
-        return 130
+        return stopped("this is the state at Ctrl-C; --resume goes on from it")
     return 0
 
 

@@ -41,9 +41,10 @@ class Calibration:
     def none(count: int, box: torch.Tensor, device: torch.device | str = "cpu") -> Calibration:
         """No corrections, about the middle of the box ``[2, 3]``."""
         shapes = ((count, 3), (count, 3), (1,), (count, 2), (count, 3))
-        zeros = [torch.zeros(shape, device=device) for shape in shapes]
+        turn, move, focal, shift, gain = (torch.zeros(shape, device=device) for shape in shapes)
         box = box.detach().float().to(device)
-        return Calibration(*zeros, box.mean(dim=0), 0.5 * float((box[1] - box[0]).norm()))
+        radius = 0.5 * float((box[1] - box[0]).norm())
+        return Calibration(turn, move, focal, shift, gain, box.mean(dim=0), radius)
 
     def parts(self) -> dict[str, torch.Tensor]:
         """What can be optimized, by name."""

@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 def count_views(state: State) -> None:
     """Ends a stage that made ``state.model``: counts the photographs that show each texel, and fills those that none does."""
     assert state.model is not None
-    model = replace(state.model, seen=views_of_texels(state.ctx, state.model, state.targets(0)))
+    seen = views_of_texels(state.ctx, state.model, state.targets(0))
+    model = replace(state.model, seen=seen)
     state.model = replace(model, texture=fill_unseen(state.ctx, model, model.texture))
-    unseen = float((model.seen[model.covered] == 0).float().mean())
+    unseen = float((seen[model.covered] == 0).float().mean())
     if unseen > 0.002:
         state.notes.append(
             f"no photograph shows {unseen:.1%} of the texture; colours there are those around, smoothed"
@@ -65,7 +66,7 @@ def views_of_texels(ctx, model: Textured, targets: Targets) -> torch.Tensor:
 def fill_unseen(ctx, model: Textured, texture: torch.Tensor) -> torch.Tensor:
     """The texture ``[S, S, C]`` with the texels that no picture shows filled as smoothly as can be from those around on the
     surface (the harmonic function: each vertex is the mean of its neighbours), and with gaps between charts closed."""
-    seen = model.seen > 0
+    seen = model.covered if model.seen is None else model.seen > 0
     if bool(seen[model.covered].any()) and not bool(seen[model.covered].all()):
         known, values = _at_vertices(model, texture, seen[..., None].to(texture))
         values = _harmonic(model.faces, values, known)

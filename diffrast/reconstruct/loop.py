@@ -91,7 +91,7 @@ class Run:
     """What the stages share. ``callback(stage, step)`` is called after each step; a ``KeyboardInterrupt`` from it
     counts as Ctrl-C. ``losses`` collects ``(stage, loss)`` of every step, ``errors`` the mean squared difference of colour
     beside it; ``checkpoint`` keeps the state on disk; ``group``: the processes that share the work; ``viewer`` is told of each
-    step: an object with ``step(loss, mesh, until)`` as `diffrast.Viewer` has it."""
+    step: an object with ``step`` and ``attach`` as `diffrast.Viewer` has them."""
 
     progress: Progress
     stop: Stop

@@ -58,7 +58,7 @@ def material(state: State) -> None:
     )
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Material(Textured):
     """A shape with a material and light. ``texture`` ``[S, S, 3]`` is the base colour in display values; ``orm`` ``[S, S, 3]``
     occlusion, roughness, metalness; ``normals`` ``[S, S, 3]`` the normal map as files hold it; ``light`` ``[H, 2 H, 3]`` radiance

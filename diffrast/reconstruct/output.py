@@ -72,7 +72,7 @@ def write_outputs(state: State) -> None:
     if options.frames:
         film = write_film(out, film_frames(state.ctx, model, state.views, options.frames, FILM_SIZE))
     state.metrics = metrics = _metrics(state, model, figures)
-    write_text(out / "report.html", write_html(metrics, [blocks[i] for i in shown], film, run.losses))
+    write_text(out / "report.html", write_html(state, metrics, [blocks[i] for i in shown], film))
     run.progress.finish()
     metrics["seconds"] = {k: round(s, 2) for k, s in run.progress.seconds.items()}
     metrics["seconds"]["total"] = round(run.progress.elapsed, 2)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
 import numpy as np
@@ -24,6 +23,7 @@ from .preflight import preflight, without_blind
 from .repair import tidy, without_cuts
 from .start import start
 from .state import Stage, State
+from .targets import texture_side
 
 
 def read(state: State) -> None:
@@ -128,5 +128,4 @@ def sizes(views: list[View], options) -> tuple[int, int]:
     """Faces of the fine mesh, about two pixels of the object each, and the texture's side, about two texels a pixel."""
     pixels = float(np.mean([int((v.alpha > 0.5).sum()) for v in views if v.alpha is not None]))
     faces = min(options.faces or int(max(pixels / 2, 2000)), options.max_faces)
-    side = options.texture or int(2 ** np.clip(math.ceil(math.log2(math.sqrt(8 * pixels))), 8, 11))
-    return faces, side
+    return faces, options.texture or texture_side(views)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,12 @@ def over_white(view: View) -> torch.Tensor:
     assert view.alpha is not None
     alpha = view.alpha[..., None]
     return torch.cat([view.rgb * alpha + BACKGROUND * (1 - alpha), alpha], dim=-1)
+
+
+def texture_side(views: list[View]) -> int:
+    """Texels along a texture's side for about two texels a pixel of the object: a power of two, 256 to 2048."""
+    pixels = float(np.mean([int((v.alpha > 0.5).sum()) for v in views if v.alpha is not None]))
+    return int(2 ** np.clip(math.ceil(math.log2(math.sqrt(8 * pixels))), 8, 11))
 
 
 @dataclass
