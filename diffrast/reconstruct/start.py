@@ -36,15 +36,20 @@ def from_hull(state: State, views: list[View]) -> Shape:
     return as_shape(smooth(v, f, 5), f, state.device)
 
 
-def hull_cells(views: list[View]) -> int:
-    """Cells of the hull along its longest side: two pixels of the object each, so that what is a few pixels thin survives."""
-    longest = []
+def longest_side(views: list[View]) -> float:
+    """Of the object's picture, in pixels: the median over the views."""
+    sides = []
     for view in views:
         alpha = view.alpha
         assert alpha is not None
         on = alpha.numpy() > 0.5
-        longest.append(max(np.ptp(np.flatnonzero(on.any(axis=k))) + 1 for k in (0, 1)))
-    return int(np.clip(0.5 * np.median(longest), 64, 192))
+        sides.append(max(np.ptp(np.flatnonzero(on.any(axis=k))) + 1 for k in (0, 1)))
+    return float(np.median(sides))
+
+
+def hull_cells(views: list[View]) -> int:
+    """Cells of the hull along its longest side: two pixels of the object each, so that what is a few pixels thin survives."""
+    return int(np.clip(0.5 * longest_side(views), 64, 192))
 
 
 def spare_votes(state: State, views: list[View]) -> int:
@@ -82,7 +87,7 @@ def from_grid(state: State, views: list[View]) -> Shape:
         level += 1
     targets = make_targets(views, state.box, level, state.device)
     # Six pixels of the object per cell: with fewer, noise in the pictures makes handles of its own.
-    grid = Grid(state.box, max(8, 2 * hull_cells(views) // (6 << level)))
+    grid = Grid(state.box, max(10, int(longest_side(views)) // (6 << level)))
     values = (HullField(views, spare_votes(state, views))(grid.points) / grid.step).clamp(-1, 1)
     until = run.progress.elapsed + 0.15 * (state.options.time_limit or math.inf)
 
