@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from scipy import ndimage
 
 import diffrast.torch as dr
 
+from ..scene.bake_textures import fill_gaps
 from ..scene.image import srgb_to_linear
 from ..scene.mesh import Mesh
 from ..scene.passes import finish
@@ -27,7 +27,8 @@ from .targets import BACKGROUND, Targets
 class Textured:
     """A shape with a texture. ``vertices`` ``[V, 3]`` and ``faces`` ``[F, 3]`` are welded; ``uv`` ``[T, 2]`` and
     ``uv_faces`` ``[F, 3]`` are cut along chart borders, ``source`` int64 ``[T]`` is the vertex behind each UV; ``texture``
-    ``[S, S, 3]`` holds display values, row 0 at the bottom; ``covered`` bool ``[S, S]``: texels inside of charts."""
+    ``[S, S, 3]`` holds display values, row 0 at the bottom; ``covered`` bool ``[S, S]``: texels inside of charts;
+    ``boundary``: what lies beyond the texture's border, as `diffrast.torch.texture` names it."""
 
     vertices: torch.Tensor
     faces: torch.Tensor
@@ -36,6 +37,7 @@ class Textured:
     source: torch.Tensor
     texture: torch.Tensor
     covered: torch.Tensor
+    boundary: str = "clamp"
 
 
 def unwrap(ctx, shape: Shape, size: int) -> Textured:
@@ -63,18 +65,6 @@ def unwrap(ctx, shape: Shape, size: int) -> Textured:
     return Textured(shape.vertices, shape.faces, uv, uv_faces, source, texture, covered)
 
 
-def fill_gaps(texture: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
-    """Texels ``[S, S, C]`` that are not ``known`` ``[S, S]`` take the colour of the nearest that is: filters and
-    mipmaps across a chart's border then find its own colour."""
-    if bool(known.all()) or not bool(known.any()):
-        return texture
-    nearest = ndimage.distance_transform_edt(
-        ~known.cpu().numpy(), return_distances=False, return_indices=True
-    )
-    rows, cols = (torch.from_numpy(i.astype(np.int64)).to(texture.device) for i in nearest)
-    return texture[rows, cols]
-
-
 def render_textured(ctx, model: Textured, clip, texture, resolution, samples: int = 1) -> torch.Tensor:
     """``[B, H, W, 4]`` from clip positions ``[B, V, 4]`` of the welded vertices: the texture over white, and coverage.
     Differentiable into positions and texture.
@@ -84,7 +74,7 @@ def render_textured(ctx, model: Textured, clip, texture, resolution, samples: in
     size = (resolution[0] * samples, resolution[1] * samples)
     rast, rast_db = dr.rasterize(ctx, clip, model.faces, size, grad_db=False)
     uv, uv_da = dr.interpolate(model.uv, rast, model.uv_faces, rast_db=rast_db, diff_attrs="all")
-    color = dr.texture(texture[None], uv, uv_da, filter_mode="linear-mipmap-linear", boundary_mode="clamp",
+    color = dr.texture(texture[None], uv, uv_da, filter_mode="linear-mipmap-linear", boundary_mode=model.boundary,
                        max_mip_level=MIP_LEVELS)  # fmt: skip
     return finish(color, rast, clip, model.faces, BACKGROUND, samples)
 
@@ -101,7 +91,7 @@ def fit_texture(
         return render_textured(ctx, model, clip, texture, targets.resolution)
 
     def as_mesh(vertices: torch.Tensor, texture: torch.Tensor) -> Mesh:
-        return Mesh(vertices[model.source], model.uv_faces, model.uv, srgb_to_linear(texture.clamp(0, 1)))
+        return Mesh(vertices, model.faces, model.uv, srgb_to_linear(texture.clamp(0, 1)), model.uv_faces)
 
     vertices, texture = fit(
         run,

@@ -47,14 +47,15 @@ def fit(run: Run, stage: str, vertices: torch.Tensor, faces: torch.Tensor, paint
     if before is not None:
         targets.offsets.copy_(before["offsets"])
     offsets = targets.offsets.requires_grad_(rates.align > 0)
+    painter = torch.optim.Adam([paint], betas=(0.9, 0.99), fused=True)
+    # How strong the gradients of each texel have been: what Adam remembers of them fades, but not to 0.
+    learned = (lambda: painter.state[paint]["exp_avg_sq"].sum(-1).sqrt()) if paint.dim() == 3 else None
     # Colours may start unknown and would pull vertices and cameras astray: those start to move slowly.
     optimizers = {
         AdamUniform([u]): lambda t: (
             radius * cosine(t, rates.move, 0.02 * rates.move) * min(1.0, 0.1 + 10 * t)
         ),
-        torch.optim.Adam([paint], betas=(0.9, 0.99), fused=True): lambda t: cosine(
-            t, rates.paint, 0.05 * rates.paint
-        ),
+        painter: lambda t: cosine(t, rates.paint, 0.05 * rates.paint),
         torch.optim.Adam([offsets]): lambda t: cosine(t, rates.align, 0.05 * rates.align) * min(1.0, 10 * t),
     }
     choose = Batches(len(targets.images), rates.batch, run.generator)
@@ -62,7 +63,7 @@ def fit(run: Run, stage: str, vertices: torch.Tensor, faces: torch.Tensor, paint
         choose.restore(before["batches"])
         for optimizer, kept in zip(optimizers, before["optimizers"], strict=True):
             optimizer.load_state_dict(kept)
-        run.losses[:] = before["losses"]
+        run.losses[:], run.errors[:] = before["losses"], before["errors"]
 
     def state() -> dict[str, Any]:
         return {
@@ -71,24 +72,39 @@ def fit(run: Run, stage: str, vertices: torch.Tensor, faces: torch.Tensor, paint
         }  # fmt: skip
 
     def step(t: float) -> torch.Tensor:
-        index = next(choose)
-        residual = targets.residual(render(targets.clip(large.to_vertices(u), index), paint), index)
-        loss = 4 * (residual.square() if rates.squared else residual.abs()).mean()
+        index, share = run.group.part(next(choose))
+        pictures = render(targets.clip(large.to_vertices(u), index), paint)
+        if run.viewer:
+            pictures.retain_grad()
+        residual = targets.residual(pictures, index)
+        loss = 4 * share * (residual.square() if rates.squared else residual.abs()).mean()
         for optimizer in optimizers:
             optimizer.zero_grad()
         loss.backward()
+        loss = run.group.total(loss, [p for o in optimizers for p in o.param_groups[0]["params"]])
+        run.errors.append((stage, float(residual.detach()[..., :3].square().mean())))
         for optimizer, rate in optimizers.items():
-            optimizer.param_groups[0]["lr"] = rate(t)
+            group = optimizer.param_groups[0]
+            group["lr"] = rate(t) * group.get("factor", 1.0)  # a viewer's
             optimizer.step()
         if run.viewer:
-            run.viewer.step(loss=loss, mesh=now, until=lambda: run.stop.requested)
-        return loss.detach()
+            run.viewer.step(loss=loss, mesh=now, until=lambda: run.stop.requested, coverage=learned,
+                            gradient=lambda: large.from_vertices(_grad(u)), image_gradient=lambda: _grad(pictures)[0])  # fmt: skip
+        return loss
 
     @torch.no_grad()
     def now() -> Mesh:
         moved = large.to_vertices(u)
         return as_mesh(moved, paint) if as_mesh else Mesh(moved, faces)
 
+    if run.viewer:
+        for optimizer, what in zip(optimizers, ("Shape", "Colour", "Camera"), strict=True):
+            run.viewer.attach(optimizer, [f"{what} rate \N{MULTIPLICATION SIGN}"], key="factor")
     optimize(run, stage, step, state, steps, seconds, 0 if before is None else before["done"])
     targets.offsets.requires_grad_(False)
     return large.to_vertices(u).detach(), paint.detach().clamp(0, 1)
+
+
+def _grad(x: torch.Tensor) -> torch.Tensor:
+    assert x.grad is not None
+    return x.grad

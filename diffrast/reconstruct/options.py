@@ -27,6 +27,7 @@ class Options:
     time_limit: float | None = None
     seed: int = 0
     masks: str | None = None
+    resolution: int | None = None
     device: str = "cpu"
     overwrite: bool = False
     resume: bool = False
@@ -50,6 +51,7 @@ def check(options: Options) -> None:
         ("texture", 16),
         ("batch", 1),
         ("frames", 0),
+        ("resolution", 16),
         ("checkpoint", 0),
     ):
         value = getattr(options, name)
@@ -77,6 +79,7 @@ def key_of(dataset: Path, options: Options) -> dict[str, Any]:
         "time_limit",
         "seed",
         "masks",
+        "resolution",
         "init",
         "faces",
         "max_faces",

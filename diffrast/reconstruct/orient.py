@@ -20,7 +20,7 @@ def undo_turns(views: list[View]) -> list[View]:
 
     Raises ``ValueError`` where neither end of the axis fits.
     """
-    if all(v.rgb.shape[:2] == (v.camera.height, v.camera.width) for v in views):
+    if all(v.shape == (v.camera.height, v.camera.width) for v in views):
         return views
     sideways = torch.stack([v.camera.world_to_camera[0, :3] for v in views])
     up = torch.linalg.svd(sideways).Vh[0]
@@ -28,7 +28,7 @@ def undo_turns(views: list[View]) -> list[View]:
     for sign in (1.0, -1.0):
         turns = [1 if sign * float(x @ up) > 0 else -1 for x in sideways]
         turned = [
-            replace(v, camera=v.camera.turned(ccw=t > 0), turn=t) for v, t in zip(views, turns, strict=True)
+            v.changed(camera=v.camera.turned(ccw=t > 0), turn=t) for v, t in zip(views, turns, strict=True)
         ]
         candidates.append((_hull_volume(turned), sign, turned))
     volume, _, best = max(candidates, key=lambda c: c[:2])
@@ -49,7 +49,7 @@ def shift_cameras(views: list[View], held: list[int], offsets: torch.Tensor) -> 
         own = offsets[used.index(i)] if i not in held else offsets[alike].mean(dim=0)
         K = view.camera.K.clone()
         K[:2, 2] += own.double()
-        shifted.append(replace(view, camera=replace(view.camera, K=K)))
+        shifted.append(view.changed(camera=replace(view.camera, K=K)))
     return shifted
 
 

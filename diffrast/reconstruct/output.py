@@ -4,29 +4,34 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 from pathlib import Path
 
-import numpy as np
-import scipy
 import torch
 
-import diffrast
-
 from ..scene import Mesh, save_mesh
-from ..scene.files import write_text
+from ..scene.files import write_bytes, write_text
 from ..scene.image import srgb_to_linear
 from ..scene.intersections import self_intersections
 from ..scene.passes import clip_matrices
+from . import config
 from .appearance import Textured
 from .checkpoint import NAME as CHECKPOINT
-from .metrics import DEFINITIONS, evaluate, mean_figures
+from .config import NAME as CONFIG
+from .metrics import DEFINITIONS, evaluate, mean_figures, resources
 from .options import Options
-from .report import write_html
+from .preflight import NAME as PREFLIGHT
+from .report import view_block, views_to_show, write_html
 from .state import State
 from .turntable import film_frames, write_film
+from .views import View
 
-OUTPUTS = ("mesh.glb", "turntable.mp4", "turntable.gif", "report.html", "metrics.json")
+OUTPUTS = (
+    "mesh.glb",
+    "turntable.mp4",
+    "turntable.gif",
+    "report.html",
+    "metrics.json",
+)  # and PREFLIGHT, CONFIG
 FILM_SIZE = 400  # pixels of a frame's height
 
 
@@ -52,7 +57,14 @@ def write_outputs(state: State) -> None:
     run, out, model, options = state.run, state.out, state.model, state.options
     assert model is not None, "no stage before this one left a model"
     matrices = clip_matrices([v.camera for v in state.views], torch.from_numpy(state.box))
-    figures, pictures = evaluate(state.ctx, model, state.views, matrices)
+    shown = views_to_show(len(state.views), state.held)
+    blocks: dict[int, str] = {}
+
+    def show(i: int, view: View, picture: torch.Tensor, figures: dict) -> None:
+        if i in shown:
+            blocks[i] = view_block(view, picture, figures, i in state.held)
+
+    figures = evaluate(state.ctx, model, state.views, matrices, show)
     save_mesh(
         out / "mesh.glb",
         Mesh(model.vertices[model.source], model.uv_faces, model.uv, srgb_to_linear(model.texture)),
@@ -61,10 +73,12 @@ def write_outputs(state: State) -> None:
     if options.frames:
         film = write_film(out, film_frames(state.ctx, model, state.views, options.frames, FILM_SIZE))
     state.metrics = metrics = _metrics(state, model, figures)
-    write_text(out / "report.html", write_html(metrics, state.views, pictures, state.held, film, run.losses))
+    write_text(out / "report.html", write_html(state, metrics, [blocks[i] for i in shown], film))
     run.progress.finish()
     metrics["seconds"] = {k: round(s, 2) for k, s in run.progress.seconds.items()}
     metrics["seconds"]["total"] = round(run.progress.elapsed, 2)
+    write_bytes(out / PREFLIGHT, state.overlay)
+    write_text(out / CONFIG, config.dump(state.dataset, options))
     write_text(out / "metrics.json", json.dumps(metrics, indent=1) + "\n")
 
 
@@ -78,7 +92,6 @@ def _metrics(state: State, model: Textured, figures: list[dict]) -> dict:
     }
     quality = Mesh(model.vertices, model.faces).report()
     cuts = self_intersections(model.vertices.cpu().numpy(), model.faces.cpu().numpy())
-    named = ("holdout", "steps", "time_limit", "seed", "device", "batch")
     steps = {
         stage.name: sum(name == stage.name for name, _ in state.run.losses)
         for stage in state.stages
@@ -101,14 +114,9 @@ def _metrics(state: State, model: Textured, figures: list[dict]) -> dict:
             "self_intersections": len(cuts),
             "texture": model.texture.shape[0],
         },
-        "options": {name: getattr(state.options, name) for name in named},
+        "options": config.values(state.dataset, state.options),
+        "preflight": state.facts,
         "steps": steps,
         "seconds": {k: round(s, 2) for k, s in state.run.progress.seconds.items()},
-        "versions": {
-            "diffrast": diffrast.__version__,
-            "torch": torch.__version__,
-            "numpy": np.__version__,
-            "scipy": scipy.__version__,
-            "python": platform.python_version(),
-        },
+        **resources(state.device),
     }

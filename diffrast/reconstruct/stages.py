@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
 import numpy as np
 
 from .appearance import Textured, fit_texture
 from .appearance import unwrap as cut_charts
-from .data import View, held_out, read_views
+from .data import View, held_out, load
 from .fit import Rates
 from .geometry import Shape, fit_shape
 from .hull import bounds
-from .masks import add_masks
 from .orient import shift_cameras, undo_turns
 from .output import write_outputs
+from .preflight import preflight, without_blind
 from .repair import tidy, without_cuts
 from .start import start
 from .state import Stage, State
+from .targets import texture_side
 
 
 def read(state: State) -> None:
     """The photographs with their masks, which of them are kept out, and the sizes of mesh and texture that fit them."""
     options = state.options
-    views = read_views(state.dataset)
-    state.held = held_out(len(views), options.holdout)
-    state.mask_source = add_masks(views, options.masks)
-    state.views = undo_turns(views)
+    found = load(state.dataset, options.masks, options.resolution)
+    state.notes += found.left_out
+    state.mask_source = found.source
+    state.factor = found.factor
+    state.views, blind = without_blind(undo_turns(found.views))
+    state.notes += blind
+    state.held = held_out(len(state.views), options.holdout)
     state.used = [v for i, v in enumerate(state.views) if i not in state.held]
     if state.run.viewer:
         state.run.viewer.show(views=state.used)
@@ -82,12 +85,13 @@ def texture(state: State) -> None:
 
 STAGES = (
     Stage("read", read, work=2, again=True),
-    Stage("hull", hull, work=3),
+    Stage("preflight", preflight, work=1, again=True, alone=True),
+    Stage("hull", hull, work=3, alone=True),
     Stage("coarse shape", coarse_shape, work=20, share=0.25),
     Stage("fine shape", fine_shape, work=28, share=0.35),
-    Stage("unwrap", unwrap, work=4),
+    Stage("unwrap", unwrap, work=4, alone=True),
     Stage("texture", texture, work=32, share=0.40),
-    Stage("write", write_outputs, work=8, again=True),
+    Stage("write", write_outputs, work=8, again=True, alone=True),
 )
 
 
@@ -104,5 +108,4 @@ def sizes(views: list[View], options) -> tuple[int, int]:
     """Faces of the fine mesh, about two pixels of the object each, and the texture's side, about two texels a pixel."""
     pixels = float(np.mean([int((v.alpha > 0.5).sum()) for v in views if v.alpha is not None]))
     faces = min(options.faces or int(max(pixels / 2, 2000)), options.max_faces)
-    side = options.texture or int(2 ** np.clip(math.ceil(math.log2(math.sqrt(8 * pixels))), 8, 11))
-    return faces, side
+    return faces, options.texture or texture_side(views)

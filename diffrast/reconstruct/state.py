@@ -26,13 +26,15 @@ class Stage:
     """A step of the work: ``run(state)`` reads what earlier stages left in the state, and leaves its own.
 
     ``work``: its part of the time, for the progress bar. ``share``: its part of the steps and of the time limit, for a
-    stage that optimizes. ``again``: a resumed run does this stage again, because nothing of it is in the checkpoint."""
+    stage that optimizes. ``again``: a resumed run does this stage again, because nothing of it is in the checkpoint.
+    ``alone``: of several processes the first one does it, and hands shape, model and metrics to the others."""
 
     name: str
     run: Callable[[State], None]
     work: float
     share: float = 0.0
     again: bool = False
+    alone: bool = False
 
 
 @dataclass
@@ -42,7 +44,9 @@ class State:
     From ``read``: ``views`` with masks, ``held`` (indices of those kept out), ``used`` (the others), ``mask_source``, the
     object's ``box`` (float64 ``[2, 3]``), ``faces`` and ``texture_size`` to aim at, and ``align``, the rate at which a view's
     offset is refined. ``shape`` (vertex colours) until ``unwrap``, ``model`` (texture) from there on; ``metrics`` from
-    ``write``. ``notes`` are sentences for the report."""
+    ``write``. ``notes`` are sentences for the report about what is wrong, ``facts`` those about what there is, by name;
+    ``factor``: what the photographs were reduced by;
+    ``overlay``: a JPEG of masks and box over the photographs."""
 
     dataset: Path
     out: Path
@@ -61,6 +65,9 @@ class State:
     align: float = 0.0
     shape: Shape | None = None
     model: Textured | None = None
+    factor: int = 1
+    facts: dict[str, str] = field(default_factory=dict)
+    overlay: bytes = b""
     notes: list[str] = field(default_factory=list)
     metrics: dict[str, Any] = field(default_factory=dict)
     _targets: tuple[int, Targets] | None = None

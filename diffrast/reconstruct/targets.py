@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,9 +22,15 @@ def over_white(view: View) -> torch.Tensor:
     return torch.cat([view.rgb * alpha + BACKGROUND * (1 - alpha), alpha], dim=-1)
 
 
+def texture_side(views: list[View]) -> int:
+    """Texels along a texture's side for about two texels a pixel of the object: a power of two, 256 to 2048."""
+    pixels = float(np.mean([int((v.alpha > 0.5).sum()) for v in views if v.alpha is not None]))
+    return int(2 ** np.clip(math.ceil(math.log2(math.sqrt(8 * pixels))), 8, 11))
+
+
 @dataclass
 class Targets:
-    """N windows of one size: ``images`` float32 ``[N, H, W, 4]`` (colour over white, mask), ``cameras`` of the windows
+    """N windows of one size: ``images`` float16 ``[N, H, W, 4]`` (colour over white, mask), ``cameras`` of the windows
     and their ``matrices`` ``[N, 4, 4]`` from the world to clip space; ``weights`` ``[N, H, W, 1]`` in 0..1, zero where
     the mask is in doubt (None: one everywhere). ``offsets`` ``[N, 2]`` shift each view's picture by pixels: errors of
     the calibration, refined together with the shape."""
@@ -62,25 +69,31 @@ def make_targets(views: list[View], box: np.ndarray, level: int, device: torch.d
         on = view.alpha.numpy() > 0.5
         rows, cols = np.flatnonzero(on.any(axis=1)), np.flatnonzero(on.any(axis=0))
         need.append((cols[0], cols[-1] + 1, rows[0], rows[-1] + 1))
-    height, width = views[0].rgb.shape[:2]
+    height, width = views[0].shape
     unit = 1 << level
     left, right, bottom, top = np.array(need).T
     margin = 6 + 0.05 * max((right - left).max(), (top - bottom).max())
     w = _window((right - left).max() + 2 * margin, width, unit)
     h = _window((top - bottom).max() + 2 * margin, height, unit)
-    images, weights, cameras = [], [], []
-    for view, x, y in zip(views, (left + right - w) // 2, (bottom + top - h) // 2, strict=True):
+    small = (len(views), h // unit, w // unit)
+    # Half precision, 11 bits, keeps what 8-bit photographs hold; all views together are what takes the memory.
+    images = torch.empty(*small, 4, dtype=torch.float16, device=device)
+    sure = all(v.doubt is None for v in views)
+    weights = None if sure else torch.empty(*small, 1, dtype=torch.float16, device=device)
+    cameras = []
+    for i, (view, x, y) in enumerate(
+        zip(views, (left + right - w) // 2, (bottom + top - h) // 2, strict=True)
+    ):
         x, y = int(np.clip(x, 0, width - w)), int(np.clip(y, 0, height - h))
         doubt = torch.zeros(height, width) if view.doubt is None else view.doubt.float()
         window = torch.cat([over_white(view), 1 - doubt[..., None]], dim=-1)[y : y + h, x : x + w]
         pooled = torch.nn.functional.avg_pool2d(window.permute(2, 0, 1)[None], unit)[0].permute(1, 2, 0)
-        images.append(pooled[..., :4])
-        weights.append(pooled[..., 4:])
+        images[i] = pooled[..., :4].to(device)
+        if weights is not None:
+            weights[i] = pooled[..., 4:].to(device)
         cameras.append(view.camera.crop(x, y, w, h).resized(w // unit, h // unit))
     matrices = clip_matrices(cameras, torch.from_numpy(box))
-    sure = all(v.doubt is None for v in views)
-    return Targets(torch.stack(images).to(device), None if sure else torch.stack(weights).to(device), cameras,
-                   matrices.to(device), torch.zeros(len(views), 2, device=device))  # fmt: skip
+    return Targets(images, weights, cameras, matrices.to(device), torch.zeros(len(views), 2, device=device))  # fmt: skip
 
 
 def _window(wanted: float, available: int, unit: int) -> int:
