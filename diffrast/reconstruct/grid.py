@@ -3,8 +3,9 @@
 Each point of a coarse lattice has a value, positive inside, an offset of less than half a cell, and a colour; marching
 tetrahedra makes the mesh, and its picture is compared with the photographs. Surfaces that meet join, thin ones tear, so that
 handles and holes come and go as the photographs ask (section 3.1). Values of neighbours with different signs cost their binary
-cross entropy (Munkberg et al. 2022, "Extracting Triangular 3D Models, Materials, and Lighting From Images", eq. 2), which
-removes walls inside and specks outside that no photograph shows.
+cross entropy (Munkberg et al. 2022, "Extracting Triangular 3D Models, Materials, and Lighting From Images", eq. 2), and all
+values what they differ from the mean of their neighbours: without that, values where no picture pulls wander about zero, and
+the surface fills with holes.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ from .targets import BACKGROUND, Targets
 @dataclass(frozen=True)
 class GridRates:
     """Step sizes of Adam at the start, all of which fall to a tenth: ``values`` (the values are about -1 .. 1), ``offsets`` in
-    cells, ``colors`` in display values. ``coherence``, ``carve`` and ``color`` are weights, against that of coverage: of the
-    cross entropy, of values that cover background, and of colours, which say less about where a surface ends."""
+    cells, ``colors`` in display values. ``coherence``, ``roughness`` and ``carve`` are weights: of the cross entropy, of
+    values that change unevenly, and of values that cover background."""
 
     values: float = 0.03
     offsets: float = 0.02
@@ -36,7 +37,6 @@ class GridRates:
     coherence: float = 0.02
     roughness: float = 1.0
     carve: float = 1.0
-    color: float = 1.0
 
 
 class Grid:
@@ -103,7 +103,6 @@ def fit_grid(ctx, grid: Grid, targets: Targets, values: torch.Tensor, steps: int
         betas=(0.9, 0.99),
         eps=1e-6,
     )
-    weights = values.new_tensor([rates.color] * 3 + [1.0])
     choose = Batches(len(targets.images), batch, generator)
     for i in range(steps):
         fall = cosine(i / steps, 1.0, 0.1)
@@ -123,7 +122,7 @@ def fit_grid(ctx, grid: Grid, targets: Targets, values: torch.Tensor, steps: int
         residual = targets.residual(picture, index)
         # Away from outlines coverage has no gradient: where background is covered, the values inside behind it are to fall.
         wrong = (residual[..., 3].detach() > 0.95) & (rast[..., 3] > 0)
-        loss = (residual.abs().mean(dim=(0, 1, 2)) * weights).sum()
+        loss = 4 * residual.abs().mean()
         loss = loss + rates.carve * (wrong * attributes[..., 3]).mean()
         loss = loss + rates.coherence * grid.coherence(values) + rates.roughness * grid.roughness(values)
         optimizer.zero_grad()
