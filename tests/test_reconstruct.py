@@ -18,13 +18,13 @@ import trimesh
 import diffrast.torch as dr
 from diffrast.reconstruct import metrics, output, stages, turntable
 from diffrast.reconstruct.appearance import fill_gaps, unwrap
+from diffrast.reconstruct.calibration import correct_cameras
 from diffrast.reconstruct.data import View, read_views
 from diffrast.reconstruct.geometry import Shape
 from diffrast.reconstruct.hull import HullField, bounds, drop_parts, visual_hull
 from diffrast.reconstruct.loop import Batches, Stop
 from diffrast.reconstruct.masks import add_masks
 from diffrast.reconstruct.metrics import chamfer, compare
-from diffrast.reconstruct.orient import shift_cameras
 from diffrast.reconstruct.pipeline import Options, reconstruct, with_stage
 from diffrast.reconstruct.start import start
 from diffrast.reconstruct.state import State
@@ -201,10 +201,12 @@ def test_offsets_move_pictures_by_pixels(views):
         return (clip[..., :2] / clip[..., 3:] + 1) / 2 * torch.tensor([w, h])
 
     before = pixels()
-    targets.offsets[5] = torch.tensor([1.5, -0.25])
+    targets.calibration.shift[5] = torch.tensor([1.5, -0.25])
     torch.testing.assert_close(pixels()[0], before[0])
     torch.testing.assert_close(pixels()[1], before[1] + torch.tensor([1.5, -0.25]), atol=1e-4, rtol=0)
-    moved = shift_cameras(views, [0], targets.offsets[1:])
+    found = make_targets(views[1:], bounds(views), 0, torch.device("cpu")).calibration
+    found.shift[4] = torch.tensor([1.5, -0.25])
+    moved = correct_cameras(views, [0], found)
     torch.testing.assert_close(
         moved[5].camera.project(v)[0],
         views[5].camera.project(v)[0] + torch.tensor([1.5, -0.25]),
@@ -391,7 +393,7 @@ def test_a_stage_can_be_swapped(dataset, tmp_path):
     )
     assert len(begun) == 1 and (tmp_path / "out" / "mesh.glb").is_file()
     assert result["steps"].keys() == {"coarse shape", "fine shape", "texture"}
-    with pytest.raises(ValueError, match="there is no stage 'hul'; the stages are read, hull"):
+    with pytest.raises(ValueError, match="there is no stage 'hul'; the stages are read, cameras, hull"):
         with_stage("hul", from_a_ball)
     with pytest.raises(ValueError, match="a stage is missing"):
         less = [stage for stage in stages.STAGES if stage.name != "hull"]

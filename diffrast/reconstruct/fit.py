@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -19,11 +19,11 @@ from .targets import Targets
 @dataclass(frozen=True)
 class Rates:
     """Step sizes at the start of a stage; all fall along half a cosine. ``move``: of ``u`` in half diagonals of the
-    object; ``paint``: in display values; ``align``: of a view's offset in pixels (0: cameras stay)."""
+    object; ``paint``: in display values; ``calibrate``: by the name of each part of the :class:`Calibration` that is refined."""
 
     move: float
     paint: float
-    align: float = 0.0
+    calibrate: dict[str, float] = field(default_factory=dict)
     smoothness: float = 4.0
     batch: int = 4
     squared: bool = False
@@ -34,7 +34,8 @@ def fit(run: Run, stage: str, vertices: torch.Tensor, faces: torch.Tensor, paint
         seconds: float = math.inf,
         as_mesh: Callable[[torch.Tensor, torch.Tensor], Mesh] | None = None) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
     """Fit vertices ``[V, 3]`` and ``paint`` to the targets; ``render(clip [B, V, 4], paint)`` makes pictures
-    ``[B, H, W, 4]``. Returns the new vertices and paint; ``targets.offsets`` changes in place if ``rates.align`` > 0.
+    ``[B, H, W, 4]``. Returns the new vertices and paint; of ``targets.calibration`` what ``rates.calibrate`` names changes
+    in place.
 
     The loss is the mean absolute difference of colour and coverage (masks have outliers), or with ``squared`` the mean
     square, which is what PSNR measures. ``as_mesh(vertices, paint)`` is what a viewer shows (default: the bare shape).
@@ -45,8 +46,13 @@ def fit(run: Run, stage: str, vertices: torch.Tensor, faces: torch.Tensor, paint
     u = (large.from_vertices(vertices) if before is None else before["u"]).requires_grad_()
     paint = (paint.clone() if before is None else before["paint"]).requires_grad_()
     if before is not None:
-        targets.offsets.copy_(before["offsets"])
-    offsets = targets.offsets.requires_grad_(rates.align > 0)
+        for name, part in targets.calibration.parts().items():
+            part.copy_(before["calibration"][name])
+    refined = {
+        name: (part.requires_grad_(), rates.calibrate[name])
+        for name, part in targets.calibration.parts().items()
+        if name in rates.calibrate
+    }
     painter = torch.optim.Adam([paint], betas=(0.9, 0.99), fused=True)
     # How strong the gradients of each texel have been: what Adam remembers of them fades, but not to 0.
     learned = (lambda: painter.state[paint]["exp_avg_sq"].sum(-1).sqrt()) if paint.dim() == 3 else None
@@ -56,7 +62,10 @@ def fit(run: Run, stage: str, vertices: torch.Tensor, faces: torch.Tensor, paint
             radius * cosine(t, rates.move, 0.02 * rates.move) * min(1.0, 0.1 + 10 * t)
         ),
         painter: lambda t: cosine(t, rates.paint, 0.05 * rates.paint),
-        torch.optim.Adam([offsets]): lambda t: cosine(t, rates.align, 0.05 * rates.align) * min(1.0, 10 * t),
+        **{
+            torch.optim.Adam([part]): lambda t, rate=rate: cosine(t, rate, 0.05 * rate) * min(1.0, 10 * t)
+            for part, rate in refined.values()
+        },
     }
     choose = Batches(len(targets.images), rates.batch, run.generator)
     if before is not None:
@@ -67,7 +76,8 @@ def fit(run: Run, stage: str, vertices: torch.Tensor, faces: torch.Tensor, paint
 
     def state() -> dict[str, Any]:
         return {
-            "u": u.detach(), "paint": paint.detach(), "offsets": offsets.detach(), "batches": choose.state(),
+            "u": u.detach(), "paint": paint.detach(), "batches": choose.state(),
+            "calibration": {n: p.detach() for n, p in targets.calibration.parts().items()},
             "optimizers": [optimizer.state_dict() for optimizer in optimizers],
         }  # fmt: skip
 
@@ -98,10 +108,13 @@ def fit(run: Run, stage: str, vertices: torch.Tensor, faces: torch.Tensor, paint
         return as_mesh(moved, paint) if as_mesh else Mesh(moved, faces)
 
     if run.viewer:
-        for optimizer, what in zip(optimizers, ("Shape", "Colour", "Camera"), strict=True):
+        for optimizer, what in zip(
+            optimizers, ("Shape", "Colour", *(f"Camera {n}" for n in refined)), strict=True
+        ):
             run.viewer.attach(optimizer, [f"{what} rate \N{MULTIPLICATION SIGN}"], key="factor")
     optimize(run, stage, step, state, steps, seconds, 0 if before is None else before["done"])
-    targets.offsets.requires_grad_(False)
+    for part, _ in refined.values():
+        part.requires_grad_(False)
     return large.to_vertices(u).detach(), paint.detach().clamp(0, 1)
 
 

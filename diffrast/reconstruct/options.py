@@ -18,7 +18,8 @@ INITS = ("hull", "sphere", "grid")
 @dataclass(frozen=True)
 class Options:
     """How to reconstruct. ``None`` means: chosen from the data (faces, texture) or without limit (time); ``refine``
-    fits each view's principal point, by default where there is no alpha, that is for real photographs; ``resume``
+    fits each view's principal point, by default where there is no alpha, that is for real photographs; ``refine_cameras``: their
+    poses and a common factor on their focal lengths; ``resume``
     goes on with an interrupted run in the output folder; ``checkpoint``: seconds between its saved states; ``init``: the
     shape to begin with, ``hull``, ``sphere``, ``grid`` or the file of a closed mesh in the cameras' world."""
 
@@ -38,6 +39,7 @@ class Options:
     texture: int | None = None
     batch: int = 4
     refine: bool | None = None
+    refine_cameras: bool = False
     frames: int = 60
     progress: bool = True
 
@@ -86,6 +88,7 @@ def key_of(dataset: Path, options: Options) -> dict[str, Any]:
         "texture",
         "batch",
         "refine",
+        "refine_cameras",
     )
     values = {"data set": dataset.resolve().name, "version of diffrast": diffrast.__version__}
     return values | {f"--{name.replace('_', '-')}": getattr(options, name) for name in names}

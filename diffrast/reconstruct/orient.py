@@ -7,8 +7,6 @@ only the right choice has a common inside.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 
 from .data import View
@@ -37,20 +35,6 @@ def undo_turns(views: list[View]) -> list[View]:
             f"{views[0].path}: the photographs' sides do not fit their calibration, turned or not"
         )
     return best
-
-
-def shift_cameras(views: list[View], held: list[int], offsets: torch.Tensor) -> list[View]:
-    """Views whose principal points are moved by ``offsets`` ``[N, 2]`` (pixels) of the N that are not held out. A view
-    held out moves by the mean of those that are turned like it: its own picture is not looked at."""
-    used = [i for i in range(len(views)) if i not in held]
-    shifted = []
-    for i, view in enumerate(views):
-        alike = [k for k, j in enumerate(used) if views[j].turn == view.turn] or list(range(len(used)))
-        own = offsets[used.index(i)] if i not in held else offsets[alike].mean(dim=0)
-        K = view.camera.K.clone()
-        K[:2, 2] += own.double()
-        shifted.append(view.changed(camera=replace(view.camera, K=K)))
-    return shifted
 
 
 def _hull_volume(views: list[View], resolution: int = 48) -> float:

@@ -5,20 +5,23 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import torch
 
-from .appearance import Textured, fit_texture
+from .appearance import Textured, fit_texture, render_textured
 from .appearance import unwrap as cut_charts
+from .calibration import EVERYTHING, POSES, correct_cameras
+from .cameras import gather, locate, widened
 from .data import View, held_out, load
 from .fit import Rates
 from .geometry import Shape, fit_shape
 from .hull import bounds
-from .orient import shift_cameras, undo_turns
+from .orient import undo_turns
 from .output import write_outputs
 from .preflight import preflight, without_blind
 from .repair import tidy, without_cuts
 from .start import start
 from .state import Stage, State
-from .targets import texture_side
+from .targets import Targets, texture_side
 
 
 def read(state: State) -> None:
@@ -34,21 +37,35 @@ def read(state: State) -> None:
     state.used = [v for i, v in enumerate(state.views) if i not in state.held]
     if state.run.viewer:
         state.run.viewer.show(views=state.used)
-    state.box = bounds(state.used)
     state.faces, state.texture_size = sizes(state.used, options)
     refine = options.refine if options.refine is not None else state.mask_source != "alpha"
-    state.align = 0.03 if refine else 0.0
+    state.refined = {"shift": 0.03} if refine else {}
+
+
+def cameras(state: State) -> None:
+    """Poses that agree with each other, where they are to be refined; the object's box."""
+    if state.options.refine_cameras:
+        state.refined = {"turn": 2e-3, "move": 2e-3, "focal": 3e-3}
+        state.used = gather(state.ctx, state.run, state.used, state.device)
+        found = iter(state.used)
+        state.views = [v if i in state.held else next(found) for i, v in enumerate(state.views)]
+    state.box = bounds(outlines(state))
+
+
+def outlines(state: State) -> list[View]:
+    """The views to carve with: masks of cameras that are yet to be refined must not carve too much."""
+    return [widened(v, 0.03) for v in state.used] if state.options.refine_cameras else state.used
 
 
 def hull(state: State) -> None:
     """A shape to start from: the visual hull, or what ``--init`` says."""
-    state.shape = start(state, state.used)
+    state.shape = start(state, outlines(state))
 
 
 def coarse_shape(state: State) -> None:
     """Shape and vertex colours at half the resolution."""
     shape = state.run.checkpoint.begin("coarse shape", Shape, lambda: made(state.shape))
-    rates = state.rates(Rates(move=1.5e-2, paint=0.03))
+    rates = state.rates(Rates(move=1.5e-2, paint=0.03, calibrate=POSES))
     targets = state.targets(1)
     state.shape = fit_shape(
         state.ctx, state.run, "coarse shape", shape, targets, rates, **state.budget("coarse shape")
@@ -60,7 +77,7 @@ def fine_shape(state: State) -> None:
     shape = state.run.checkpoint.begin(
         "fine shape", Shape, lambda: tidy(state, made(state.shape), state.faces)
     )
-    rates = state.rates(Rates(move=1e-2, paint=0.03, align=1.0))
+    rates = state.rates(Rates(move=1e-2, paint=0.03, calibrate=EVERYTHING))
     targets = state.targets(0)
     state.shape = fit_shape(
         state.ctx, state.run, "fine shape", shape, targets, rates, **state.budget("fine shape")
@@ -76,15 +93,32 @@ def unwrap(state: State) -> None:
 def texture(state: State) -> None:
     """Texture and shape together."""
     model = state.run.checkpoint.begin("texture", Textured, lambda: made(state.model))
-    rates = state.rates(Rates(move=2e-3, paint=0.02, squared=True, align=1.0))
+    rates = state.rates(Rates(move=2e-3, paint=0.02, squared=True, calibrate=EVERYTHING))
     targets = state.targets(0)
     fitted = fit_texture(state.ctx, state.run, "texture", model, targets, rates, **state.budget("texture"))
     state.model = replace(fitted, vertices=without_cuts(fitted.vertices, model.vertices, model.faces))
-    state.views = shift_cameras(state.views, state.held, targets.offsets.cpu())
+    state.views = correct_cameras(state.views, state.held, targets.calibration)
+    if state.options.refine_cameras:
+        locate_held_out(state)
+
+
+def locate_held_out(state: State) -> None:
+    """Cameras of the views that were kept out, by their own pictures of the finished model."""
+    model, ctx = made(state.model), state.ctx
+
+    def render(clip: torch.Tensor, targets: Targets, index: torch.Tensor) -> torch.Tensor:
+        return render_textured(ctx, model, clip, model.texture, targets.resolution)
+
+    held = [state.views[i] for i in state.held]
+    if held:
+        located = locate(held, state.box, state.device, model.vertices, render, {"turn": 5e-3, "move": 5e-3})
+        for i, view in zip(state.held, located, strict=True):
+            state.views[i] = view
 
 
 STAGES = (
     Stage("read", read, work=2, again=True),
+    Stage("cameras", cameras, work=2, again=True),
     Stage("preflight", preflight, work=1, again=True, alone=True),
     Stage("hull", hull, work=3, alone=True),
     Stage("coarse shape", coarse_shape, work=20, share=0.25),

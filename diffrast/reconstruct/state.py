@@ -13,6 +13,7 @@ import torch
 import diffrast.torch as dr
 
 from .appearance import Textured
+from .calibration import Calibration
 from .data import View
 from .fit import Rates
 from .geometry import Shape
@@ -42,11 +43,11 @@ class State:
     """Everything that a run knows; a stage is a function over it, and one can be swapped for another.
 
     From ``read``: ``views`` with masks, ``held`` (indices of those kept out), ``used`` (the others), ``mask_source``, the
-    object's ``box`` (float64 ``[2, 3]``), ``faces`` and ``texture_size`` to aim at, and ``align``, the rate at which a view's
-    offset is refined. ``shape`` (vertex colours) until ``unwrap``, ``model`` (texture) from there on; ``metrics`` from
-    ``write``. ``notes`` are sentences for the report about what is wrong, ``facts`` those about what there is, by name;
-    ``factor``: what the photographs were reduced by;
-    ``overlay``: a JPEG of masks and box over the photographs."""
+    object's ``box`` (float64 ``[2, 3]``), ``faces`` and ``texture_size`` to aim at, and ``refined``, the rate of each part of
+    the cameras' calibration that is refined; ``calibration`` is what came of it. ``shape`` (vertex colours) until ``unwrap``,
+    ``model`` (texture) from there on; ``metrics`` from ``write``. ``notes`` are sentences for the report about what is wrong,
+    ``facts`` those about what there is, by name; ``factor``: what the photographs were reduced by; ``overlay``: a JPEG of
+    masks and box over the photographs."""
 
     dataset: Path
     out: Path
@@ -62,7 +63,8 @@ class State:
     box: np.ndarray = field(default_factory=lambda: np.zeros((2, 3)))
     faces: int = 0
     texture_size: int = 0
-    align: float = 0.0
+    refined: dict[str, float] = field(default_factory=dict)
+    calibration: Calibration | None = None
     shape: Shape | None = None
     model: Textured | None = None
     factor: int = 1
@@ -73,15 +75,17 @@ class State:
     _targets: tuple[int, Targets] | None = None
 
     def targets(self, level: int) -> Targets:
-        """The views that are used, cropped to the object; ``level`` halves the resolution. Kept until another is asked for,
-        so that what one stage finds out about the cameras reaches the next."""
+        """The views that are used, cropped to the object; ``level`` halves the resolution. All share one calibration, so that
+        what one stage finds out about the cameras reaches the next."""
         if self._targets is None or self._targets[0] != level:
-            self._targets = level, make_targets(self.used, self.box, level, self.device)
+            self._targets = level, make_targets(self.used, self.box, level, self.device, self.calibration)
+            self.calibration = self._targets[1].calibration
         return self._targets[1]
 
     def rates(self, rates: Rates) -> Rates:
         """Rates with what the options say about them."""
-        return replace(rates, batch=self.options.batch, align=self.align * rates.align)
+        refined = {n: self.refined[n] * factor for n, factor in rates.calibrate.items() if n in self.refined}
+        return replace(rates, batch=self.options.batch, calibrate=refined)
 
     def budget(self, stage: str) -> dict[str, Any]:
         """What a stage may use of the steps, and of the seconds that are left when it starts."""
