@@ -6,7 +6,7 @@ import torch
 import diffrast
 import diffrast.torch as dr
 from diffrast.bench import shapes
-from diffrast.bench.scenes import project, rotation
+from diffrast.bench.scene import project, rotation
 from diffrast.lensing import signed_colours
 from diffrast.scene import load_image
 

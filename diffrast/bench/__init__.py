@@ -6,7 +6,8 @@ imported by `import diffrast`.
 
 from .adapters import OURS, Adapter, Primitives
 from .gradients import gradients
-from .scenes import SCENES, Scene
+from .scene import Scene
+from .scenes import SCENES
 from .truth import Truth, truth_of
 
 __all__ = ["OURS", "SCENES", "Adapter", "Primitives", "Scene", "Truth", "gradients", "truth_of"]

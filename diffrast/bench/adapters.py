@@ -12,7 +12,7 @@ import torch
 import diffrast.torch as dr
 
 from ..ops.antialias import MODES
-from .scenes import Scene
+from .scene import Scene
 
 
 class Adapter(Protocol):
