@@ -244,6 +244,29 @@ def test_a_flood_is_slowed_down_and_stops_nothing(viewer):
     still_works(viewer)
 
 
+def test_a_flood_of_requests_stops_nothing(viewer):
+    stop = threading.Event()
+    answers: list[int] = []
+
+    def pour() -> None:
+        while not stop.is_set():
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                answers.append(get(viewer, "/page.js")[0])
+
+    threads = [threading.Thread(target=pour, daemon=True) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for _ in range(200):
+        viewer.step(loss=1.0)
+    wait(lambda: len(answers) > 50, "answers")
+    assert viewer.control.iteration == 199
+    stop.set()
+    for thread in threads:
+        thread.join(timeout=20)
+    assert set(answers) == {200}
+    still_works(viewer)
+
+
 def test_pages_are_counted_and_bounded(viewer):
     pages = [Page(viewer) for _ in range(server.MAX_PAGES)]
     with pytest.raises(websockets.InvalidStatus) as refused:

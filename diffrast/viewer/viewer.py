@@ -185,8 +185,11 @@ class Viewer:
         looking = bool(self._sessions) and (now >= self._next_snapshot or self.control.paused)
         if not looking and self._scene.version > 0:
             return
-        self._taken = given.keys() - (VALUES - self._looked_at())
+        before, self._taken = self._taken, given.keys() - (VALUES - self._looked_at())
         self.show(**{name: _value(given[name]) for name in self._taken})
+        if not self._taken <= before:  # somebody waits for what was not there yet
+            for session in self._sessions:
+                session.refresh_after = 0.0
         self._next_snapshot = now + max(SNAPSHOT, 20 * (time.monotonic() - now))
 
     def _catch_up(self, given: dict[str, Any]) -> None:
