@@ -118,8 +118,13 @@ def test_no_file_can_be_read(viewer, path):
     assert body == b"there is no such page\n"
 
 
-def test_the_three_files_and_their_headers(viewer):
-    for path, kind in (("/", "text/html"), ("/page.js", "text/javascript"), ("/page.css", "text/css")):
+def test_the_files_and_their_headers(viewer):
+    for path, kind in (
+        ("/", "text/html"),
+        ("/page.js", "text/javascript"),
+        ("/page.cameras.js", "text/javascript"),
+        ("/page.css", "text/css"),
+    ):
         status, headers, body = get(viewer, path)
         assert status == 200
         assert headers["Content-Type"].startswith(kind)

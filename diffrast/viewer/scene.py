@@ -154,12 +154,12 @@ def _checked_gradient(gradient: torch.Tensor, mesh: Mesh | None) -> torch.Tensor
 
 
 def _checked_image_gradient(gradient: torch.Tensor) -> torch.Tensor:
-    """The sum over channels, ``[H, W, 1]``."""
+    """The sum over channels, ``[H, W, 1]``; of several pictures side by side."""
     shape = _shape(gradient)
-    if isinstance(gradient, torch.Tensor) and gradient.ndim == 4 and gradient.shape[0] == 1:
-        gradient = gradient[0]
+    if isinstance(gradient, torch.Tensor) and gradient.ndim == 4 and len(gradient):
+        gradient = torch.cat(list(gradient), dim=1)
     if not isinstance(gradient, torch.Tensor) or gradient.ndim != 3 or 0 in gradient.shape:
-        raise ValueError(f"Viewer: image_gradient must be [H, W, C]; got {shape}")
+        raise ValueError(f"Viewer: image_gradient must be [H, W, C] or [B, H, W, C]; got {shape}")
     return _copied(gradient).sum(-1, keepdim=True)
 
 
