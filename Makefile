@@ -29,10 +29,10 @@ export WHEEL_CHECK
 EGL := libegl1 libegl-mesa0 libgl1-mesa-dri libgles2
 SCREEN := chromium chromium-driver xvfb
 
-.PHONY: help setup demo test test-all lint format wheel bench bench-gradients gpu-check clean
+.PHONY: help setup demo test test-all lint format wheel bench bench-gradients bench-reconstruct gpu-check clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: .make/ready ## install diffrast in editable form with everything that demo and test need
 
@@ -73,6 +73,10 @@ bench: .make/ready ## measure primitives, OpenGL, shading and the viewer on this
 
 bench-gradients: .make/ready ## gradients against a supersampled truth, into benchmarks/results/
 	$(PY) benchmarks/gradients.py
+
+bench-reconstruct: .make/ready ## reconstruct the test data within the time allowed: figures, and what each ingredient gains
+	$(PY) benchmarks/reconstruct_speed.py
+	$(PY) benchmarks/reconstruct.py --ingredients
 
 gpu-check: .make/ready ## on a machine with a CUDA device: tests, compute-sanitizer and benchmarks on it (OUT=folder for logs)
 	$(PY) benchmarks/gpu_check.py

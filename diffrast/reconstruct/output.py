@@ -4,28 +4,33 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 from pathlib import Path
 
-import numpy as np
-import scipy
 import torch
 
-import diffrast
-
 from ..scene import Mesh, save_mesh
-from ..scene.files import write_text
-from ..scene.image import srgb_to_linear
+from ..scene.files import write_bytes, write_text
+from ..scene.intersections import self_intersections
 from ..scene.passes import clip_matrices
+from . import config
 from .appearance import Textured
 from .checkpoint import NAME as CHECKPOINT
-from .metrics import DEFINITIONS, evaluate, mean_figures
+from .config import NAME as CONFIG
+from .metrics import DEFINITIONS, evaluate, mean_figures, resources
 from .options import Options
-from .report import write_html
+from .preflight import NAME as PREFLIGHT
+from .report import view_block, views_to_show, write_html
 from .state import State
 from .turntable import film_frames, write_film
+from .views import View
 
-OUTPUTS = ("mesh.glb", "turntable.mp4", "turntable.gif", "report.html", "metrics.json")
+OUTPUTS = (
+    "mesh.glb",
+    "turntable.mp4",
+    "turntable.gif",
+    "report.html",
+    "metrics.json",
+)  # and PREFLIGHT, CONFIG
 FILM_SIZE = 400  # pixels of a frame's height
 
 
@@ -51,19 +56,28 @@ def write_outputs(state: State) -> None:
     run, out, model, options = state.run, state.out, state.model, state.options
     assert model is not None, "no stage before this one left a model"
     matrices = clip_matrices([v.camera for v in state.views], torch.from_numpy(state.box))
-    figures, pictures = evaluate(state.ctx, model, state.views, matrices)
+    shown = views_to_show(len(state.views), state.held)
+    blocks: dict[int, str] = {}
+
+    def show(i: int, view: View, picture: torch.Tensor, figures: dict) -> None:
+        if i in shown:
+            blocks[i] = view_block(view, picture, figures, i in state.held)
+
+    figures = evaluate(state.ctx, model, state.views, matrices, show)
     save_mesh(
         out / "mesh.glb",
-        Mesh(model.vertices[model.source], model.uv_faces, model.uv, srgb_to_linear(model.texture)),
+        model.mesh(),
     )
     film = None
     if options.frames:
         film = write_film(out, film_frames(state.ctx, model, state.views, options.frames, FILM_SIZE))
     state.metrics = metrics = _metrics(state, model, figures)
-    write_text(out / "report.html", write_html(metrics, state.views, pictures, state.held, film, run.losses))
+    write_text(out / "report.html", write_html(state, metrics, [blocks[i] for i in shown], film))
     run.progress.finish()
     metrics["seconds"] = {k: round(s, 2) for k, s in run.progress.seconds.items()}
     metrics["seconds"]["total"] = round(run.progress.elapsed, 2)
+    write_bytes(out / PREFLIGHT, state.overlay)
+    write_text(out / CONFIG, config.dump(state.dataset, options))
     write_text(out / "metrics.json", json.dumps(metrics, indent=1) + "\n")
 
 
@@ -75,9 +89,8 @@ def _metrics(state: State, model: Textured, figures: list[dict]) -> dict:
         name: [f for f in figures if f["held_out"] == held]
         for name, held in (("held_out", True), ("used", False))
     }
-    edges = np.sort(model.faces.cpu().numpy()[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1)
-    v, e, f = len(model.vertices), len(np.unique(edges, axis=0)), len(model.faces)
-    named = ("holdout", "steps", "time_limit", "seed", "device", "batch")
+    quality = Mesh(model.vertices, model.faces).report()
+    cuts = self_intersections(model.vertices.cpu().numpy(), model.faces.cpu().numpy())
     steps = {
         stage.name: sum(name == stage.name for name, _ in state.run.losses)
         for stage in state.stages
@@ -91,15 +104,19 @@ def _metrics(state: State, model: Textured, figures: list[dict]) -> dict:
         "definitions": DEFINITIONS,
         "masks": state.mask_source,
         "notes": state.notes,
-        "mesh": {"vertices": v, "faces": f, "euler_number": v - e + f, "texture": model.texture.shape[0]},
-        "options": {name: getattr(state.options, name) for name in named},
+        "mesh": {
+            "vertices": quality.vertices,
+            "faces": quality.faces,
+            "parts": quality.components,
+            "closed": quality.closed,
+            "euler_number": quality.euler,
+            "self_intersections": len(cuts),
+            "texture": model.texture.shape[0],
+        },
+        "options": config.values(state.dataset, state.options),
+        "preflight": state.facts,
+        "findings": state.findings,
         "steps": steps,
         "seconds": {k: round(s, 2) for k, s in state.run.progress.seconds.items()},
-        "versions": {
-            "diffrast": diffrast.__version__,
-            "torch": torch.__version__,
-            "numpy": np.__version__,
-            "scipy": scipy.__version__,
-            "python": platform.python_version(),
-        },
+        **resources(state.device),
     }

@@ -12,10 +12,11 @@ import torch
 
 from .checkpoint import NAME as CHECKPOINT
 from .checkpoint import Checkpoint
+from .distributed import joined
 from .loop import Progress, Run, Stop
 from .options import Options, check, device_of, key_of
 from .output import claim
-from .stages import STAGES
+from .stages import STAGES, stages_for
 from .state import Stage, State
 
 __all__ = ["Options", "reconstruct"]
@@ -23,7 +24,7 @@ __all__ = ["Options", "reconstruct"]
 
 def reconstruct(dataset: str | os.PathLike, out: str | os.PathLike, options: Options | None = None,
                 callback: Callable[[str, int], None] | None = None, viewer: Any = None,
-                stages: Sequence[Stage] = STAGES) -> dict:  # fmt: skip
+                stages: Sequence[Stage] | None = None) -> dict:  # fmt: skip
     """Reconstruct ``dataset`` and write ``mesh.glb``, a turntable film, ``report.html`` and ``metrics.json`` to ``out``.
 
     Returns the contents of ``metrics.json``. ``callback(stage, step)`` runs after each step; a ``KeyboardInterrupt``
@@ -31,31 +32,46 @@ def reconstruct(dataset: str | os.PathLike, out: str | os.PathLike, options: Opt
     ``resume=True`` and the same options a run that was stopped, or killed, goes on to the result that it would have had.
     Without ``time_limit`` the result repeats from run to run on the same machine; with it the number of steps depends on
     the machine's speed.
+    Started by `torchrun`, several processes share the views of each step; the first one writes, and all return the same.
     ``viewer`` (a `diffrast.Viewer`) shows the photographs and, while it takes shape, the mesh; it changes nothing.
-    ``stages``: what is done, in order; swap a stage for one of your own with `with_stage`.
+    ``stages``: what is done, in order (None: what the options ask for); swap a stage for one of your own with `with_stage`.
 
     Raises ``ValueError`` for input that cannot be used, ``OSError`` that names the file for one that cannot be written.
     """
     options = options or Options()
+    stages = stages_for(options) if stages is None else stages
     dataset, out = Path(dataset), Path(out)
     check(options)
-    claim(out, options)
-    device = device_of(options.device)
-    checkpoint = Checkpoint(
-        out / CHECKPOINT, key_of(dataset, options), options.checkpoint, options.resume, device
-    )
-    progress = Progress({stage.name: stage.work for stage in stages}, options.progress)
-    try:
-        with Stop() as stop:
+    with joined(device_of(options.device)) as (group, device), Stop() as stop:
+        if group.first:
+            claim(out, options)
+        checkpoint = Checkpoint(
+            out / CHECKPOINT,
+            key_of(dataset, options),
+            options.checkpoint,
+            options.resume,
+            device,
+            group.first,
+        )
+        progress = Progress({stage.name: stage.work for stage in stages}, options.progress and group.first)
+        try:
             order = torch.Generator().manual_seed(options.seed)
-            run = Run(progress, stop, order, checkpoint, callback, viewer=viewer)
+            run = Run(
+                progress,
+                stop,
+                order,
+                checkpoint,
+                callback,
+                viewer=viewer if group.first else None,
+                group=group,
+            )
             state = State(dataset, out, options, run, device, stages)
             _work(state)
             if not stop.requested:
                 checkpoint.remove()
             return state.metrics
-    finally:
-        progress.close()
+        finally:
+            progress.close()
 
 
 def _work(state: State) -> None:
@@ -64,7 +80,13 @@ def _work(state: State) -> None:
     for stage in state.stages:
         if stage.again or not state.run.checkpoint.passed(stage.name, names):
             state.run.progress.begin(stage.name)
-            stage.run(state)
+            group = state.run.group
+            if group.first or not stage.alone:
+                stage.run(state)
+            if stage.alone:
+                state.shape, state.model, state.metrics = group.share(
+                    (state.shape, state.model, state.metrics)
+                )
 
 
 def with_stage(

@@ -2,52 +2,59 @@
 
 from __future__ import annotations
 
-import math
+from dataclasses import replace
 
 import numpy as np
-import torch
 
-import diffrast.torch as dr
-
-from ..scene.passes import clip_matrices, to_clip
-from ..scene.remesh import edge_for_faces, isotropic, smooth
 from .appearance import Textured, fit_texture
 from .appearance import unwrap as cut_charts
-from .data import View, held_out, read_views
+from .calibration import EVERYTHING, POSES, correct_cameras
+from .cameras import cameras, locate_held_out, outlines
+from .coverage import count_views
+from .data import View, held_out, load
+from .exposure import equal_exposures
 from .fit import Rates
-from .geometry import Shape, fit_shape, remesh
-from .hull import bounds, visual_hull
-from .masks import add_masks
-from .orient import shift_cameras, undo_turns
+from .geometry import Shape, fit_shape
+from .material import material
+from .options import Options
+from .orient import undo_turns
 from .output import write_outputs
+from .preflight import preflight, without_blind
+from .repair import tidy, without_cuts
+from .start import start
 from .state import Stage, State
+from .targets import texture_side
 
 
 def read(state: State) -> None:
     """The photographs with their masks, which of them are kept out, and the sizes of mesh and texture that fit them."""
     options = state.options
-    views = read_views(state.dataset)
-    state.held = held_out(len(views), options.holdout)
-    state.mask_source = add_masks(views, options.masks)
-    state.views = undo_turns(views)
+    found = load(state.dataset, options.masks, options.resolution)
+    state.notes += found.left_out
+    state.mask_source = found.source
+    state.factor = found.factor
+    state.views, blind = without_blind(undo_turns(found.views))
+    state.notes += blind
+    state.held = held_out(len(state.views), options.holdout)
     state.used = [v for i, v in enumerate(state.views) if i not in state.held]
     if state.run.viewer:
         state.run.viewer.show(views=state.used)
-    state.box = bounds(state.used)
     state.faces, state.texture_size = sizes(state.used, options)
     refine = options.refine if options.refine is not None else state.mask_source != "alpha"
-    state.align = 0.03 if refine else 0.0
+    state.refined = {"shift": 0.03} if refine else {}
+    if options.exposure:
+        state.refined["gain"] = 0.01
 
 
 def hull(state: State) -> None:
-    """A shape to start from: the visual hull."""
-    state.shape = start_from_hull(state.ctx, state.used, state.box, state.faces // 2, state.device)
+    """A shape to start from: the visual hull, or what ``--init`` says."""
+    state.shape = start(state, outlines(state))
 
 
 def coarse_shape(state: State) -> None:
     """Shape and vertex colours at half the resolution."""
     shape = state.run.checkpoint.begin("coarse shape", Shape, lambda: made(state.shape))
-    rates = state.rates(Rates(move=1.5e-2, paint=0.03))
+    rates = state.rates(Rates(move=1.5e-2, paint=0.03, calibrate=POSES))
     targets = state.targets(1)
     state.shape = fit_shape(
         state.ctx, state.run, "coarse shape", shape, targets, rates, **state.budget("coarse shape")
@@ -56,8 +63,13 @@ def coarse_shape(state: State) -> None:
 
 def fine_shape(state: State) -> None:
     """The same at full resolution on a finer mesh."""
-    shape = state.run.checkpoint.begin("fine shape", Shape, lambda: remesh(made(state.shape), state.faces))
-    rates = state.rates(Rates(move=1e-2, paint=0.03, align=1.0))
+
+    def even() -> Shape:
+        shape = made(state.shape)
+        return shape if state.options.baseline == "no-remeshing" else tidy(state, shape, state.faces)
+
+    shape = state.run.checkpoint.begin("fine shape", Shape, even)
+    rates = state.rates(Rates(move=1e-2, paint=0.03, calibrate=EVERYTHING))
     targets = state.targets(0)
     state.shape = fit_shape(
         state.ctx, state.run, "fine shape", shape, targets, rates, **state.budget("fine shape")
@@ -66,29 +78,41 @@ def fine_shape(state: State) -> None:
 
 def unwrap(state: State) -> None:
     """Charts, and a texture that starts with the vertex colours."""
-    state.model = cut_charts(state.ctx, made(state.shape), state.texture_size)
+    shape = tidy(state, made(state.shape), state.faces, even=False)
+    state.model = cut_charts(state.ctx, shape, state.texture_size)
 
 
 def texture(state: State) -> None:
     """Texture and shape together."""
     model = state.run.checkpoint.begin("texture", Textured, lambda: made(state.model))
-    rates = state.rates(Rates(move=2e-3, paint=0.02, squared=True, align=1.0))
+    rates = state.rates(Rates(move=2e-3, paint=0.02, squared=True, calibrate=EVERYTHING))
     targets = state.targets(0)
-    state.model = fit_texture(
-        state.ctx, state.run, "texture", model, targets, rates, **state.budget("texture")
-    )
-    state.views = shift_cameras(state.views, state.held, targets.offsets.cpu())
+    fitted = fit_texture(state.ctx, state.run, "texture", model, targets, rates, **state.budget("texture"))
+    state.model = replace(fitted, vertices=without_cuts(fitted.vertices, model.vertices, model.faces))
+    count_views(state)
+    state.views = correct_cameras(state.views, state.held, targets.calibration)
+    locate_held_out(state, state.model)
+    equal_exposures(state, state.model)
 
 
 STAGES = (
     Stage("read", read, work=2, again=True),
-    Stage("hull", hull, work=3),
+    Stage("cameras", cameras, work=2, again=True),
+    Stage("preflight", preflight, work=1, again=True, alone=True),
+    Stage("hull", hull, work=3, alone=True),
     Stage("coarse shape", coarse_shape, work=20, share=0.25),
     Stage("fine shape", fine_shape, work=28, share=0.35),
-    Stage("unwrap", unwrap, work=4),
+    Stage("unwrap", unwrap, work=4, alone=True),
     Stage("texture", texture, work=32, share=0.40),
-    Stage("write", write_outputs, work=8, again=True),
+    Stage("write", write_outputs, work=8, again=True, alone=True),
 )
+
+
+def stages_for(options: Options) -> tuple[Stage, ...]:
+    """The stages that the options ask for."""
+    if not options.pbr:
+        return STAGES
+    return (*STAGES[:-1], Stage("material", material, work=20, share=0.35, alone=True), STAGES[-1])
 
 
 def made(value):
@@ -103,42 +127,5 @@ def made(value):
 def sizes(views: list[View], options) -> tuple[int, int]:
     """Faces of the fine mesh, about two pixels of the object each, and the texture's side, about two texels a pixel."""
     pixels = float(np.mean([int((v.alpha > 0.5).sum()) for v in views if v.alpha is not None]))
-    faces = options.faces or int(np.clip(pixels / 2, 2000, 40000))
-    side = options.texture or int(2 ** np.clip(math.ceil(math.log2(math.sqrt(8 * pixels))), 8, 11))
-    return faces, side
-
-
-def start_from_hull(ctx, views: list[View], box: np.ndarray, faces: int, device: torch.device) -> Shape:
-    """The visual hull as an even mesh. Where masks contradict each other, so that their common inside leaves much of
-    them empty, one mask after the other is allowed to be wrong about a point."""
-    covered = 0.0
-    for spare in range(len(views) // 6 + 1):
-        try:
-            rough = visual_hull(views, box, 64, spare)
-        except ValueError:  # empty
-            continue
-        covered = float(np.mean([_covered(ctx, v, *rough, box, device) for v in views]))
-        if covered >= 0.95:
-            break
-    else:
-        raise ValueError(
-            f"camera poses and masks do not fit together: the shape that they have in common covers only "
-            f"{covered:.0%} of the masks"
-        )
-    v, f = visual_hull(views, box, 128, spare)
-    v = smooth(v, f, 5)
-    v, f = isotropic(v, f, edge_for_faces(v, f, faces))
-    vertices = torch.from_numpy(v.astype(np.float32)).to(device)
-    return Shape(vertices, torch.from_numpy(f.astype(np.int32)).to(device), torch.full_like(vertices, 0.5))
-
-
-def _covered(ctx, view: View, v: np.ndarray, f: np.ndarray, box: np.ndarray, device: torch.device) -> float:
-    """The share of a view's mask that a mesh covers, at low resolution."""
-    assert view.alpha is not None
-    size = (128, 128)
-    clip = to_clip(
-        torch.from_numpy(v).float(), clip_matrices([view.camera.resized(*size)], torch.from_numpy(box))
-    )
-    rast, _ = dr.rasterize(ctx, clip.to(device), torch.from_numpy(f.astype(np.int32)).to(device), size)
-    mask = torch.nn.functional.interpolate(view.alpha[None, None], size, mode="area")[0, 0] > 0.5
-    return float((mask & (rast[0, ..., 3].cpu() > 0)).sum() / mask.sum().clamp_min(1))
+    faces = min(options.faces or int(max(pixels / 2, 2000)), options.max_faces)
+    return faces, options.texture or texture_side(views)

@@ -13,6 +13,7 @@ import torch
 import diffrast.torch as dr
 
 from .appearance import Textured
+from .calibration import Calibration
 from .data import View
 from .fit import Rates
 from .geometry import Shape
@@ -26,13 +27,15 @@ class Stage:
     """A step of the work: ``run(state)`` reads what earlier stages left in the state, and leaves its own.
 
     ``work``: its part of the time, for the progress bar. ``share``: its part of the steps and of the time limit, for a
-    stage that optimizes. ``again``: a resumed run does this stage again, because nothing of it is in the checkpoint."""
+    stage that optimizes. ``again``: a resumed run does this stage again, because nothing of it is in the checkpoint.
+    ``alone``: of several processes the first one does it, and hands shape, model and metrics to the others."""
 
     name: str
     run: Callable[[State], None]
     work: float
     share: float = 0.0
     again: bool = False
+    alone: bool = False
 
 
 @dataclass
@@ -40,9 +43,12 @@ class State:
     """Everything that a run knows; a stage is a function over it, and one can be swapped for another.
 
     From ``read``: ``views`` with masks, ``held`` (indices of those kept out), ``used`` (the others), ``mask_source``, the
-    object's ``box`` (float64 ``[2, 3]``), ``faces`` and ``texture_size`` to aim at, and ``align``, the rate at which a view's
-    offset is refined. ``shape`` (vertex colours) until ``unwrap``, ``model`` (texture) from there on; ``metrics`` from
-    ``write``. ``notes`` are sentences for the report."""
+    object's ``box`` (float64 ``[2, 3]``), ``faces`` and ``texture_size`` to aim at, and ``refined``, the rate of each part of
+    the cameras' calibration that is refined; ``calibration`` is what came of it. ``shape`` (vertex colours) until ``unwrap``,
+    ``model`` (texture) from there on; ``metrics`` from ``write``. ``notes`` are sentences for the report about what is wrong,
+    ``facts`` those about what there is, by name, and ``findings`` about what was found out;
+    ``factor``: what the photographs were reduced by; ``overlay``: a JPEG of
+    masks and box over the photographs."""
 
     dataset: Path
     out: Path
@@ -58,23 +64,31 @@ class State:
     box: np.ndarray = field(default_factory=lambda: np.zeros((2, 3)))
     faces: int = 0
     texture_size: int = 0
-    align: float = 0.0
+    refined: dict[str, float] = field(default_factory=dict)
+    calibration: Calibration | None = None
     shape: Shape | None = None
     model: Textured | None = None
+    factor: int = 1
+    facts: dict[str, str] = field(default_factory=dict)
+    findings: dict[str, str] = field(default_factory=dict)
+    overlay: bytes = b""
     notes: list[str] = field(default_factory=list)
     metrics: dict[str, Any] = field(default_factory=dict)
     _targets: tuple[int, Targets] | None = None
 
     def targets(self, level: int) -> Targets:
-        """The views that are used, cropped to the object; ``level`` halves the resolution. Kept until another is asked for,
-        so that what one stage finds out about the cameras reaches the next."""
+        """The views that are used, cropped to the object; ``level`` halves the resolution. All share one calibration, so that
+        what one stage finds out about the cameras reaches the next."""
         if self._targets is None or self._targets[0] != level:
-            self._targets = level, make_targets(self.used, self.box, level, self.device)
+            self._targets = level, make_targets(self.used, self.box, level, self.device, self.calibration)
+            self.calibration = self._targets[1].calibration
         return self._targets[1]
 
     def rates(self, rates: Rates) -> Rates:
         """Rates with what the options say about them."""
-        return replace(rates, batch=self.options.batch, align=self.align * rates.align)
+        refined = {n: self.refined[n] * factor for n, factor in rates.calibrate.items() if n in self.refined}
+        plain = {"smoothness": 0.0} if self.options.baseline == "adam-vertices" else {}
+        return replace(rates, batch=self.options.batch, calibrate=refined, **plain)
 
     def budget(self, stage: str) -> dict[str, Any]:
         """What a stage may use of the steps, and of the seconds that are left when it starts."""
