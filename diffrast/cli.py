@@ -10,7 +10,6 @@ import argparse
 import logging
 import sys
 from collections.abc import Sequence
-from functools import partial
 
 from . import __version__
 from .commands import (
@@ -46,15 +45,13 @@ COMMANDS = {
 
 def parser() -> argparse.ArgumentParser:
     """The parser of the whole command line. Needs no torch."""
-    look = partial(argparse.HelpFormatter, max_help_position=28)
-    about = "Differentiable rasterization for PyTorch."
-    whole = argparse.ArgumentParser(prog="diffrast", description=about, formatter_class=look)
+    whole = argparse.ArgumentParser(prog="diffrast", description="Differentiable rasterization for PyTorch.")
     whole.add_argument("--version", action="version", version=f"diffrast {__version__}")
     subparsers = whole.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, command in COMMANDS.items():
         sub = subparsers.add_parser(
             name, help=command.help, description=f"{command.help[0].upper()}{command.help[1:]}.",
-            epilog=f"example: {command.example}", formatter_class=look,
+            epilog=f"example: {command.example}",
         )  # fmt: skip
         command.add_options(sub)
         sub.set_defaults(run=command.run)
