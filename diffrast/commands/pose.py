@@ -69,7 +69,9 @@ def run(args: argparse.Namespace) -> int:
         found = find_pose(
             mesh, image, view.alpha, camera, orientations=args.orientations, progress=not args.quiet
         )
-        save_image(proof, overlay(mesh, image, view.alpha, found.camera))
+        # What lies behind an alpha of zero is not meant to be seen.
+        behind = image if alpha is None else image * alpha[..., None] + 1 - alpha[..., None]
+        save_image(proof, overlay(mesh, behind, view.alpha, found.camera))
     file = transforms(found.camera, path, out)
     write_text(out, json.dumps(file, indent=1) + "\n")
     facts = {"out": str(out), "overlay": str(proof), "rms": round(found.rms, 5), "iou": round(found.iou, 5),

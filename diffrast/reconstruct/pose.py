@@ -1,10 +1,10 @@
 """Where a known mesh stands before a camera, from one photograph: a search that goes from coarse to fine, then Gauss-Newton.
 
-1. Orientations evenly over all (Alexa 2022), each moved so that its outline's box is the mask's; judged by the overlap of outlines
-   in a small picture, the best ones then by colour as well.
+1. Orientations evenly over all (Alexa 2022, "Super-Fibonacci Spirals"), each moved so that its outline fills the box of the mask;
+   judged by the overlap of outlines in a small picture, the best ones then by colour as well.
 2. The best that differ are refined by Gauss-Newton with Levenberg and Marquardt's damping, in pictures that grow: the residuals
    are those of the antialiased picture, which changes evenly with the pose, and light is eliminated (pose_model.py). Its Jacobian
-   has six columns, each a central difference of two pictures half a pixel apart. (The backward pass gives one row at a time, of
+   has six columns, each a central difference of two pictures a pixel apart. (The backward pass gives one row at a time, of
    which there are thousands: the same matrix at a thousand times the cost. tests/test_pose.py compares the two.)
 """
 
@@ -107,12 +107,10 @@ def overlay(mesh: Mesh, image: torch.Tensor, mask: torch.Tensor, camera: Camera)
     poses = Poses(pose[None, :3, :3], (pose[:3, :3] @ model.middle + pose[:3, 3])[None])
     drawn = model.draw(poses, view)[0, :height, :width].clamp(0, 1)
     cover = drawn[None, None, ..., 3]
-    wide = torch.nn.functional.max_pool2d(cover, 5, stride=1, padding=2)
-    line = (wide + torch.nn.functional.max_pool2d(-cover, 3, stride=1, padding=1))[0, 0, ..., None].clamp(
-        0, 1
-    )
-    photograph = image * mask[..., None] + 1 - mask[..., None] if bool((mask == 0).any()) else image
-    mixed = torch.lerp(photograph, drawn[..., :3] + photograph * (1 - drawn[..., 3:]), 0.5)
+    pool = torch.nn.functional.max_pool2d
+    edge = pool(cover, 5, stride=1, padding=2) + pool(-cover, 3, stride=1, padding=1)
+    line = edge[0, 0, ..., None].clamp(0, 1)
+    mixed = torch.lerp(image, drawn[..., :3] + image * (1 - drawn[..., 3:]), 0.5)
     return torch.lerp(mixed, mixed.new_tensor([0.9, 0.0, 0.25]).expand_as(mixed), line)
 
 
@@ -120,7 +118,7 @@ def overlay(mesh: Mesh, image: torch.Tensor, mask: torch.Tensor, camera: Camera)
 
 
 def sphere(count: int) -> torch.Tensor:
-    """``count`` rotations ``[count, 3, 3]``, float64, spread evenly over all: Super-Fibonacci spirals (Alexa 2022, section 4)."""
+    """``count`` rotations ``[count, 3, 3]``, float64, spread evenly over all: Super-Fibonacci spirals (Alexa 2022)."""
     s = torch.arange(count, dtype=torch.float64) + 0.5
     inner, outer = (s / count).sqrt(), (1 - s / count).sqrt()
     a, b = 2 * math.pi * s / math.sqrt(2), 2 * math.pi * s / 1.533751168755204288118041
