@@ -68,7 +68,7 @@ def pose_of(args: argparse.Namespace, mesh: Mesh) -> Pose:
     between("--pitch", args.pitch, -89, 89)
     if args.distance is not None:
         between("--distance", args.distance, 1e-6, 1e9)
-    fit = Scene().changed(mesh).fitting_pose()
+    fit = Scene().changed(mesh=mesh).fitting_pose()
     # Keep the object's size in the picture when the field of view is another than the usual one.
     wide = math.sin(math.radians(fit.fov / 2)) / math.sin(math.radians(args.fov / 2))
     distance = args.distance or fit.distance * wide

@@ -42,8 +42,9 @@ def run(args: argparse.Namespace) -> int:
     import torch
 
     from ..reconstruct.masks import add_masks
+    from ..reconstruct.photo import split_alpha
     from ..reconstruct.pose import find_pose, overlay
-    from ..reconstruct.views import View, split_alpha
+    from ..reconstruct.views import View
     from ..scene.camera import Camera
     from ..scene.files import write_text
     from ..scene.image import load_image, save_image, srgb_to_linear

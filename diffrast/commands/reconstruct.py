@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import fields
 from pathlib import Path
@@ -22,6 +23,11 @@ FIELDS: dict[str, dict[str, Any]] = {
     "masks": {
         "metavar": "DIR",
         "help": "one mask per photograph, by the same name; bright is the object",
+    },
+    "resolution": {
+        "type": int,
+        "metavar": "N",
+        "help": "reduce photographs by a power of two to at most N pixels a side (default: 1600, less where they are many)",
     },
     "holdout": {
         "type": int,
@@ -64,7 +70,14 @@ FIELDS: dict[str, dict[str, Any]] = {
 
 def options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("dataset", help="folder of posed photographs: NeRF-synthetic, Middlebury, COLMAP or IDR layout")
+    add(
+        "dataset",
+        nargs="?",
+        help="folder of posed photographs: NeRF-synthetic, Middlebury, COLMAP or IDR layout, or K, R, t in text files",
+    )
+    add(
+        "--config", metavar="FILE", help="take the data set and options from a YAML file, as a run leaves one"
+    )
     add(
         "--out",
         required=True,
@@ -94,14 +107,20 @@ def _watched(args: argparse.Namespace) -> AbstractContextManager[Any]:
 
 def run(args: argparse.Namespace) -> int:
     from ..backends.memory import keep_freed_memory
+    from ..reconstruct.config import load
     from ..reconstruct.pipeline import Options, reconstruct
 
     keep_freed_memory()
-    given = {f.name: getattr(args, f.name) for f in fields(Options) if hasattr(args, f.name)}
+    given = load(args.config) if args.config else {}
+    given |= {f.name: getattr(args, f.name) for f in fields(Options) if hasattr(args, f.name)}
+    dataset = args.dataset or given.get("dataset")
+    given.pop("dataset", None)
+    if dataset is None:
+        raise ValueError("which photographs? give a data set's folder, or a --config that names one")
     with _watched(args) as viewer:
-        metrics = reconstruct(
-            args.dataset, args.out, Options(**given, progress=not args.quiet), viewer=viewer
-        )
+        metrics = reconstruct(dataset, args.out, Options(**given, progress=not args.quiet), viewer=viewer)
+    if int(os.environ.get("RANK", "0")):  # one of several processes speaks for all
+        return 0
     groups = (("held-out views", metrics["held_out"]), ("views used", metrics["used"]))
     lines = [
         f"{title:<15}{group['count']:>4}   PSNR {group['psnr']:.2f} dB   on the object "

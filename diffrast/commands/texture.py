@@ -42,9 +42,9 @@ def options(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from ..backends.memory import keep_freed_memory
     from ..reconstruct.bake import bake
-    from ..reconstruct.data import read_views
-    from ..reconstruct.masks import add_masks
+    from ..reconstruct.data import load
     from ..reconstruct.metrics import mean_figures
+    from ..reconstruct.orient import undo_turns
     from ..scene import load_mesh, save_mesh
 
     if args.size is not None:
@@ -54,8 +54,7 @@ def run(args: argparse.Namespace) -> int:
     device = device_of(args)
     keep_freed_memory()
     mesh = load_mesh(args.mesh, textures=False)
-    views = read_views(args.dataset)
-    add_masks(views, args.masks)
+    views = undo_turns(load(args.dataset, args.masks).views)
     baked = bake(mesh, views, size=args.size, steps=args.steps, new_uv=args.new_uv, seed=args.seed, device=device,
                  progress=not args.quiet)  # fmt: skip
     save_mesh(out, baked.mesh)

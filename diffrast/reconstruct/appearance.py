@@ -91,7 +91,7 @@ def fit_texture(
         return render_textured(ctx, model, clip, texture, targets.resolution)
 
     def as_mesh(vertices: torch.Tensor, texture: torch.Tensor) -> Mesh:
-        return Mesh(vertices[model.source], model.uv_faces, model.uv, srgb_to_linear(texture.clamp(0, 1)))
+        return Mesh(vertices, model.faces, model.uv, srgb_to_linear(texture.clamp(0, 1)), model.uv_faces)
 
     vertices, texture = fit(
         run,

@@ -78,7 +78,7 @@ def bake(mesh: Mesh, views: list[View], *, size: int | None = None, steps: int =
             model = replace(model, texture=_fill(texture, model, places, seen))
             shown.begin("judge")
             matrices = clip_matrices([v.camera for v in views], mesh.bounds())
-            figures, _ = evaluate(dr.RasterizeContext(), model, views, matrices)
+            figures = evaluate(dr.RasterizeContext(), model, views, matrices)
     finally:
         shown.close()
     baked = replace(

@@ -20,17 +20,22 @@ from .data import View
 from .metrics import SAMPLES
 
 
-def orbit(views: list[View], box: np.ndarray, count: int, size: int) -> list[Camera]:
-    """Cameras around the middle of ``box``: upright as the photographs on average are, a little above their middle."""
+def upright(views: list[View], center: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Up, as the photographs on average are held, and the direction at a right angle to it from which the photograph taken most
+    nearly from the side looks: unit vectors ``[3]``."""
     up = torch.stack([v.camera.world_to_camera[1, :3] for v in views]).mean(dim=0)
     up = up / up.norm() if up.norm() > 1e-3 else torch.tensor([0.0, 1.0, 0.0], dtype=torch.float64)
+    away = torch.stack([torch.nn.functional.normalize(v.camera.center - center, dim=0) for v in views])
+    front = away[int((away @ up).abs().argmin())]
+    return up, torch.nn.functional.normalize(front - (front @ up) * up, dim=0)
+
+
+def orbit(views: list[View], box: np.ndarray, count: int, size: int) -> list[Camera]:
+    """Cameras around the middle of ``box``: upright as the photographs on average are, a little above their middle."""
     center = torch.from_numpy(box.mean(axis=0))
+    up, front = upright(views, center)
     away = torch.stack([torch.nn.functional.normalize(v.camera.center - center, dim=0) for v in views])
     elevation = float(np.clip(torch.asin((away @ up).clamp(-1, 1)).mean().item(), 0.15, 0.6))
-    front = away[
-        int((away @ up).abs().argmin())
-    ]  # the photograph taken most nearly from the side comes first
-    front = torch.nn.functional.normalize(front - (front @ up) * up, dim=0)
     side = torch.linalg.cross(up, front)
     fov = math.radians(30)
     distance = 0.5 * float(np.linalg.norm(box[1] - box[0])) / math.sin(fov / 2)
