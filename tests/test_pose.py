@@ -57,6 +57,7 @@ def folder(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("pose")
     save_mesh(path / "pot.glb", teapot())
     save_image(path / "photo.png", photo(teapot(), camera()))
+    save_image(path / "flat.png", torch.full((120, 160, 3), 0.4))
     return path
 
 
@@ -228,6 +229,10 @@ def test_ctrl_c_keeps_the_best_so_far(folder, tmp_path, capsys, monkeypatch):
         ({"OUT": "pose.txt"}, "must end in .json; got pose.txt"),
         ({"MASK": "nowhere.png"}, "mask nowhere.png does not exist"),
         ({"OUT": "photo.json"}, "photo.png is the photograph itself"),
+        (
+            {"IMAGE": "flat.png", "MASK": ""},
+            "does not stand out from its background; give its mask with --mask",
+        ),
     ],
 )
 def test_bad_input(folder, capsys, monkeypatch, change, message):

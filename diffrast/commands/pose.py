@@ -63,7 +63,10 @@ def run(args: argparse.Namespace) -> int:
     camera = Camera.perspective(fov_y=math.radians(args.fov), width=width, height=height)
     view = View(path.stem, path, rgb, None if args.mask else alpha, camera)
     view.mask = Path(args.mask) if args.mask else None
-    add_masks([view])
+    try:
+        add_masks([view])
+    except ValueError as error:
+        raise ValueError(str(error).replace("give masks with --masks", "give its mask with --mask")) from None
     assert view.alpha is not None
     image = srgb_to_linear(view.rgb)
     with torch.no_grad():
