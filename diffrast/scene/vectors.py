@@ -11,8 +11,8 @@ from torch.autograd.function import once_differentiable
 
 
 def _dot(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    a, b = a.unbind(-1), b.unbind(-1)
-    return torch.addcmul(torch.addcmul(a[0] * b[0], a[1], b[1]), a[2], b[2])[..., None]
+    (ax, ay, az), (bx, by, bz) = a.unbind(-1), b.unbind(-1)
+    return torch.addcmul(torch.addcmul(ax * bx, ay, by), az, bz)[..., None]
 
 
 class _Dot(torch.autograd.Function):
