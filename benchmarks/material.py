@@ -62,13 +62,16 @@ def main() -> None:
     parser.add_argument("--texture", type=Path, default=DATA / "spot" / "spot_texture.png")
     parser.add_argument("--holdout", type=int, default=4)
     parser.add_argument("--steps", type=int)
+    parser.add_argument(
+        "--resolution", type=int, help="reduce the photographs to at most so many pixels a side"
+    )
     parser.add_argument("--time-limit", type=float)
     parser.add_argument("--normal-map", action="store_true")
     parser.add_argument("--out", type=Path, default=ROOT / "out" / "material")
     args = parser.parse_args()
     options = Options(
         holdout=args.holdout, steps=args.steps, time_limit=args.time_limit, pbr=True, overwrite=True, frames=12,
-        normal_map=args.normal_map,
+        resolution=args.resolution, normal_map=args.normal_map,
     )  # fmt: skip
     kept: list[State] = []
     stages = stages_for(options)

@@ -191,9 +191,9 @@ def test_exposures_are_found(views, true_shape):
     ]
     ctx = dr.RasterizeContext()
     targets = make_targets(given, bounds(views), 0, CPU)
-    rates = Rates(0.0, 0.03, calibrate={"gain": 0.03}, squared=True)
+    rates = Rates(0.0, 0.03, calibrate={"gain": 0.03})
     fit_texture(ctx, new_run(), "texture", unwrap(ctx, true_shape, 128), targets, rates, steps=200)
     found = targets.calibration.gain - targets.calibration.gain.mean(dim=0)
-    assert float((found - gains).abs().mean()) < 0.03  # of a mean of 0.24
+    assert float((found - gains).abs().mean()) < 0.01  # of a mean of 0.24
     corrected = correct_cameras(given, [], targets.calibration)
     assert all(c.camera.K.equal(g.camera.K) for c, g in zip(corrected, given, strict=True))
