@@ -41,8 +41,9 @@ PRIORS = {"base": 0.6, "gloss": 0.05, "metal": 0.02, "light": 0.002, "white": 0.
 
 def material(state: State) -> None:
     """A stage: what the texture shows taken apart into material and light."""
-    assert state.model is not None
-    model = state.run.checkpoint.begin("material", Material, lambda: start_material(state.ctx, state.model))
+    textured = state.model
+    assert textured is not None
+    model = state.run.checkpoint.begin("material", Material, lambda: start_material(state.ctx, textured))
     state.model, factor = fit_material(
         state.ctx,
         state.run,
