@@ -284,14 +284,22 @@ def test_small_reconstruction_reaches_its_figures(finished):
     assert result["held_out"]["psnr"] > 26
     assert result["held_out"]["mask_iou"] > 0.97
     assert result["mesh"]["euler_number"] == 0
+    assert (result["mesh"]["parts"], result["mesh"]["closed"], result["mesh"]["self_intersections"]) == (
+        1,
+        True,
+        0,
+    )
+    assert result["mesh"]["faces"] <= 1500
     assert not result["interrupted"]
 
 
 def test_outputs_open(finished):
     out, result = finished
     assert sorted(p.name for p in out.iterdir()) == [
+        "config.yaml",
         "mesh.glb",
         "metrics.json",
+        "preflight.jpg",
         "report.html",
         "turntable.mp4",
     ]
@@ -315,7 +323,13 @@ def test_report_is_self_contained(finished):
     out, _ = finished
     page = (out / "report.html").read_text()
     assert page.count("held out</span>") == 2
-    assert page.count("data:image/jpeg;base64,") == 3 * 14
+    # Views, six sides, texture and coverage, the cameras, the photographs before the work.
+    assert page.count("data:image/jpeg;base64,") == 3 * 14 + 1 + 2 + 1 + 1
+    assert page.count("<path d=") == 2 * 14
+    assert page.count("<polyline") == 2 * 3
+    assert "steps: 240" in page
+    for title in ("Six sides", "Texture", "Cameras", "Loss", "PSNR", "Definitions", "Configuration"):
+        assert f"<h2>{title}" in page
     assert "data:video/mp4;base64," in page
     assert not re.findall(r'(?:src|href)="(?!data:)', page)
 
@@ -340,8 +354,10 @@ def test_ctrl_c_keeps_what_there_is(dataset, tmp_path, stage):
     assert result["steps"]["texture"] == (0 if stage == "coarse shape" else 6)
     assert {p.name for p in (tmp_path / "out").iterdir()} == {
         "checkpoint.pt",
+        "config.yaml",
         "mesh.glb",
         "metrics.json",
+        "preflight.jpg",
         "report.html",
         "turntable.mp4",
     }
@@ -393,7 +409,7 @@ def test_a_stage_can_be_swapped(dataset, tmp_path):
     )
     assert len(begun) == 1 and (tmp_path / "out" / "mesh.glb").is_file()
     assert result["steps"].keys() == {"coarse shape", "fine shape", "texture"}
-    with pytest.raises(ValueError, match="there is no stage 'hul'; the stages are read, cameras, hull"):
+    with pytest.raises(ValueError, match="there is no stage 'hul'; the stages are read, "):
         with_stage("hul", from_a_ball)
     with pytest.raises(ValueError, match="a stage is missing"):
         less = [stage for stage in stages.STAGES if stage.name != "hull"]

@@ -24,6 +24,23 @@ FIELDS: dict[str, dict[str, Any]] = {
         "metavar": "DIR",
         "help": "one mask per photograph, by the same name; bright is the object",
     },
+    "refine_cameras": {
+        "action": "store_true",
+        "help": "refine poses and a common focal length together with the shape, from errors of a few degrees on",
+    },
+    "exposure": {
+        "action": "store_true",
+        "help": "refine exposure and white balance of each photograph",
+    },
+    "pbr": {
+        "action": "store_true",
+        "help": "find a material (base colour, roughness, metalness) and the light, instead of a texture with the light in it",
+    },
+    "normal_map": {"action": "store_true", "help": "with --pbr: find a normal map, too"},
+    "baseline": {
+        "metavar": "WHAT",
+        "help": "leave an ingredient out, to see what it gains: adam-vertices (no Large Steps) or no-remeshing",
+    },
     "resolution": {
         "type": int,
         "metavar": "N",
@@ -44,11 +61,16 @@ FIELDS: dict[str, dict[str, Any]] = {
         "metavar": "N",
         "help": "optimization steps of all stages together (default: 1200)",
     },
+    "init": {
+        "metavar": "HOW",
+        "help": "what to start from: hull, sphere, grid (topology is optimized), or the file of a closed mesh (default: hull)",
+    },
     "faces": {
         "type": int,
         "metavar": "N",
         "help": "triangles of the mesh (default: by the photographs' size)",
     },
+    "max_faces": {"type": int, "metavar": "N", "help": "never more triangles than this (default: 20000)"},
     "texture": {
         "type": int,
         "metavar": "N",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ import diffrast.torch as dr
 
 from ..scene.lie import so3_exp
 from ..scene.remesh import edge_for_faces, isotropic, smooth
+from .appearance import Textured, render_textured
 from .checkpoint import Checkpoint
 from .fit import Rates
 from .geometry import Shape, fit_shape
@@ -22,6 +23,9 @@ from .hull import bounds, visual_hull
 from .loop import Run, cosine
 from .preflight import common_point
 from .targets import Targets, make_targets
+
+if TYPE_CHECKING:
+    from .state import State
 from .views import View
 
 # How far masks are widened for the hull that a round starts from, in parts of the object's size in the picture.
@@ -135,17 +139,19 @@ def locate(
     box: np.ndarray,
     device: torch.device,
     vertices: torch.Tensor,
-    render: Callable[[torch.Tensor, Targets, torch.Tensor], torch.Tensor],
+    render: Callable[[torch.Tensor, Targets], torch.Tensor],
     rates: dict[str, float],
-    steps: int = 40,
+    steps: int = 50,
 ) -> list[View]:
     """Views whose cameras are fitted to pictures of a model that stays as it is, from small pictures to large ones.
 
-    ``render(clip [B, V, 4], targets, index [B])`` draws its ``vertices`` ``[V, 3]``: pictures ``[B, H, W, 4]``.
+    ``render(clip [B, V, 4], targets)`` draws its ``vertices`` ``[V, 3]``: pictures ``[B, H, W, 4]``.
     """
     top = max(0, round(math.log2(max(views[0].shape) / SIZE)))
-    for level in range(top, -1, -1):
+    for around, level in enumerate((top, *range(top, -1, -1))):
         targets = make_targets(views, box, level, device)
+        if around == 0:  # turned about the eye a picture moves most: what is far off comes near
+            targets.calibration = replace(targets.calibration, center=None)
         scale = 2.0 ** (level - top)
         parts = targets.calibration.parts()
         groups = [{"params": [parts[n].requires_grad_()], "rate": rate * scale} for n, rate in rates.items()]
@@ -155,7 +161,7 @@ def locate(
             for index in torch.arange(len(views), device=device).split(
                 4
             ):  # views have nothing in common here
-                residual = targets.residual(render(targets.clip(vertices, index), targets, index), index)
+                residual = targets.residual(render(targets.clip(vertices, index), targets), index)
                 residual.abs().mean(dim=(1, 2, 3)).sum().backward()
             for group in optimizer.param_groups:
                 group["lr"] = cosine(i / steps, group["rate"], 0.05 * group["rate"])
@@ -164,3 +170,37 @@ def locate(
             parts[name].requires_grad_(False)
         views = targets.calibration.apply(views)
     return views
+
+
+# --- Stages -----------------------------------------------------------------------------------------------------------
+
+
+def cameras(state: State) -> None:
+    """A stage: poses that agree with each other, where they are to be refined, and the object's box."""
+    if state.options.refine_cameras:
+        state.refined |= {"turn": 2e-3, "move": 2e-3, "focal": 3e-3}
+        state.used = gather(state.ctx, state.run, state.used, state.device)
+        found = iter(state.used)
+        state.views = [v if i in state.held else next(found) for i, v in enumerate(state.views)]
+    state.box = bounds(outlines(state))
+
+
+def outlines(state: State) -> list[View]:
+    """The views to carve with: masks of cameras that are yet to be refined must not carve too much."""
+    return [widened(v, 0.03) for v in state.used] if state.options.refine_cameras else state.used
+
+
+def locate_held_out(state: State, model: Textured) -> None:
+    """Where cameras are refined: those of the views that were kept out, by their own pictures of the finished model."""
+    if not (state.held and state.options.refine_cameras):
+        return
+
+    def render(clip: torch.Tensor, targets: Targets) -> torch.Tensor:
+        return render_textured(state.ctx, model, clip, model.texture, targets.resolution)
+
+    held = [state.views[i] for i in state.held]
+    rates = {"turn": 5e-3, "move": 5e-3}
+    for i, view in zip(
+        state.held, locate(held, state.box, state.device, model.vertices, render, rates), strict=True
+    ):
+        state.views[i] = view

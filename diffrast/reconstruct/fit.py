@@ -19,7 +19,8 @@ from .targets import Targets
 @dataclass(frozen=True)
 class Rates:
     """Step sizes at the start of a stage; all fall along half a cosine. ``move``: of ``u`` in half diagonals of the
-    object; ``paint``: in display values; ``calibrate``: by the name of each part of the :class:`Calibration` that is refined."""
+    object; ``paint``: in display values; ``calibrate``: by the name of each part of the
+    :class:`Calibration` that is refined. ``smoothness``: of Large Steps; 0 is plain Adam on vertices."""
 
     move: float
     paint: float
@@ -57,10 +58,9 @@ def fit(run: Run, stage: str, vertices: torch.Tensor, faces: torch.Tensor, paint
     # How strong the gradients of each texel have been: what Adam remembers of them fades, but not to 0.
     learned = (lambda: painter.state[paint]["exp_avg_sq"].sum(-1).sqrt()) if paint.dim() == 3 else None
     # Colours may start unknown and would pull vertices and cameras astray: those start to move slowly.
+    descent = AdamUniform if rates.smoothness else torch.optim.Adam  # the second one to compare with
     optimizers = {
-        AdamUniform([u]): lambda t: (
-            radius * cosine(t, rates.move, 0.02 * rates.move) * min(1.0, 0.1 + 10 * t)
-        ),
+        descent([u]): lambda t: radius * cosine(t, rates.move, 0.02 * rates.move) * min(1.0, 0.1 + 10 * t),
         painter: lambda t: cosine(t, rates.paint, 0.05 * rates.paint),
         **{
             torch.optim.Adam([part]): lambda t, rate=rate: cosine(t, rate, 0.05 * rate) * min(1.0, 10 * t)

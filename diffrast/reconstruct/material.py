@@ -11,23 +11,52 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import torch
 
 import diffrast.torch as dr
 
+from ..scene.camera import Camera
 from ..scene.environment import EnvironmentLight, latlong_directions
 from ..scene.gltf_material import MaterialData
 from ..scene.image import linear_to_srgb, srgb_to_linear
 from ..scene.material import Lighting, MetallicRoughness
 from ..scene.mesh import Mesh, vertex_normals
+from ..scene.passes import finish
 from ..scene.surface import Surface, points
-from .appearance import Textured, fill_gaps
+from .appearance import Textured, at_texels, fill_gaps
+from .coverage import fill_unseen
 from .loop import Run, cosine, optimize
-from .targets import Targets
+from .targets import BACKGROUND, Targets
+
+if TYPE_CHECKING:
+    from .state import State
 
 MOST = 3_000_000  # points kept of all photographs: about 100 bytes each
 ROWS = 32  # of the lat-long map of light
+CUBE = 32  # texels along a face of the cube map that it becomes
+PRIORS = {"base": 0.6, "gloss": 0.05, "metal": 0.02, "light": 0.002, "white": 0.001, "normals": 0.5}
+
+
+def material(state: State) -> None:
+    """A stage: what the texture shows taken apart into material and light."""
+    textured = state.model
+    assert textured is not None
+    model = state.run.checkpoint.begin("material", Material, lambda: start_material(state.ctx, textured))
+    state.model, factor = fit_material(
+        state.ctx,
+        state.run,
+        "material",
+        model,
+        state.targets(0),
+        bumps=state.options.normal_map,
+        **state.budget("material"),
+    )
+    state.findings["light"] = (
+        "its mean radiance is 1 by convention, or less where paint would be too bright; paint and light were scaled by "
+        f"{factor:.2f} and {1 / factor:.2f} for that"
+    )
 
 
 @dataclass(kw_only=True)
@@ -49,6 +78,36 @@ class Material(Textured):
             normal_texture=self.normals if bool((self.normals != FLAT.to(self.normals)).any()) else None,
         )
         return Mesh(self.vertices, self.faces, self.uv, uv_faces=self.uv_faces, materials=[data])
+
+    def draw(
+        self, ctx, clip: torch.Tensor, camera: Camera, resolution: tuple[int, int], samples: int = 1
+    ) -> torch.Tensor:
+        size = (resolution[0] * samples, resolution[1] * samples)
+        rast, rast_db = dr.rasterize(ctx, clip, self.faces, size)
+        index = (rast[..., 3].flatten() > 0).nonzero()[:, 0]
+        mesh = Mesh(self.vertices, self.faces, self.uv, uv_faces=self.uv_faces)
+        eye = torch.nn.functional.pad(camera.center.to(clip), (0, 1), value=1.0)[None]
+        flat, flat_db = rast.flatten(0, 2)[index], rast_db.flatten(0, 2)[index]
+        color = shade(
+            points(mesh, flat, flat_db, eye, None, True),
+            srgb_to_linear(self.texture),
+            self.orm,
+            self.normals,
+            self.light,
+        )
+        picture = (
+            color.new_zeros(rast[..., 0].numel(), 3).index_copy(0, index, color).view(*rast.shape[:3], 3)
+        )
+        return finish(picture, rast, clip, self.faces, BACKGROUND, samples)
+
+
+def shade(
+    surface: Surface, base: torch.Tensor, orm: torch.Tensor, normals: torch.Tensor | None, light: torch.Tensor
+) -> torch.Tensor:
+    """Display values ``[N, 3]`` of points. Differentiable into all maps."""
+    lights = Lighting(surroundings=[EnvironmentLight(light, size=CUBE).prepare()])
+    color, _ = MetallicRoughness(base, orm, normals).shade(surface, lights)
+    return linear_to_srgb(color.clamp(1e-4, 1))
 
 
 FLAT = torch.tensor([0.5, 0.5, 1.0])  # the normal map of a smooth surface
@@ -84,9 +143,9 @@ def seen_points(ctx, model: Textured, targets: Targets, generator: torch.Generat
         if len(pick) > most:
             pick = pick[torch.randperm(len(pick), generator=generator)[:most].to(pick.device)]
         view = targets.view_matrices(index)[0]
-        eye = torch.nn.functional.pad(-view[:3, :3].T @ view[:3, 3], (0, 1), value=1.0)
+        eye = torch.nn.functional.pad(-view[:3, :3].T @ view[:3, 3], (0, 1), value=1.0)[None]
         flat, flat_db = rast.flatten(0, 2)[pick], rast_db.flatten(0, 2)[pick]
-        found.append(points(mesh, flat, flat_db, eye.expand(len(pick), 4), bumps))
+        found.append(points(mesh, flat, flat_db, eye, None, bumps))
         colors.append(targets.images[i].flatten(0, 1)[pick, :3].float())
         views.append(torch.full_like(pick, i))
     together = {
@@ -130,20 +189,11 @@ def occlusion(
     return arriving / all_of_it.clamp_min(1e-6)
 
 
-def at_texels(ctx, model: Textured, values: torch.Tensor) -> torch.Tensor:
-    """Values ``[V, C]`` of vertices at the texels, ``[S, S, C]``; outside of charts those of the nearest chart."""
-    size = model.texture.shape[0]
-    flat = torch.cat(
-        [2 * model.uv - 1, torch.zeros_like(model.uv[:, :1]), torch.ones_like(model.uv[:, :1])], dim=1
-    )
-    rast, _ = dr.rasterize(ctx, flat[None], model.uv_faces, (size, size))
-    return fill_gaps(dr.interpolate(values[model.source], rast, model.uv_faces)[0][0], rast[0, ..., 3] > 0)
-
-
 def start_material(ctx, model: Textured) -> Material:
     """White light, no metal, and paint of one colour everywhere: what shading explains, the light is to explain first."""
     size, device = model.texture.shape[0], model.texture.device
-    hidden = at_texels(ctx, model, occlusion(ctx, model.vertices, model.faces)[:, None])
+    hidden = occlusion(ctx, model.vertices, model.faces)[:, None]
+    hidden, _ = at_texels(ctx, model.uv, model.uv_faces, hidden[model.source], size)
     orm = torch.cat([hidden, torch.full_like(hidden, 0.6), torch.zeros_like(hidden)], dim=-1)
     middle = model.texture[model.covered].median(dim=0).values
     return Material(
@@ -162,9 +212,10 @@ def _difference(x: torch.Tensor) -> torch.Tensor:
 
 def fit_material(
     ctx, run: Run, stage: str, model: Material, targets: Targets, *, steps: int, seconds: float = math.inf, bumps: bool = False,
-    batch: int = 16384, metal: bool = True,
-) -> Material:  # fmt: skip
-    """Fit base colour, roughness, metalness, light and, with ``bumps``, the normal map to the targets' colours."""
+    batch: int = 16384,
+) -> tuple[Material, float]:  # fmt: skip
+    """Fit base colour, roughness, metalness, light and, with ``bumps``, the normal map to the targets' colours. Returns what
+    :func:`normalized` makes of them."""
     seen = seen_points(ctx, model, targets, run.generator, bumps)
     before = run.checkpoint.progress(stage)
     start = {
@@ -184,6 +235,7 @@ def fit_material(
         run.generator.set_state(before["generator"].cpu())
         run.losses[:], run.errors[:] = before["losses"], before["errors"]
         done = before["done"]
+    sharp = model.texture.shape[0] / 256  # an edge takes a smaller share of a larger texture
     hidden, gain = model.orm[..., :1], targets.calibration
 
     def state() -> dict:
@@ -194,29 +246,22 @@ def fit_material(
 
     def step(t: float) -> torch.Tensor:
         index = torch.randint(len(seen.color), (batch,), generator=run.generator).to(seen.color.device)
-        gloss = (
-            found["gloss"]
-            if metal
-            else torch.cat([found["gloss"][..., :1], torch.zeros_like(hidden)], dim=-1)
-        )
-        orm = torch.cat([hidden, gloss.clamp(0, 1)], dim=-1)
-        material = MetallicRoughness(
-            srgb_to_linear(found["base"].clamp(0, 1)), orm, found["normals"] if bumps else None
-        )
-        light = found["light"].exp()
-        lights = Lighting(surroundings=[EnvironmentLight(light, size=32).prepare()])
-        color, _ = material.shade(seen.surface.pick(index), lights)
-        picture = torch.cat([linear_to_srgb(color.clamp(1e-4, 1)), torch.ones_like(color[:, :1])], dim=-1)
+        orm = torch.cat([hidden, found["gloss"].clamp(0, 1)], dim=-1)
+        base, normals = srgb_to_linear(found["base"].clamp(0, 1)), found["normals"] if bumps else None
+        color = shade(seen.surface.pick(index), base, orm, normals, found["light"].exp())
+        picture = torch.cat([color, torch.ones_like(color[:, :1])], dim=-1)
         picture = gain.expose(picture[:, None, None], seen.view[index], 0.0)[:, 0, 0, :3]
-        error = (picture - seen.color[index]).abs().mean()
+        difference = picture - seen.color[index]
+        error = difference.abs().mean()
+        run.errors.append((stage, float(difference.detach().square().mean())))
         gray = found["light"] - found["light"].mean(dim=-1, keepdim=True)
         prior = (
-            PRIORS["base"] * _difference(found["base"])
-            + PRIORS["gloss"] * _difference(found["gloss"])
+            PRIORS["base"] * sharp * _difference(found["base"])
+            + PRIORS["gloss"] * sharp * _difference(found["gloss"])
             + PRIORS["metal"] * found["gloss"][..., 1].clamp_min(0).mean()
             + PRIORS["light"] * _difference(found["light"])
             + PRIORS["white"] * gray.abs().mean()
-            + PRIORS["normals"] * (found["normals"] - FLAT.to(light)).square().mean()
+            + PRIORS["normals"] * (found["normals"] - FLAT.to(found["normals"])).square().mean()
         )
         optimizer.zero_grad()
         (error + prior).backward()
@@ -230,25 +275,23 @@ def fit_material(
         orm = torch.cat([hidden, found["gloss"].clamp(0, 1)], dim=-1)
         fitted = replace(
             model,
-            texture=fill_gaps(found["base"].detach().clamp(0, 1), model.covered),
-            orm=fill_gaps(orm, model.covered),
+            texture=fill_unseen(ctx, model, found["base"].detach().clamp(0, 1)),
+            orm=fill_unseen(ctx, model, orm),
             normals=fill_gaps(found["normals"].detach().clamp(0, 1), model.covered),
             light=found["light"].detach().exp(),
         )
     return normalized(fitted)
 
 
-PRIORS = {"base": 0.05, "gloss": 0.05, "metal": 0.02, "light": 0.002, "white": 0.005, "normals": 0.5}
-
-
-def normalized(model: Material, brightest: float = 0.9) -> Material:
+def normalized(model: Material, brightest: float = 0.9) -> tuple[Material, float]:
     """Light of a mean radiance of 1, and paint as much brighter as it was: only their product shows in photographs. Where paint
     would then reflect more than ``brightest`` (all but a hundredth of its texels), paint of that and the light that goes with
-    it."""
+    it. Returns the factor on paint, too."""
     latitude = latlong_directions(*model.light.shape[:2])[..., 1].to(model.light)
     weight = (1 - latitude.square()).sqrt()[..., None]
     mean = float((model.light * weight).sum() / (3 * weight.sum()))
     base = srgb_to_linear(model.texture)
     top = float(torch.quantile(base[model.covered].amax(dim=-1)[:1_000_000], 0.99))
     factor = min(mean, brightest / max(top, 1e-6))
-    return replace(model, texture=linear_to_srgb((base * factor).clamp(0, 1)), light=model.light / factor)
+    texture = linear_to_srgb((base * factor).clamp(0, 1))
+    return replace(model, texture=texture, light=model.light / factor), factor

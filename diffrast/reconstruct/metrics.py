@@ -15,7 +15,7 @@ import torch
 import diffrast
 
 from ..scene.passes import to_clip
-from .appearance import Textured, render_textured
+from .appearance import Textured
 from .data import View
 from .targets import over_white
 
@@ -100,7 +100,7 @@ def evaluate(
         with torch.no_grad():
             clip = to_clip(model.vertices, matrix[None])
             size = (view.camera.height, view.camera.width)
-            picture = render_textured(ctx, model, clip, model.texture, size, SAMPLES)[0].cpu()
+            picture = model.draw(ctx, clip, view.camera, size, SAMPLES)[0].cpu()
         figures.append({"view": view.name, **compare(picture, over_white(view), view.doubt)})
         if show:
             show(i, view, picture, figures[-1])

@@ -10,7 +10,6 @@ import torch
 
 from ..scene import Mesh, save_mesh
 from ..scene.files import write_bytes, write_text
-from ..scene.image import srgb_to_linear
 from ..scene.intersections import self_intersections
 from ..scene.passes import clip_matrices
 from . import config
@@ -67,7 +66,7 @@ def write_outputs(state: State) -> None:
     figures = evaluate(state.ctx, model, state.views, matrices, show)
     save_mesh(
         out / "mesh.glb",
-        Mesh(model.vertices[model.source], model.uv_faces, model.uv, srgb_to_linear(model.texture)),
+        model.mesh(),
     )
     film = None
     if options.frames:
@@ -116,6 +115,7 @@ def _metrics(state: State, model: Textured, figures: list[dict]) -> dict:
         },
         "options": config.values(state.dataset, state.options),
         "preflight": state.facts,
+        "findings": state.findings,
         "steps": steps,
         "seconds": {k: round(s, 2) for k, s in state.run.progress.seconds.items()},
         **resources(state.device),

@@ -16,7 +16,7 @@ from .distributed import joined
 from .loop import Progress, Run, Stop
 from .options import Options, check, device_of, key_of
 from .output import claim
-from .stages import STAGES
+from .stages import STAGES, stages_for
 from .state import Stage, State
 
 __all__ = ["Options", "reconstruct"]
@@ -24,7 +24,7 @@ __all__ = ["Options", "reconstruct"]
 
 def reconstruct(dataset: str | os.PathLike, out: str | os.PathLike, options: Options | None = None,
                 callback: Callable[[str, int], None] | None = None, viewer: Any = None,
-                stages: Sequence[Stage] = STAGES) -> dict:  # fmt: skip
+                stages: Sequence[Stage] | None = None) -> dict:  # fmt: skip
     """Reconstruct ``dataset`` and write ``mesh.glb``, a turntable film, ``report.html`` and ``metrics.json`` to ``out``.
 
     Returns the contents of ``metrics.json``. ``callback(stage, step)`` runs after each step; a ``KeyboardInterrupt``
@@ -34,11 +34,12 @@ def reconstruct(dataset: str | os.PathLike, out: str | os.PathLike, options: Opt
     the machine's speed.
     Started by `torchrun`, several processes share the views of each step; the first one writes, and all return the same.
     ``viewer`` (a `diffrast.Viewer`) shows the photographs and, while it takes shape, the mesh; it changes nothing.
-    ``stages``: what is done, in order; swap a stage for one of your own with `with_stage`.
+    ``stages``: what is done, in order (None: what the options ask for); swap a stage for one of your own with `with_stage`.
 
     Raises ``ValueError`` for input that cannot be used, ``OSError`` that names the file for one that cannot be written.
     """
     options = options or Options()
+    stages = stages_for(options) if stages is None else stages
     dataset, out = Path(dataset), Path(out)
     check(options)
     with joined(device_of(options.device)) as (group, device), Stop() as stop:

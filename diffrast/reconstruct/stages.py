@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
-import torch
 
-from .appearance import Textured, fit_texture, render_textured
+from .appearance import Textured, fit_texture
 from .appearance import unwrap as cut_charts
 from .calibration import EVERYTHING, POSES, correct_cameras
-from .cameras import gather, locate, widened
+from .cameras import cameras, locate_held_out, outlines
+from .coverage import count_views
 from .data import View, held_out, load
+from .exposure import equal_exposures
 from .fit import Rates
 from .geometry import Shape, fit_shape
-from .hull import bounds
+from .material import material
+from .options import Options
 from .orient import undo_turns
 from .output import write_outputs
 from .preflight import preflight, without_blind
 from .repair import tidy, without_cuts
 from .start import start
 from .state import Stage, State
-from .targets import Targets, texture_side
+from .targets import texture_side
+
+T = TypeVar("T")
 
 
 def read(state: State) -> None:
@@ -40,21 +45,8 @@ def read(state: State) -> None:
     state.faces, state.texture_size = sizes(state.used, options)
     refine = options.refine if options.refine is not None else state.mask_source != "alpha"
     state.refined = {"shift": 0.03} if refine else {}
-
-
-def cameras(state: State) -> None:
-    """Poses that agree with each other, where they are to be refined; the object's box."""
-    if state.options.refine_cameras:
-        state.refined = {"turn": 2e-3, "move": 2e-3, "focal": 3e-3}
-        state.used = gather(state.ctx, state.run, state.used, state.device)
-        found = iter(state.used)
-        state.views = [v if i in state.held else next(found) for i, v in enumerate(state.views)]
-    state.box = bounds(outlines(state))
-
-
-def outlines(state: State) -> list[View]:
-    """The views to carve with: masks of cameras that are yet to be refined must not carve too much."""
-    return [widened(v, 0.03) for v in state.used] if state.options.refine_cameras else state.used
+    if options.exposure:
+        state.refined["gain"] = 0.01
 
 
 def hull(state: State) -> None:
@@ -74,9 +66,12 @@ def coarse_shape(state: State) -> None:
 
 def fine_shape(state: State) -> None:
     """The same at full resolution on a finer mesh."""
-    shape = state.run.checkpoint.begin(
-        "fine shape", Shape, lambda: tidy(state, made(state.shape), state.faces)
-    )
+
+    def even() -> Shape:
+        shape = made(state.shape)
+        return shape if state.options.baseline == "no-remeshing" else tidy(state, shape, state.faces)
+
+    shape = state.run.checkpoint.begin("fine shape", Shape, even)
     rates = state.rates(Rates(move=1e-2, paint=0.03, calibrate=EVERYTHING))
     targets = state.targets(0)
     state.shape = fit_shape(
@@ -97,23 +92,10 @@ def texture(state: State) -> None:
     targets = state.targets(0)
     fitted = fit_texture(state.ctx, state.run, "texture", model, targets, rates, **state.budget("texture"))
     state.model = replace(fitted, vertices=without_cuts(fitted.vertices, model.vertices, model.faces))
+    count_views(state)
     state.views = correct_cameras(state.views, state.held, targets.calibration)
-    if state.options.refine_cameras:
-        locate_held_out(state)
-
-
-def locate_held_out(state: State) -> None:
-    """Cameras of the views that were kept out, by their own pictures of the finished model."""
-    model, ctx = made(state.model), state.ctx
-
-    def render(clip: torch.Tensor, targets: Targets, index: torch.Tensor) -> torch.Tensor:
-        return render_textured(ctx, model, clip, model.texture, targets.resolution)
-
-    held = [state.views[i] for i in state.held]
-    if held:
-        located = locate(held, state.box, state.device, model.vertices, render, {"turn": 5e-3, "move": 5e-3})
-        for i, view in zip(state.held, located, strict=True):
-            state.views[i] = view
+    locate_held_out(state, state.model)
+    equal_exposures(state, state.model)
 
 
 STAGES = (
@@ -129,7 +111,14 @@ STAGES = (
 )
 
 
-def made(value):
+def stages_for(options: Options) -> tuple[Stage, ...]:
+    """The stages that the options ask for."""
+    if not options.pbr:
+        return STAGES
+    return (*STAGES[:-1], Stage("material", material, work=20, share=0.35, alone=True), STAGES[-1])
+
+
+def made(value: T | None) -> T:
     """What an earlier stage was to leave."""
     if value is None:
         raise ValueError(

@@ -46,7 +46,8 @@ class State:
     object's ``box`` (float64 ``[2, 3]``), ``faces`` and ``texture_size`` to aim at, and ``refined``, the rate of each part of
     the cameras' calibration that is refined; ``calibration`` is what came of it. ``shape`` (vertex colours) until ``unwrap``,
     ``model`` (texture) from there on; ``metrics`` from ``write``. ``notes`` are sentences for the report about what is wrong,
-    ``facts`` those about what there is, by name; ``factor``: what the photographs were reduced by; ``overlay``: a JPEG of
+    ``facts`` those about what there is, by name, and ``findings`` about what was found out;
+    ``factor``: what the photographs were reduced by; ``overlay``: a JPEG of
     masks and box over the photographs."""
 
     dataset: Path
@@ -69,6 +70,7 @@ class State:
     model: Textured | None = None
     factor: int = 1
     facts: dict[str, str] = field(default_factory=dict)
+    findings: dict[str, str] = field(default_factory=dict)
     overlay: bytes = b""
     notes: list[str] = field(default_factory=list)
     metrics: dict[str, Any] = field(default_factory=dict)
@@ -85,7 +87,8 @@ class State:
     def rates(self, rates: Rates) -> Rates:
         """Rates with what the options say about them."""
         refined = {n: self.refined[n] * factor for n, factor in rates.calibrate.items() if n in self.refined}
-        return replace(rates, batch=self.options.batch, calibrate=refined)
+        plain = {"smoothness": 0.0} if self.options.baseline == "adam-vertices" else {}
+        return replace(rates, batch=self.options.batch, calibrate=refined, **plain)
 
     def budget(self, stage: str) -> dict[str, Any]:
         """What a stage may use of the steps, and of the seconds that are left when it starts."""

@@ -15,7 +15,7 @@ from ..scene.files import atomic_path
 from ..scene.image import to_uint8
 from ..scene.mesh import Mesh
 from ..scene.passes import clip_matrices, render_clay, to_clip
-from .appearance import Textured, render_textured
+from .appearance import Textured
 from .data import View
 from .metrics import SAMPLES
 
@@ -57,7 +57,7 @@ def film_frames(ctx, model: Textured, views: list[View], count: int, size: int) 
         matrices = clip_matrices([camera], own_box)
         with torch.no_grad():
             clip = to_clip(mesh.vertices, matrices)
-            picture = render_textured(ctx, model, clip, model.texture, (size, size), SAMPLES)[0, ..., :3]
+            picture = model.draw(ctx, clip, camera, (size, size), SAMPLES)[0, ..., :3]
             clay = render_clay(ctx, clip, mesh, camera, (size, size), SAMPLES)[0]
         frames.append(to_uint8(torch.cat([picture, clay], dim=1), linear=False))
     return frames
