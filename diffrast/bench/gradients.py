@@ -21,7 +21,7 @@ def gradients(
     """The gradient of an L2 loss, by every adapter on every scene, against central differences of a supersampled render.
 
     Args:
-        scenes: names of `SCENES`, or the first words of several ("cube" means all three); None: all.
+        scenes: names of `SCENES`; None: all.
         adapters: renderers by name; None: ours, one for each mode of `antialias`.
         samples: how many parameter vectors per scene; the seeds are fixed.
         progress: called with each row as soon as it is there.
@@ -34,9 +34,8 @@ def gradients(
     Raises:
         ValueError: an unknown scene.
     """
-    wanted = list(SCENES) if scenes is None else list(scenes)
-    names = [name for name in SCENES for want in wanted if f"{name} ".startswith(f"{want} ")]
-    unknown = [want for want in wanted if not any(f"{name} ".startswith(f"{want} ") for name in SCENES)]
+    names = list(SCENES) if scenes is None else list(scenes)
+    unknown = [name for name in names if name not in SCENES]
     if unknown:
         raise ValueError(f"gradients(): scenes must be among {', '.join(SCENES)}; got {', '.join(unknown)}")
     rows = []
