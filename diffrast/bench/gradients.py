@@ -6,6 +6,7 @@ from statistics import median
 
 from .adapters import OURS, Adapter
 from .metrics import summary_of
+from .report import machine
 from .scenes import SCENES
 from .truth import samples_per_side, truth_of
 
@@ -62,6 +63,7 @@ def gradients(
             row |= {
                 "ms": 1e3 * median(seconds),
                 "samples": samples,
+                "machine": machine(),
                 "group": scene.group,
             }
             row |= {"size": scene.size, "supersampling": samples_per_side(scene.size)}

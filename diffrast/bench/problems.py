@@ -8,6 +8,7 @@ import torch
 
 from . import shapes
 from .adapters import OURS, Adapter
+from .report import machine
 from .scene import Scene, project
 from .scenes import SCENES
 from .truth import samples_per_side, supersampled
@@ -179,7 +180,7 @@ def problems(
                 errors += got
             row = {"problem": name, "adapter": label, "error": median(errors), "worst": max(errors)}
             row |= {"mean": sum(errors) / len(errors), "found": sum(e < FOUND for e in errors) / len(errors)}
-            row |= {"seconds": median(seconds), "seeds": seeds, "errors": errors}
+            row |= {"seconds": median(seconds), "seeds": seeds, "machine": machine(), "errors": errors}
             rows.append(row)
             if progress:
                 progress(row)
