@@ -27,11 +27,12 @@ endef
 export WHEEL_CHECK
 
 EGL := libegl1 libegl-mesa0 libgl1-mesa-dri libgles2
+SCREEN := chromium chromium-driver xvfb
 
-.PHONY: help setup demo test test-all lint format wheel bench bench-gradients gpu-check clean
+.PHONY: help setup demo test test-all lint format wheel bench bench-gradients bench-reconstruct gpu-check clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: .make/ready ## install diffrast in editable form with everything that demo and test need
 
@@ -39,7 +40,7 @@ demo: .make/ready ## reconstruct a textured mesh from the photographs in assets/
 	$(PY) -m diffrast reconstruct assets/demo --out out/demo --overwrite
 	@echo "Open out/demo/report.html in a browser, and out/demo/mesh.glb in any 3-D viewer."
 
-test: .make/ready ## run the tests (REQUIRE_DATA=1, REQUIRE_GL=1: missing data, missing OpenGL is a failure)
+test: .make/ready ## run the tests (REQUIRE_DATA=1, REQUIRE_GL=1, REQUIRE_BROWSER=1: without data, OpenGL, a browser they fail)
 	$(PY) -m pytest -m "not slow"
 
 test-all: .make/ready ## run the tests, the slow ones too
@@ -73,6 +74,10 @@ bench: .make/ready ## measure primitives, OpenGL, shading and the viewer on this
 bench-gradients: .make/ready ## gradients against a supersampled truth, into benchmarks/results/
 	$(PY) benchmarks/gradients.py
 
+bench-reconstruct: .make/ready ## reconstruct the test data within the time allowed: figures, and what each ingredient gains
+	$(PY) benchmarks/reconstruct_speed.py
+	$(PY) benchmarks/reconstruct.py --ingredients
+
 gpu-check: .make/ready ## on a machine with a CUDA device: tests, compute-sanitizer and benchmarks on it (OUT=folder for logs)
 	$(PY) benchmarks/gpu_check.py
 
@@ -89,6 +94,10 @@ clean: ## remove what was built here (not .venv)
 	@if ! ldconfig -p 2>/dev/null | grep -q libEGL.so.1 && $(AS_ROOT); then \
 	  { $(APT) update && $(APT) install --no-install-recommends $(EGL); } >.make/apt.log 2>&1 \
 	  || echo "note: EGL could not be installed (.make/apt.log says why); going on without it"; fi
+	@# A browser and a screen in memory, for the viewer's tests, which are skipped without.
+	@if ! { command -v chromium && command -v chromedriver && command -v Xvfb; } >/dev/null && $(AS_ROOT); then \
+	  { $(APT) update && $(APT) install --no-install-recommends $(SCREEN); } >>.make/apt.log 2>&1 \
+	  || echo "note: $(SCREEN) could not be installed (.make/apt.log says why); going on without"; fi
 	@$(PY) -c "import torch" 2>/dev/null || $(PIP) install $(TORCH)
 	$(PIP) install -q -e '.[test]'
 	@touch $@

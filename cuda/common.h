@@ -96,6 +96,14 @@ DR_FN double power_of_two_below(double size) {
   return bits_double(0x7FE0000000000000ull - exponent);
 }
 
+// Kernels may compute pixels in blocks, so that the CPU's vector instructions serve several at once; on the
+// GPU a block is one pixel.
+#if defined(__CUDACC__)
+static const int kLanes = 1;
+#else
+static const int kLanes = 16;
+#endif
+
 // Pixel i of a batch of images. Indices that fit 32 bits take the short division, which is several times
 // cheaper everywhere.
 struct Pixel {

@@ -13,7 +13,6 @@ struct RepairArgs {
   int* id;                // [B, H, W] out
   T* depth;               // [B, H, W] in and out, as the pipeline stores it, or null
   i64 vertices, triangles, height, width, pos_stride, cull;
-  i64 pixels, run;  // of all images; of one element
 
   DR_FN Problem problem() const { return {vertices, triangles, height, width, cull}; }
 };
@@ -29,21 +28,23 @@ DR_FN Corners<T> corners_of(const RepairArgs<T>& a, i64 image, int id) {
   return {from + 4 * (i64)corner[0], from + 4 * (i64)corner[1], from + 4 * (i64)corner[2]};
 }
 
-// Whether floating point can tell that a triangle in front of the eye covers the point (X, Y, 1): then the
-// three edge functions have the triangle's orientation, since with positive w their weighted sum has.
+// What floating point can tell of whether a triangle in front of the eye covers the point (X, Y, 1): 1, it
+// does; -1, it does not; 0, that needs exact arithmetic. It does if the three edge functions have the
+// triangle's orientation, since with positive w their weighted sum has.
 template <typename T>
-DR_FN bool surely_covers(const Corners<T>& t, double X, double Y, i64 cull) {
-  bool left = cull != 2, right = cull != 1;
+DR_FN int covers_surely(const Corners<T>& t, double X, double Y, i64 cull) {
+  bool left = cull != 2, right = cull != 1, maybe_left = left, maybe_right = right;
   for (int k = 0; k < 3; ++k) {
     const T *p = t.v[(k + 1) % 3], *q = t.v[(k + 2) % 3];
     const double px = p[0], py = p[1], pw = p[3], qx = q[0], qy = q[1], qw = q[3];
-    if (!(pw > 0)) return false;
+    if (!(pw > 0)) return 0;
     const double a0 = py * qw, a1 = pw * qy, b0 = pw * qx, b1 = px * qw, c0 = px * qy, c1 = py * qx;
     const double e = (a0 - a1) * X + (b0 - b1) * Y + (c0 - c1);
     const double error = 3.6e-15 * (fabs(a0) + fabs(a1) + fabs(b0) + fabs(b1) + fabs(c0) + fabs(c1));
     left = left && e > error, right = right && e < -error;
+    maybe_left = maybe_left && e >= -error, maybe_right = maybe_right && e <= error;
   }
-  return left || right;
+  return left || right ? 1 : maybe_left || maybe_right ? 0 : -1;
 }
 
 // z/w of a triangle at a pixel's centre, if that lies in the range of depths and the triangle covers the
@@ -69,8 +70,8 @@ DR_FN void repair_pixel(const RepairArgs<T>& a, i64 i, const Pixel& p) {
   const int ix = (int)p.x, iy = (int)p.y;
   const double X = (double)(2 * p.x + 1 - a.width) / (double)a.width,
                Y = (double)(2 * p.y + 1 - a.height) / (double)a.height;
-  if (mine && surely_covers(corners_of(a, p.image, mine), X, Y, a.cull)) return;
-  if (mine && exact_depth(a, p.image, mine, ix, iy, false) < 2) return;
+  const int sure = mine ? covers_surely(corners_of(a, p.image, mine), X, Y, a.cull) : -1;
+  if (sure > 0 || (sure == 0 && exact_depth(a, p.image, mine, ix, iy, false) < 2)) return;
   double nearest = 2;
   int best = 0;
   for (int dy = -1; dy <= 1; ++dy)
@@ -79,6 +80,7 @@ DR_FN void repair_pixel(const RepairArgs<T>& a, i64 i, const Pixel& p) {
       if (x < 0 || x >= a.width || y < 0 || y >= a.height) continue;
       const int id = a.seen[i + dy * a.width + dx];
       if (id == 0 || id == mine || id == best || (a.before_id && id == a.before_id[i])) continue;
+      if (covers_surely(corners_of(a, p.image, id), X, Y, a.cull) < 0) continue;
       const double d = exact_depth(a, p.image, id, ix, iy, false);
       if (!(d < nearest || (d < 2 && d == nearest && id < best))) continue;
       if (a.before_id) {
@@ -93,17 +95,23 @@ DR_FN void repair_pixel(const RepairArgs<T>& a, i64 i, const Pixel& p) {
   if (a.depth) a.depth[i] = best ? (T)((nearest + 1) / 4) : T(1);
 }
 
-// One element is a run of pixels.
+// On the CPU a block of pixels at once, in rows: most blocks lie inside of a triangle with all that is around
+// them. i moves to the last of them.
 template <typename T>
-DR_FN void visibility_repair(const RepairArgs<T>& a, i64 e) {
-  const i64 first = e * a.run, end = dr_min(first + a.run, a.pixels);
-  Pixel p = pixel_at(first, a.height, a.width);
-  for (i64 i = first; i < end; ++i) {
-    repair_pixel(a, i, p);
-    if (++p.x < a.width) continue;
-    p.x = 0;
-    if (++p.y == a.height) p.y = 0, ++p.image;
+DR_FN void visibility_repair(const RepairArgs<T>& a, i64& i) {
+  const Pixel p = pixel_at(i, a.height, a.width);
+  const bool inner = p.y > 0 && p.y < a.height - 1 && p.x > 0 && p.x + kLanes < a.width;
+  if (!inner || i % kLanes) return repair_pixel(a, i, p);
+  const int* seen = a.seen + i;
+  int edge = 0;
+  for (int k = 0; k < kLanes; ++k) {
+    edge |= (seen[k] ^ seen[k - 1]) | (seen[k] ^ seen[k + 1]) | (seen[k] ^ seen[k - a.width]) |
+            (seen[k] ^ seen[k + a.width]);
+    a.id[i + k] = seen[k];
   }
+  if (edge)
+    for (int k = 0; k < kLanes; ++k) repair_pixel(a, i + k, {p.image, p.x + k, p.y});
+  i += kLanes - 1;
 }
 
 DR_KERNEL(visibility_repair, RepairArgs)

@@ -22,14 +22,6 @@ struct ResolveArgs {
   DR_FN void slab(i64 k) { grad_pos += k * slab_size; }
 };
 
-// Pixels are computed in blocks, so that the CPU's vector instructions serve several at once; on the GPU a
-// block is one pixel.
-#if defined(__CUDACC__)
-static const int kLanes = 1;
-#else
-static const int kLanes = 16;
-#endif
-
 // A vertex seen from the pixel centre: its homogeneous coordinates after the centre has been moved to the
 // origin, x' = x - X w and y' = y - Y w. The subtraction cancels, so it is done in double; everything after
 // it is well conditioned in T.

@@ -48,17 +48,9 @@ def test_version_and_help(capsys):
     with pytest.raises(SystemExit) as stopped:
         cli.main(["reconstruct", "--help"])
     assert stopped.value.code == 0
-    for option in (
-        "--out",
-        "--holdout",
-        "--time-limit",
-        "--steps",
-        "--seed",
-        "--masks",
-        "--overwrite",
-        "--device",
-    ):
-        assert option in capsys.readouterr().out or option != "--out"
+    text = capsys.readouterr().out
+    for option in ("out", "holdout", "time-limit", "steps", "seed", "masks", "overwrite", "device", "json"):
+        assert f"--{option}" in text
     with pytest.raises(SystemExit) as stopped:
         cli.main(["paint"])
     assert stopped.value.code == 2
@@ -75,7 +67,10 @@ def test_a_run_and_its_refusal_to_overwrite(demo, tmp_path, capsys):
     assert "already holds a run (mesh.glb, turntable.mp4, report.html, metrics.json)" in err
     assert "--overwrite" in err
     assert before == {p.name: p.stat().st_mtime_ns for p in (tmp_path / "a").iterdir()}
-    assert run(capsys, "reconstruct", demo, "--out", tmp_path / "a", "--overwrite", *QUICK)[0] == 0
+    code, out, _ = run(capsys, "reconstruct", demo, "--out", tmp_path / "a", "--overwrite", "--json", *QUICK)
+    assert code == 0
+    written = json.loads((tmp_path / "a" / "metrics.json").read_text())
+    assert json.loads(out) == {"out": str(tmp_path / "a"), **written}
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,13 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import urllib.request
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +18,15 @@ import torch
 from PIL import Image
 from viewing import torus, wait
 
+import diffrast.torch as dr
 from diffrast import cli
+from diffrast.bench import SCENES, report
+from diffrast.commands import make_dataset, reconstruct
 from diffrast.reconstruct.data import read_views
-from diffrast.scene import Mesh, load_image, load_mesh, save_image, save_mesh
+from diffrast.reconstruct.options import DEFAULT_STEPS, Options
+from diffrast.scene import Mesh, linear_to_srgb, load_image, load_mesh, save_image, save_mesh
+from diffrast.scene.bake_textures import padded
+from diffrast.scene.gltf_material import MaterialData
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +48,7 @@ def test_every_command_has_help_with_an_example_that_parses(name, capsys):
         cli.main([name, "--help"])
     assert stopped.value.code == 0
     text = re.sub(r"\s+", " ", capsys.readouterr().out)
-    example = cli.COMMANDS[name].example
+    example = cli.COMMANDS[name].example.partition(" >")[0]
     assert f"example: {example}" in text
     program, command, *rest = example.split()
     assert (program, command) == ("diffrast", name)
@@ -66,12 +74,18 @@ BAD = {
     "view: a mesh that is missing": (["view", "nowhere.glb"], "mesh nowhere.glb does not exist"),
     "view: a port that is none": (["view", "MESH", "--port", "99999"], "port must be 0 to 65535; got 99999"),
     "view: no picture": (["view", "MESH", "--size", "2"], "size must be 16 to 4096 pixels; got 2"),
-    "export: no format": (["export", "MESH", "--out", "a.fbx"], "must end in .glb or .obj or .ply; got a.fbx"),
+    "export: no format": (["export", "MESH", "--out", "a.fbx"], "must end in .glb or .gltf or .obj or .ply; got a.fbx"),
     "export: no mesh": (["export", "TEXT", "--out", "a.glb"], "cannot be read"),
     "export: a texture without UVs": (["export", "BARE", "--texture", "x.png", "--out", "a.glb"], "--texture needs UVs"),
     "export: no texture": (["export", "MESH", "--texture", "x.png", "--out", "a.glb"], "image x.png does not exist"),
     "data set: no views": (["make-dataset", "MESH", "--out", "d", "--views", "0"], "--views must be 1 to 10000; got 0"),
     "data set: in the way": (["make-dataset", "MESH", "--out", "TEXT"], "a file is in the way"),
+    "data set: a wide angle": (["make-dataset", "MESH", "--out", "d", "--fov", "130"], "--fov must be 1 to 120; got 130"),
+    "gradcheck: no scene": (["gradcheck", "teapot"], "scenes must be among "),
+    "gradcheck: no samples": (["gradcheck", "cube", "--samples", "0"], "--samples must be 1 to 1000; got 0"),
+    "warmup: no architecture": (["warmup", "--arch", "hopper"], "--arch must be like sm_90; got hopper"),
+    "reconstruct: no steps": (["reconstruct", "d", "--out", "o", "--steps", "0"], "--steps must be at least 1; got 0"),
+    "reconstruct: no device": (["reconstruct", "d", "--out", "o", "--device", "tpu"], "--device must be cpu or cuda; got tpu"),
     "bench: no pixels": (["bench", "--size", "1"], "--size must be 8 to 8192; got 1"),
     "bench: no device": (["bench", "--device", "abacus"], "--device must be cpu or cuda; got abacus"),
 }  # fmt: skip
@@ -189,7 +203,7 @@ def test_view_serves_until_ctrl_c(glb):
 
 
 def test_export_to_every_format(glb, tmp_path, capsys):
-    for suffix, textured in ((".glb", True), (".obj", True), (".ply", False)):
+    for suffix, textured in ((".glb", True), (".gltf", True), (".obj", True), (".ply", False)):
         out = tmp_path / f"a{suffix}"
         code, text, err = run(capsys, "export", glb, "--out", out, "--json")
         assert code == 0, err
@@ -197,9 +211,55 @@ def test_export_to_every_format(glb, tmp_path, capsys):
         mesh = load_mesh(out)
         assert facts["triangles"] == len(mesh.faces) == 1152
         assert facts["textured"] is textured
+        assert facts["colored"] is (mesh.colors is not None) is not textured
         original = torus()
         a, b = (m.vertices[m.faces.long()] for m in (mesh, original))
         assert torch.allclose(a, b, atol=1e-5)
+
+
+def test_a_texture_is_baked_into_the_colours_of_a_ply(glb, tmp_path, capsys):
+    assert (
+        run(capsys, "export", glb, "--out", tmp_path / "a.ply")[1]
+        == f"wrote {tmp_path / 'a.ply'} (1152 triangles, vertex colours)\n"
+    )
+    mesh, original = load_mesh(tmp_path / "a.ply"), torus()
+    assert mesh.colors is not None and original.uv is not None and original.texture is not None
+    # Off the seam, where two ends of the texture meet at a vertex, the colour is the texture's.
+    flat = [
+        linear_to_srgb(c)
+        for c in (
+            mesh.colors,
+            dr.texture(original.texture[None], original.uv[None, None], filter_mode="linear")[0, 0],
+        )
+    ]
+    at = torch.cdist(mesh.vertices, original.vertices)
+    place = at.argmin(1)
+    inner = ((original.uv[place] > 0.01) & (original.uv[place] < 0.99)).all(1)
+    assert int(inner.sum()) > 400
+    assert float((flat[0] - flat[1][place])[inner].abs().max()) < 0.02
+
+
+def test_every_material_is_padded_and_shared_pictures_stay_shared():
+    """Two quads, each with a material of its own; both use one picture, and one a second picture."""
+    corners = torch.tensor([[0.0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]])
+    square = torch.tensor([[0, 1, 2], [0, 2, 3]]).int()
+    uv = torch.tensor([[0.0, 0.0], [0.25, 0.0], [0.25, 0.25], [0.0, 0.25]])
+    picture, own = torch.zeros(16, 16, 3), torch.zeros(8, 8, 3)
+    picture[:4, :4], picture[12:, 12:], own[:2, :2] = 0.25, 0.75, 0.5
+    materials = [
+        MaterialData(base_color_texture=picture),
+        MaterialData(base_color_texture=picture, emissive_texture=own),
+    ]
+    mesh = Mesh(torch.cat([corners, corners + 2]), torch.cat([square, square + 4]), torch.cat([uv, uv + 0.75]),
+                material_ids=torch.tensor([0, 0, 1, 1]).int(), materials=materials)  # fmt: skip
+    done, count = padded(mesh)
+    assert count == (16 * 16 - 2 * 4 * 4) + (8 * 8 - 2 * 2)
+    assert done.materials[0].base_color_texture is done.materials[1].base_color_texture
+    filled = done.materials[0].base_color_texture
+    assert filled is not None
+    assert torch.equal(filled[:4, :4], picture[:4, :4]) and torch.equal(filled[12:, 12:], picture[12:, 12:])
+    assert set(filled.unique().tolist()) == {0.25, 0.75}  # the nearest of the two charts
+    assert mesh.materials[0].base_color_texture is picture  # what was given stays
 
 
 def test_seams_are_padded(tmp_path, capsys):
@@ -267,6 +327,25 @@ def test_unlit_photographs_show_the_texture(glb, tmp_path, capsys):
     assert (abs(pixels[pixels[..., 3] > 0][:, :3].astype(int) - [0, 128, 0]) <= 1).all()
 
 
+def test_ctrl_c_keeps_the_photographs_that_are_done(glb, tmp_path, capsys, monkeypatch):
+    real, calls = make_dataset.photograph, []
+
+    def photograph(*args):
+        calls.append(1)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return real(*args)
+
+    monkeypatch.setattr(make_dataset, "photograph", photograph)
+    code, out, err = run(
+        capsys, "make-dataset", glb, "--out", tmp_path / "d", "--views", 9, "--size", 16, "--json"
+    )
+    assert code == 130
+    assert json.loads(out)["views"] == 3
+    assert "stopped early: these are the photographs that were done" in err
+    assert len(read_views(tmp_path / "d")) == 3
+
+
 # --- bench ---------------------------------------------------------------------------------------------------------------------
 
 
@@ -280,3 +359,101 @@ def test_bench(capsys):
     facts = json.loads(text)
     assert list(facts["milliseconds"]) == ["16", "32"]
     assert all(t > 0 for row in facts["milliseconds"].values() for t in row.values())
+
+
+# --- gradcheck, doctor, reconstruct --------------------------------------------------------------------------------------------
+
+
+def test_gradcheck(capsys):
+    args = ("gradcheck", next(iter(SCENES)), "--samples", 1, "--mode", "silhouette")
+    code, text, err = run(capsys, *args)
+    assert code == 0, err
+    lines = text.splitlines()
+    assert lines[0].split() == report.header().split()
+    assert len(lines) == 2 and next(iter(SCENES)) in lines[1]
+    code, text, err = run(capsys, *args, "--json", "--fail-under", 1)
+    (row,) = json.loads(text)["rows"]
+    assert code == 1
+    assert f"cosine {row['cosine']:.4f} is below 1" in err
+
+
+def test_doctor_for_machines(capsys):
+    code, text, _ = run(capsys, "doctor", "--json")
+    assert code == 0
+    states = {state["name"]: state for state in json.loads(text)["backends"]}
+    assert states["cpu"]["works"] is True
+
+
+def test_defaults_of_reconstruct_are_those_of_the_library():
+    """Help says what the dataclass does: the options themselves have no defaults."""
+    for name, how in reconstruct.FIELDS.items():
+        value = DEFAULT_STEPS if name == "steps" else getattr(Options(), name)
+        said = re.search(r"default: ([\w.]+)\)", how["help"])
+        if said:
+            assert said[1] == (value if isinstance(value, str) else f"{value:g}"), name
+        else:  # chosen from the data, or a switch
+            assert value in (None, False), name
+    assert set(reconstruct.FIELDS) < {field.name for field in fields(Options)}
+
+
+# --- completion ----------------------------------------------------------------------------------------------------------------
+
+# Words before the cursor -> what Tab must offer, and must not.
+COMPLETIONS = {
+    "diffrast re": ("reconstruct render", "export"),
+    "diffrast render --cha": ("--channel", "--yaw"),
+    "diffrast render scene.glb --channel n": ("normal", "nearest"),
+    "diffrast completion z": ("zsh", "bash"),
+    "diffrast make-dataset a.obj --vi": ("--views", "--out"),
+}
+
+
+def shell(name: str) -> str:
+    path = shutil.which(name)
+    if path is None:
+        pytest.skip(f"{name} is not installed: its completion is not tested")
+    return path
+
+
+def script(capsys, name: str) -> str:
+    code, text, _ = run(capsys, "completion", name)
+    assert code == 0
+    return text
+
+
+def test_bash_completes_subcommands_options_and_choices(capsys):
+    tab = 'tab() { COMP_WORDS=("$@"); COMP_CWORD=$(($#-1)); _diffrast; echo "${COMPREPLY[@]}"; }\n'
+    calls = "\n".join(f"tab {words}" for words in [*COMPLETIONS, "diffrast render sce"])
+    result = subprocess.run(
+        [shell("bash"), "-c", script(capsys, "bash") + tab + calls],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert result.stderr == ""
+    *offers, files = result.stdout.splitlines()
+    for (wanted, unwanted), offer in zip(COMPLETIONS.values(), offers, strict=True):
+        assert set(wanted.split()) <= set(offer.split())
+        assert unwanted not in offer.split()
+    assert files == ""  # bash itself completes file names then
+
+
+def test_fish_completes_subcommands_options_and_choices(capsys):
+    calls = "\n".join(f"complete -C '{words}'; echo ---" for words in COMPLETIONS)
+    result = subprocess.run(
+        [shell("fish"), "--no-config", "-c", script(capsys, "fish") + calls],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert result.stderr == ""
+    for (wanted, unwanted), offer in zip(COMPLETIONS.values(), result.stdout.split("---"), strict=False):
+        words = {line.split("\t")[0] for line in offer.strip().splitlines()}
+        assert set(wanted.split()) <= words
+        assert unwanted not in words
+
+
+def test_zsh_takes_the_completion(capsys):
+    code = script(capsys, "zsh") + "print -r -- $_comps[diffrast]\n"
+    result = subprocess.run([shell("zsh"), "-f", "-c", code], capture_output=True, text=True, timeout=60)
+    assert "_bash_complete -o default -F _diffrast" in result.stdout, result.stderr

@@ -6,6 +6,11 @@ import sys
 from pathlib import Path
 
 import torch
+from viewing import torus
+
+from diffrast import cli, doctor
+from diffrast.scene import save_mesh
+from diffrast.viewer import Viewer
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -59,3 +64,46 @@ def test_reconstruct_options_exist():
     options = set(re.findall(r"--[a-z][a-z-]*", section))
     assert {"--holdout", "--masks"} <= options
     assert options <= set(re.findall(r"--[a-z][a-z-]*", usage))
+
+
+# What makes the README's commands quick enough for a test: options given later win.
+QUICK = {
+    "make-dataset": "--views 9 --size 64",
+    "reconstruct": "--steps 3 --faces 400 --texture 64 --frames 0",
+    "texture": "--size 64 --steps 4",
+    "pose": "--orientations 300",
+    "bench": "--triangles 100 --repeats 1",
+    "gradcheck": "--samples 1 --mode silhouette",
+}
+
+
+def interrupted(_) -> None:
+    """Ctrl-C, which is how a viewer ends."""
+    raise KeyboardInterrupt
+
+
+def test_the_command_lines_run(tmp_path, monkeypatch, capsys):
+    section = README[README.index("## Command line") : README.index("## Choosing a backend")]
+    lines = re.search(r"```\n(.*?)```", section, re.DOTALL)
+    assert lines
+    commands = [line.partition("#")[0].split()[1:] for line in lines[1].splitlines()]
+    assert sorted(words[0] for words in commands) == sorted(cli.COMMANDS)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DIFFRAST_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr(doctor, "usual_kernels", list)  # the kernels themselves: tests/test_doctor.py
+    monkeypatch.setattr(Viewer, "wait", interrupted)
+    save_mesh("scene.glb", torus())
+    for words in commands:
+        code = cli.main([*words, *QUICK.get(words[0], "").split()])
+        assert code == 0, (words, capsys.readouterr().err)
+    written = {p.name for p in tmp_path.iterdir()} - {"cache"}
+    assert written == {
+        "scene.glb",
+        "photos",
+        "made",
+        "painted.glb",
+        "pose.json",
+        "pose.png",
+        "scene.png",
+        "scene.ply",
+    }

@@ -23,6 +23,7 @@ PICTURES = {
     "adversarial": ["adversarial.png"],
     "camera": ["camera.png"],
     "morph": ["morph.png"],
+    "neural_shader": ["neural_shader", "neural_shader.png"],
 }
 
 

@@ -7,6 +7,8 @@ import re
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -14,19 +16,22 @@ import torch
 import trimesh
 
 import diffrast.torch as dr
-from diffrast.reconstruct import metrics, pipeline, turntable
+from diffrast.reconstruct import metrics, output, stages, turntable
 from diffrast.reconstruct.appearance import fill_gaps, unwrap
+from diffrast.reconstruct.calibration import correct_cameras
 from diffrast.reconstruct.data import View, read_views
 from diffrast.reconstruct.geometry import Shape
 from diffrast.reconstruct.hull import HullField, bounds, drop_parts, visual_hull
 from diffrast.reconstruct.loop import Batches, Stop
 from diffrast.reconstruct.masks import add_masks
 from diffrast.reconstruct.metrics import chamfer, compare
-from diffrast.reconstruct.orient import shift_cameras
-from diffrast.reconstruct.pipeline import Options, reconstruct
+from diffrast.reconstruct.pipeline import Options, reconstruct, with_stage
+from diffrast.reconstruct.start import start
+from diffrast.reconstruct.state import State
 from diffrast.reconstruct.targets import make_targets
 from diffrast.scene import Camera, look_at, save_image
 from diffrast.scene.passes import clip_matrices, finish, to_clip
+from diffrast.scene.primitives import icosphere
 
 BOX = torch.tensor([[-1.4, -1.4, -0.5], [1.4, 1.4, 0.5]])
 
@@ -144,7 +149,17 @@ def test_masks_of_another_object_are_refused(views, tmp_path):
         x, y = (10, 50) if i % 2 else (50, 10)
         view.alpha[y : y + 12, x : x + 12] = 1.0
     with pytest.raises(ValueError, match=r"camera poses and masks do not fit together|no common inside"):
-        pipeline._start(dr.RasterizeContext(), wrong, bounds(wrong), 500, torch.device("cpu"))
+        state = State(
+            Path(),
+            Path(),
+            SMALL,
+            cast(Any, None),
+            torch.device("cpu"),
+            stages.STAGES,
+            used=wrong,
+            box=bounds(wrong),
+        )
+        start(state, wrong)
 
 
 def test_floaters_and_cavities_are_dropped():
@@ -186,10 +201,12 @@ def test_offsets_move_pictures_by_pixels(views):
         return (clip[..., :2] / clip[..., 3:] + 1) / 2 * torch.tensor([w, h])
 
     before = pixels()
-    targets.offsets[5] = torch.tensor([1.5, -0.25])
+    targets.calibration.shift[5] = torch.tensor([1.5, -0.25])
     torch.testing.assert_close(pixels()[0], before[0])
     torch.testing.assert_close(pixels()[1], before[1] + torch.tensor([1.5, -0.25]), atol=1e-4, rtol=0)
-    moved = shift_cameras(views, [0], targets.offsets[1:])
+    found = make_targets(views[1:], bounds(views), 0, torch.device("cpu")).calibration
+    found.shift[4] = torch.tensor([1.5, -0.25])
+    moved = correct_cameras(views, [0], found)
     torch.testing.assert_close(
         moved[5].camera.project(v)[0],
         views[5].camera.project(v)[0] + torch.tensor([1.5, -0.25]),
@@ -267,14 +284,22 @@ def test_small_reconstruction_reaches_its_figures(finished):
     assert result["held_out"]["psnr"] > 26
     assert result["held_out"]["mask_iou"] > 0.97
     assert result["mesh"]["euler_number"] == 0
+    assert (result["mesh"]["parts"], result["mesh"]["closed"], result["mesh"]["self_intersections"]) == (
+        1,
+        True,
+        0,
+    )
+    assert result["mesh"]["faces"] <= 1500
     assert not result["interrupted"]
 
 
 def test_outputs_open(finished):
     out, result = finished
     assert sorted(p.name for p in out.iterdir()) == [
+        "config.yaml",
         "mesh.glb",
         "metrics.json",
+        "preflight.jpg",
         "report.html",
         "turntable.mp4",
     ]
@@ -290,15 +315,21 @@ def test_outputs_open(finished):
 
     frames = imageio.mimread(out / "turntable.mp4", memtest=False)
     assert len(frames) == 6
-    assert frames[0].shape[:2] == (pipeline.FILM_SIZE, 2 * pipeline.FILM_SIZE)
-    assert np.asarray(frames[0])[:, : pipeline.FILM_SIZE].std() > 10  # something is in the picture
+    assert frames[0].shape[:2] == (output.FILM_SIZE, 2 * output.FILM_SIZE)
+    assert np.asarray(frames[0])[:, : output.FILM_SIZE].std() > 10  # something is in the picture
 
 
 def test_report_is_self_contained(finished):
     out, _ = finished
     page = (out / "report.html").read_text()
     assert page.count("held out</span>") == 2
-    assert page.count("data:image/jpeg;base64,") == 3 * 14
+    # Views, six sides, texture and coverage, the cameras, the photographs before the work.
+    assert page.count("data:image/jpeg;base64,") == 3 * 14 + 1 + 2 + 1 + 1
+    assert page.count("<path d=") == 2 * 14
+    assert page.count("<polyline") == 2 * 3
+    assert "steps: 240" in page
+    for title in ("Six sides", "Texture", "Cameras", "Loss", "PSNR", "Definitions", "Configuration"):
+        assert f"<h2>{title}" in page
     assert "data:video/mp4;base64," in page
     assert not re.findall(r'(?:src|href)="(?!data:)', page)
 
@@ -323,8 +354,10 @@ def test_ctrl_c_keeps_what_there_is(dataset, tmp_path, stage):
     assert result["steps"]["texture"] == (0 if stage == "coarse shape" else 6)
     assert {p.name for p in (tmp_path / "out").iterdir()} == {
         "checkpoint.pt",
+        "config.yaml",
         "mesh.glb",
         "metrics.json",
+        "preflight.jpg",
         "report.html",
         "turntable.mp4",
     }
@@ -349,14 +382,38 @@ def test_time_limit_is_a_budget(dataset, tmp_path, monkeypatch):
     class Elapsed:
         elapsed = 10.0
 
-    shares = pipeline._Shares(Options(time_limit=110.0), type("Run", (), {"progress": Elapsed})())
-    coarse, texture = shares("coarse shape"), shares("texture")
-    assert coarse["seconds"] == pytest.approx((100 - 14 - 5.5) * pipeline.STAGES["coarse shape"])
+    run = SimpleNamespace(progress=Elapsed(), checkpoint=None)
+    state = State(
+        Path(), Path(), Options(time_limit=110.0), cast(Any, run), torch.device("cpu"), stages.STAGES
+    )
+    coarse, texture = state.budget("coarse shape"), state.budget("texture")
+    assert coarse["seconds"] == pytest.approx((100 - 14 - 5.5) * 0.25)
     assert texture["seconds"] == pytest.approx(100 - 14)
     result = reconstruct(dataset, tmp_path / "out", replace(SMALL, time_limit=1e-3, steps=None))
     assert (
         max(result["steps"].values()) <= 1
     )  # each stage may begin one step before it sees that time is over
+
+
+def test_a_stage_can_be_swapped(dataset, tmp_path):
+    begun = []
+
+    def from_a_ball(state: State) -> None:
+        begun.append(state.faces)
+        ball = icosphere(0.8, 2)
+        vertices = ball.vertices
+        state.shape = Shape(vertices, ball.faces, torch.full_like(vertices, 0.5))
+
+    result = reconstruct(
+        dataset, tmp_path / "out", replace(SMALL, steps=4), stages=with_stage("hull", from_a_ball)
+    )
+    assert len(begun) == 1 and (tmp_path / "out" / "mesh.glb").is_file()
+    assert result["steps"].keys() == {"coarse shape", "fine shape", "texture"}
+    with pytest.raises(ValueError, match="there is no stage 'hul'; the stages are read, "):
+        with_stage("hul", from_a_ball)
+    with pytest.raises(ValueError, match="a stage is missing"):
+        less = [stage for stage in stages.STAGES if stage.name != "hull"]
+        reconstruct(dataset, tmp_path / "none", SMALL, stages=less)
 
 
 def test_gif_where_mp4_cannot_be_encoded(tmp_path, monkeypatch):

@@ -268,7 +268,7 @@ def test_nerf_faults(tmp_path, name):
     fault, message = NERF_FAULTS[name]
     fault(folder)
     with pytest.raises(ValueError, match=message) as caught:
-        read_views(folder)
+        add_masks(read_views(folder))
     assert "\n" not in str(caught.value).split(": ")[0]
 
 

@@ -142,13 +142,25 @@ def edit(path, change):
 
 
 BROKEN_TEXT = {
-    "distorted": (
-        lambda d: edit(d / "sparse/0/cameras.txt", lambda s: s.replace("PINHOLE", "OPENCV").rstrip() + " 0.1 0 0 0\n"),
-        r"pictures of a OPENCV lens are distorted; undistort them first, with `colmap image_undistorter`",
-    ),
     "fisheye": (
         lambda d: edit(d / "sparse/0/cameras.txt", lambda s: s.replace("PINHOLE", "FOV").rstrip() + " 0.1\n"),
-        r"pictures of a FOV lens are distorted",
+        r"the distortion of a FOV lens is not known here; undistort the pictures first, with `colmap image_undistorter`",
+    ),
+    "distortion": (
+        lambda d: edit(d / "sparse/0/cameras.txt", lambda s: s.replace("PINHOLE", "OPENCV").rstrip() + " 0.1 nan 0 0\n"),
+        r"the lens's distortion holds a number that is not finite",
+    ),
+    "focal": (
+        lambda d: edit(d / "sparse/0/cameras.txt", lambda s: re.sub(r"(48 32) \S+", r"\1 -5", s)),
+        r"focal lengths and sizes of lenses must be positive",
+    ),
+    "translation": (
+        lambda d: edit(d / "sparse/0/images.txt", lambda s: re.sub(r"\S+ 7 v0", "inf 7 v0", s)),
+        r"the translation of v0\.png holds a number that is not finite",
+    ),
+    "twice": (
+        lambda d: edit(d / "sparse/0/images.txt", lambda s: s.replace("v1.png", "v0.png")),
+        r"images\.txt lists .*v0\.png more than once",
     ),
     "unknown model": (
         lambda d: edit(d / "sparse/0/cameras.txt", lambda s: s.replace("PINHOLE", "PERISCOPE")),

@@ -5,6 +5,9 @@ from viewing import Page, torus, wait
 from diffrast import cli
 from diffrast import viewer as viewer_module
 from diffrast.scene import save_mesh
+from diffrast.viewer.viewer import VALUES
+
+CHANNELS = ("shaded", "gradient", "pixels", "coverage")
 
 
 def run(capsys, *args) -> tuple[int, str, str]:
@@ -38,20 +41,44 @@ def test_a_reconstruction_with_a_viewer_gives_the_same_mesh(tmp_path, capsys, mo
             self.page = Page(self)
             self.page.say("size", width=64, height=64)
             wait(lambda: self.pages, "a page")
+            self.shown: list[dict] = []
+
+        def step(self, **values):
+            """Looks at one thing after the other, and turns the camera."""
+            i = self.control.iteration + 2
+            self.page.look(float(i), channel=CHANNELS[i % len(CHANNELS)])
+            self.page.move(float(i), yaw=0.1 * i)
+            wait(lambda: CHANNELS[i % len(CHANNELS)] == self._sessions[0].options.channel, "the channel")
+            self._next_snapshot, self._sessions[0].version = (
+                0.0,
+                self._scene.version,
+            )  # as if it had been drawn
+            super().step(**values)
+            self.shown.append({name: getattr(self._scene, name) is not None for name in VALUES})
 
         def close(self):
             if not seen:
-                seen.append([self.page.of_type("state"), self.control.iteration, self.page.frame_after(0.0)])
+                seen.append(
+                    [
+                        self.page.of_type("state"),
+                        self.control.iteration,
+                        self.page.frame_after(0.0),
+                        self.shown,
+                        dict(self.control.rates),
+                    ]
+                )
                 self.page.close()
             super().close()
 
     monkeypatch.setattr(viewer_module, "Viewer", Watched)
-    quick = ("--steps", 6, "--faces", 200, "--texture", 32, "--frames", 0, "--quiet")
+    quick = ("--steps", 8, "--faces", 200, "--texture", 32, "--frames", 0, "--quiet")
     for name, more in (("alone", ()), ("watched", ("--view", "--port", 0))):
         code, _, err = run(capsys, "reconstruct", tmp_path / "d", "--out", tmp_path / name, *quick, *more)
         assert code == 0, err
     assert (tmp_path / "alone" / "mesh.glb").read_bytes() == (tmp_path / "watched" / "mesh.glb").read_bytes()
-    states, iterations, (head, _) = seen[0]
-    assert iterations == 5
+    states, iterations, (head, _), shown, rates = seen[0]
+    assert {name for s in shown for name, there in s.items() if there} == VALUES
+    assert list(rates) == [f"{what} rate \N{MULTIPLICATION SIGN}" for what in ("Shape", "Colour")]
+    assert iterations == 7
     assert any(state["views"] and len(state["views"]) == 8 for state in states)
     assert head["width"] == 64

@@ -1,7 +1,9 @@
 """What the viewer's tests share: a small scene, a client without a browser, a headless Chromium."""
 
 import contextlib
+import io
 import json
+import math
 import os
 import shutil
 import threading
@@ -11,14 +13,20 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
+import diffrast.torch as dr
 from diffrast.scene import Mesh
+from diffrast.scene.image import from_pil
 from diffrast.viewer import Viewer, protocol
+from diffrast.viewer.camera import Pose
+from diffrast.viewer.channels import Options, draw
+from diffrast.viewer.model import Model, copy_mesh
 
 POSE = {"target": [0.0, 0.0, 0.0], "yaw": 0.5, "pitch": 0.3, "distance": 4.0, "fov": 35.0}
-LOOK = {"channel": "shaded", "wireframe": False, "flat": False, "light": 0, "theme": "dark", "view": -1, "opacity": 0,
+LOOK = {"channel": "shaded", "wireframe": False, "flat": False, "light": 0, "turn": 0, "theme": "dark", "view": -1, "opacity": 0,
         "frusta": False}  # fmt: skip
 
 
@@ -35,6 +43,21 @@ def torus(rows: int = 24, texture: int = 64) -> Mesh:
     y, x = torch.meshgrid(*(torch.linspace(0, 1, texture),) * 2, indexing="ij")
     colors = torch.stack([0.3 + 0.6 * x, 0.4 + 0.3 * (6.28 * y).sin(), 0.8 - 0.5 * x * y], -1)
     return Mesh(vertices.round(decimals=6), faces.int(), uv, colors)
+
+
+def psnr(a: torch.Tensor, b: torch.Tensor) -> float:
+    return -10 * math.log10(float((a - b.clamp(0, 1)).square().mean()) + 1e-12)
+
+
+def decoded(data: bytes) -> torch.Tensor:
+    """Display values of a JPEG or PNG."""
+    return from_pil(Image.open(io.BytesIO(data)), linear=False)
+
+
+def direct(width: int, height: int, pose: dict = POSE, **look) -> torch.Tensor:
+    """What a page should show of the torus, drawn without server and JPEG."""
+    camera = Pose(**{**pose, "target": tuple(pose["target"])}).camera(width, height)
+    return draw(dr.RasterizeContext(), Model(copy_mesh(torus())), camera, Options(**{**LOOK, **look}))
 
 
 class Page:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from .. import backends as registry
-from .cpu import Argument
+from .cpu import Argument, rest
 from .gl_context import Contexts, Unavailable
 from .gl_draw import (
     BEFORE_DEPTHS,
@@ -38,7 +38,6 @@ from .gl_interop import CudaInterop, HostTransfer, SharedTransfer, Transfer
 
 MOST_PIXELS = 1 << 25  # of the images that are drawn at once: 256 MiB of ids and depths
 MOST_VERTEX_BYTES = 1 << 28
-RUN = {"cpu": 64}  # pixels of one element of the repair kernel; a GPU's threads take one each
 MOST_TARGETS = 4  # kept for their next use
 
 
@@ -93,6 +92,7 @@ class Painter:
         )
         self.most_layers = gl.info["GL_MAX_ARRAY_TEXTURE_LAYERS"]
         self.description = f"{gl.info['GL_RENDERER']}, OpenGL {gl.info['GL_VERSION']}"
+        self.on_cpu = "llvmpipe" in self.description
         self.api.Enable(DEPTH_TEST)
         self.api.DepthRangef(0, FARTHEST)
         self.upside_down = False
@@ -139,6 +139,8 @@ class Painter:
         if 3 * triangles >= 1 << 32:
             raise ValueError(f"rasterize(): OpenGL draws fewer than 2^32 / 3 triangles; got {triangles}")
         mesh = Mesh.of(pos, tri, ranges, batch)
+        if self.on_cpu:
+            rest()
         (self.api.Enable if cull else self.api.Disable)(CULL_FACE)
         if cull:
             self.api.CullFace(CULLED[cull])
@@ -302,9 +304,8 @@ class GlBackend:
         with self._context(pos.device).current() as painter:
             painter.visibility((*args[:5], seen, *args[6:]))
         (tri, _, before_depth, before_id), sizes = args[1:5], args[8:]
-        pixels, run = ids.numel(), RUN.get(ids.device.type, 1)
-        fields = (pos, tri, before_depth, before_id, seen, ids, depth, *sizes, pixels, run)
-        registry.kernels_for(pos).launch("visibility_repair", dtype, -(-pixels // run), fields)
+        fields = (pos, tri, before_depth, before_id, seen, ids, depth, *sizes)
+        registry.kernels_for(pos).launch("visibility_repair", dtype, ids.numel(), fields)
 
     def _context(self, device: torch.device) -> Any:
         cuda = device.index if device.type == "cuda" else None

@@ -8,7 +8,7 @@ import math
 import time
 from statistics import median
 
-from .command import Command, between, json_option
+from .command import Command, between, device_of, json_option, progress, quiet_option, stopped
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -24,6 +24,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     add("--repeats", type=int, default=10, metavar="N", help="the median of so many calls (default: 10)")
     add("--backend", choices=("auto", "cpu", "cuda", "gl"), default="auto", help="rasterizer (default: auto)")
     add("--device", default="cpu", help="cpu or cuda (default: cpu)")
+    quiet_option(parser)
     json_option(parser)
 
 
@@ -100,26 +101,28 @@ def run(args: argparse.Namespace) -> int:
         between("--size", size, 8, 8192)
     between("--triangles", args.triangles, 16, 50_000_000)
     between("--repeats", args.repeats, 1, 1000)
-    if args.device.partition(":")[0] not in ("cpu", "cuda"):
-        raise ValueError(f"--device must be cpu or cuda; got {args.device}")
-    if args.device.startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError(f"--device {args.device}: torch sees no CUDA device here")
+    device_of(args)
+    rows: dict[int, dict[str, float]] = {}
+    code = 0
     try:
-        rows = {
-            size: measure(size, args.triangles, args.repeats, args.backend, args.device) for size in sizes
-        }
+        for size in progress(sizes, "sizes", args.quiet):
+            rows[size] = measure(size, args.triangles, args.repeats, args.backend, args.device)
     except RuntimeError as error:
         raise OSError(str(error)) from error  # the backend cannot start: exit code 1
+    except KeyboardInterrupt:
+        if not rows:
+            raise
+        code = stopped("these are the sizes that were done")
     facts = {"diffrast": __version__, "torch": torch.__version__, "threads": torch.get_num_threads(),
              "device": args.device, "backend": args.backend, "triangles": args.triangles, "milliseconds": rows}  # fmt: skip
     if args.json:
         print(json.dumps(facts))
-        return 0
+        return code
     print(f"milliseconds, {args.triangles} triangles, {args.device}, {facts['threads']} threads")
     print(" " * 20 + "".join(f"{f'{size}x{size}':>12}" for size in rows))
     for name in next(iter(rows.values())):
         print(f"{name:<20}" + "".join(f"{row[name]:>12.2f}" for row in rows.values()))
-    return 0
+    return code
 
 
 COMMAND = Command(

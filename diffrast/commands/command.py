@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import torch
+
     from ..scene.mesh import Mesh
     from ..viewer.camera import Pose
 
@@ -41,6 +43,10 @@ def json_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
 
 
+def quiet_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
 def camera_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--yaw", type=float, default=35.0, metavar="DEG", help="around the object (default: 35)")
@@ -62,7 +68,7 @@ def pose_of(args: argparse.Namespace, mesh: Mesh) -> Pose:
     between("--pitch", args.pitch, -89, 89)
     if args.distance is not None:
         between("--distance", args.distance, 1e-6, 1e9)
-    fit = Scene().changed(mesh).fitting_pose()
+    fit = Scene().changed(mesh=mesh).fitting_pose()
     # Keep the object's size in the picture when the field of view is another than the usual one.
     wide = math.sin(math.radians(fit.fov / 2)) / math.sin(math.radians(args.fov / 2))
     distance = args.distance or fit.distance * wide
@@ -108,3 +114,24 @@ def progress(items, label: str, quiet: bool):
     from tqdm import tqdm
 
     return tqdm(items, desc=label, disable=quiet or not sys.stderr.isatty(), leave=False)
+
+
+def stopped(state: str) -> int:
+    """The exit code after Ctrl-C, when what there is has been written."""
+    print(f"diffrast: stopped early: {state}", file=sys.stderr)
+    return 130
+
+
+def device_of(args: argparse.Namespace) -> torch.device:
+    """What --device names, if torch has it."""
+    import torch
+
+    try:
+        device = torch.device(args.device)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise ValueError(f"--device must be cpu or cuda; got {args.device}")
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"--device {args.device}: torch sees no CUDA device here")
+    return device

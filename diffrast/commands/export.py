@@ -1,66 +1,42 @@
-"""`diffrast export`: a mesh in another format, its texture padded across seams."""
+"""`diffrast export`: a mesh in another format, textures padded across seams or baked into vertex colours."""
 
 from __future__ import annotations
 
 import argparse
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from .command import Command, json_option, load, mesh_options, out_file, say
-
-if TYPE_CHECKING:
-    from ..scene.mesh import Mesh
 
 
 def options(parser: argparse.ArgumentParser) -> None:
     mesh_options(parser)
     parser.add_argument(
-        "--out", required=True, metavar="FILE", help="a .glb, .obj or .ply (without texture) to write"
+        "--out",
+        required=True,
+        metavar="FILE",
+        help="a .glb, .gltf, .obj or .ply to write; .ply carries colours at vertices",
     )
     parser.add_argument("--no-pad", action="store_true", help="leave texels outside of charts as they are")
     json_option(parser)
 
 
-def pad_seams(mesh: Mesh) -> int:
-    """Give texels that no triangle covers the colour of the nearest one that is, in place: filters and mipmaps across a
-    chart's border then find its own colour. Returns how many changed."""
-    import torch
-
-    import diffrast.torch as dr
-
-    from ..reconstruct.appearance import fill_gaps
-
-    if mesh.uv is None or mesh.texture is None:
-        return 0
-    if float(mesh.uv.min()) < 0 or float(mesh.uv.max()) > 1:
-        return 0  # the texture repeats: its border is no seam
-    uv_faces = mesh.faces if mesh.uv_faces is None else mesh.uv_faces
-    flat = torch.nn.functional.pad(2 * mesh.uv - 1, (0, 1), value=0.0)
-    flat = torch.nn.functional.pad(flat, (0, 1), value=1.0)
-    rast, _ = dr.rasterize(dr.RasterizeContext(), flat[None].contiguous(), uv_faces, mesh.texture.shape[:2])
-    covered = rast[0, ..., 3] > 0
-    mesh.texture = fill_gaps(mesh.texture, covered)
-    for i, material in enumerate(
-        mesh.materials
-    ):  # there is one, or the mesh would have no texture of its own
-        if material.base_color_texture is not None:
-            padded = fill_gaps(material.base_color_texture, covered)
-            mesh.materials[i] = replace(material, base_color_texture=padded)
-    return int((~covered).sum())
-
-
 def run(args: argparse.Namespace) -> int:
     from ..scene import save_mesh
+    from ..scene.bake_textures import padded, vertex_colors
 
-    out = out_file(args.out, ".glb", ".obj", ".ply")
-    mesh = load(args)
-    padded = 0 if args.no_pad else pad_seams(mesh)
+    out = out_file(args.out, ".glb", ".gltf", ".obj", ".ply")
+    mesh, filled = load(args), 0
+    if out.suffix.lower() == ".ply":
+        mesh = replace(mesh, colors=vertex_colors(mesh))
+    elif not args.no_pad:
+        mesh, filled = padded(mesh)
     save_mesh(out, mesh)
-    textured = mesh.texture is not None and out.suffix.lower() != ".ply"
-    facts = {"out": str(out), "vertices": len(mesh.vertices), "triangles": len(mesh.faces), "textured": textured,
-             "padded_texels": padded}  # fmt: skip
-    kind = "with its texture" if textured else "the shape alone"
-    say(args, facts, f"wrote {out} ({len(mesh.faces)} triangles, {kind})")
+    pictures = any(m.base_color_texture is not None for m in mesh.material_list())
+    color = "vertex colours" if mesh.colors is not None else "the shape alone"
+    color = "with its textures" if pictures and out.suffix.lower() != ".ply" else color
+    facts = {"out": str(out), "vertices": len(mesh.vertices), "triangles": len(mesh.faces),
+             "textured": color == "with its textures", "colored": mesh.colors is not None, "padded_texels": filled}  # fmt: skip
+    say(args, facts, f"wrote {out} ({len(mesh.faces)} triangles, {color})")
     return 0
 
 

@@ -7,7 +7,18 @@ import json
 import math
 from pathlib import Path
 
-from .command import Command, between, json_option, load, mesh_options, progress, say, up_option
+from .command import (
+    Command,
+    between,
+    json_option,
+    load,
+    mesh_options,
+    progress,
+    quiet_option,
+    say,
+    stopped,
+    up_option,
+)
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -20,8 +31,8 @@ def options(parser: argparse.ArgumentParser) -> None:
     add("--samples", type=int, default=3, metavar="N", help="N x N samples per pixel (default: 3)")
     add("--unlit", action="store_true", help="the base colour alone, without light")
     add("--overwrite", action="store_true", help="replace another data set in --out")
-    add("--quiet", action="store_true", help="no progress bar")
     up_option(parser)
+    quiet_option(parser)
     json_option(parser)
 
 
@@ -79,24 +90,28 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError(f"cannot make the folder {out}: a file is in the way") from None
     ctx, model = dr.RasterizeContext(), Model(copy_mesh(mesh))
     home = Scene().changed(mesh).fitting_pose()
-    frames = []
-    with torch.no_grad():
-        for i, pose in enumerate(
-            progress(list(poses(args.views, home, args.fov)), "photographs", args.quiet)
-        ):
-            camera = pose.camera(args.size, args.size, args.up)
-            save_image(
-                out / "train" / f"r_{i:03d}.png",
-                photograph(ctx, model, camera, args.samples, args.up, args.unlit),
-            )
-            matrix = torch.linalg.inv(camera.world_to_camera)
-            rows = [[round(x, 9) for x in row] for row in matrix.tolist()]
-            frames.append({"file_path": f"./train/r_{i:03d}", "transform_matrix": rows})
+    frames, code = [], 0
+    try:
+        with torch.no_grad():
+            for i, pose in enumerate(
+                progress(list(poses(args.views, home, args.fov)), "photographs", args.quiet)
+            ):
+                camera = pose.camera(args.size, args.size, args.up)
+                picture = photograph(ctx, model, camera, args.samples, args.up, args.unlit)
+                save_image(out / "train" / f"r_{i:03d}.png", picture)
+                matrix = torch.linalg.inv(camera.world_to_camera)
+                rows = [[round(x, 9) for x in row] for row in matrix.tolist()]
+                frames.append({"file_path": f"./train/r_{i:03d}", "transform_matrix": rows})
+    except KeyboardInterrupt:
+        if not frames:
+            raise
+        code = stopped("these are the photographs that were done")
     write_text(
         index, json.dumps({"camera_angle_x": math.radians(args.fov), "frames": frames}, indent=1) + "\n"
     )
-    say(args, {"out": str(out), "views": args.views, "size": args.size}, f"wrote {args.views} views to {out}")
-    return 0
+    count = len(frames)
+    say(args, {"out": str(out), "views": count, "size": args.size}, f"wrote {count} views to {out}")
+    return code
 
 
 COMMAND = Command("photograph a mesh: a posed multi-view data set", options, run,

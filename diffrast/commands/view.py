@@ -1,11 +1,13 @@
-"""`diffrast view`: a mesh in the browser."""
+"""`diffrast view`: a mesh in the browser, or in a window."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import sys
+from typing import Any
 
 from .command import Command, json_option, load, mesh_options, up_option
 
@@ -13,6 +15,16 @@ from .command import Command, json_option, load, mesh_options, up_option
 def options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     mesh_options(parser)
+    add(
+        "--window",
+        action="store_true",
+        help="a window on this machine's screen instead, drawn by the OpenGL backend",
+    )
+    add(
+        "--environment",
+        metavar="FILE",
+        help="what lights the channel Surroundings: a .hdr, .exr or other picture, longitude by latitude",
+    )
     add("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1, this machine only)")
     add(
         "--port", type=int, metavar="N", help="port to listen on (default: 8484 or the next free one; 0: any)"
@@ -34,15 +46,18 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    mesh = load(args)
+    environment = _environment(args.environment)
+    if args.window:
+        return _window(args, mesh, environment)
     from ..viewer import Viewer
 
-    mesh = load(args)
     screen = sys.platform in ("darwin", "win32") or any(
         os.environ.get(x) for x in ("DISPLAY", "WAYLAND_DISPLAY")
     )
     with Viewer(host=args.host, port=args.port, size=args.size, up=args.up, quiet=args.json,
                 open_browser=screen if args.open is None else args.open) as viewer:  # fmt: skip
-        viewer.show(mesh=mesh)
+        viewer.show(mesh=mesh, environment=environment)
         if args.json:
             print(json.dumps({"url": viewer.url, "triangles": len(mesh.faces)}), flush=True)
         else:
@@ -55,4 +70,31 @@ def run(args: argparse.Namespace) -> int:
     return 1
 
 
-COMMAND = Command("turn a mesh around in the browser", options, run, "diffrast view scene.glb")
+def _environment(path: str | None) -> Any:
+    if path is None:
+        return None
+    from ..scene import load_image
+
+    return load_image(path)[..., :3].contiguous()
+
+
+def _window(args: argparse.Namespace, mesh: Any, environment: Any) -> int:
+    from ..viewer.window import Window
+
+    try:
+        window = Window(mesh, up=args.up, environment=environment, size=(args.size, args.size * 3 // 4))
+    except RuntimeError as error:  # no library, no display, no OpenGL
+        raise OSError(str(error)) from None
+    with window:
+        facts = {"window": True, "triangles": len(mesh.faces)}
+        print(
+            json.dumps(facts) if args.json else window.help,
+            file=sys.stdout if args.json else sys.stderr,
+            flush=True,
+        )
+        with contextlib.suppress(KeyboardInterrupt):  # a usual way to end it
+            window.run()
+    return 0
+
+
+COMMAND = Command("turn a mesh around in the browser or a window", options, run, "diffrast view scene.glb")

@@ -10,10 +10,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from scipy import ndimage
 
 import diffrast.torch as dr
 
+from ..scene.bake_textures import fill_gaps
+from ..scene.camera import Camera
 from ..scene.image import srgb_to_linear
 from ..scene.mesh import Mesh
 from ..scene.passes import finish
@@ -27,7 +28,9 @@ from .targets import BACKGROUND, Targets
 class Textured:
     """A shape with a texture. ``vertices`` ``[V, 3]`` and ``faces`` ``[F, 3]`` are welded; ``uv`` ``[T, 2]`` and
     ``uv_faces`` ``[F, 3]`` are cut along chart borders, ``source`` int64 ``[T]`` is the vertex behind each UV; ``texture``
-    ``[S, S, 3]`` holds display values, row 0 at the bottom; ``covered`` bool ``[S, S]``: texels inside of charts."""
+    ``[S, S, 3]`` holds display values, row 0 at the bottom; ``covered`` bool ``[S, S]``: texels inside of charts; ``seen``
+    int32 ``[S, S]``: how many photographs show a texel (:func:`diffrast.reconstruct.coverage.count_views`; None where nobody
+    has counted); ``boundary``: what lies beyond the texture's border, as `diffrast.torch.texture` names it."""
 
     vertices: torch.Tensor
     faces: torch.Tensor
@@ -36,6 +39,20 @@ class Textured:
     source: torch.Tensor
     texture: torch.Tensor
     covered: torch.Tensor
+    seen: torch.Tensor | None = None
+    boundary: str = "clamp"
+
+    def mesh(self) -> Mesh:
+        """For files and viewers."""
+        texture = srgb_to_linear(self.texture)
+        return Mesh(self.vertices[self.source], self.uv_faces, self.uv, texture)
+
+    def draw(
+        self, ctx, clip: torch.Tensor, camera: Camera, resolution: tuple[int, int], samples: int = 1
+    ) -> torch.Tensor:
+        """``[1, H, W, 4]``: the picture that a camera takes, display values over white, and coverage. ``clip`` ``[1, V, 4]``: the
+        vertices in its clip space; differentiable into them."""
+        return render_textured(ctx, self, clip, self.texture, resolution, samples)
 
 
 def unwrap(ctx, shape: Shape, size: int) -> Textured:
@@ -55,24 +72,19 @@ def unwrap(ctx, shape: Shape, size: int) -> Textured:
     source = torch.from_numpy(source.astype(np.int64)).to(device)
     uv = torch.from_numpy(uv.astype(np.float32)).to(device)
     uv_faces = torch.from_numpy(uv_faces.astype(np.int32)).to(device)
-    flat = torch.cat([2 * uv - 1, torch.zeros_like(uv[:, :1]), torch.ones_like(uv[:, :1])], dim=1)[None]
-    rast, _ = dr.rasterize(ctx, flat, uv_faces, (size, size))
-    color, _ = dr.interpolate(shape.colors[source], rast, uv_faces)
-    covered = rast[0, ..., 3] > 0
-    texture = fill_gaps(color[0], covered)
+    texture, covered = at_texels(ctx, uv, uv_faces, shape.colors[source], size)
     return Textured(shape.vertices, shape.faces, uv, uv_faces, source, texture, covered)
 
 
-def fill_gaps(texture: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
-    """Texels ``[S, S, C]`` that are not ``known`` ``[S, S]`` take the colour of the nearest that is: filters and
-    mipmaps across a chart's border then find its own colour."""
-    if bool(known.all()) or not bool(known.any()):
-        return texture
-    nearest = ndimage.distance_transform_edt(
-        ~known.cpu().numpy(), return_distances=False, return_indices=True
-    )
-    rows, cols = (torch.from_numpy(i.astype(np.int64)).to(texture.device) for i in nearest)
-    return texture[rows, cols]
+def at_texels(
+    ctx, uv: torch.Tensor, uv_faces: torch.Tensor, values: torch.Tensor, size: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Values ``[T, C]`` at UVs ``[T, 2]`` as a texture ``[size, size, C]``, gaps filled, and bool ``[size, size]``: texels
+    inside of charts."""
+    flat = torch.cat([2 * uv - 1, torch.zeros_like(uv[:, :1]), torch.ones_like(uv[:, :1])], dim=1)[None]
+    rast, _ = dr.rasterize(ctx, flat, uv_faces, (size, size))
+    covered = rast[0, ..., 3] > 0
+    return fill_gaps(dr.interpolate(values, rast, uv_faces)[0][0], covered), covered
 
 
 def render_textured(ctx, model: Textured, clip, texture, resolution, samples: int = 1) -> torch.Tensor:
@@ -84,7 +96,7 @@ def render_textured(ctx, model: Textured, clip, texture, resolution, samples: in
     size = (resolution[0] * samples, resolution[1] * samples)
     rast, rast_db = dr.rasterize(ctx, clip, model.faces, size, grad_db=False)
     uv, uv_da = dr.interpolate(model.uv, rast, model.uv_faces, rast_db=rast_db, diff_attrs="all")
-    color = dr.texture(texture[None], uv, uv_da, filter_mode="linear-mipmap-linear", boundary_mode="clamp",
+    color = dr.texture(texture[None], uv, uv_da, filter_mode="linear-mipmap-linear", boundary_mode=model.boundary,
                        max_mip_level=MIP_LEVELS)  # fmt: skip
     return finish(color, rast, clip, model.faces, BACKGROUND, samples)
 
@@ -101,7 +113,7 @@ def fit_texture(
         return render_textured(ctx, model, clip, texture, targets.resolution)
 
     def as_mesh(vertices: torch.Tensor, texture: torch.Tensor) -> Mesh:
-        return Mesh(vertices[model.source], model.uv_faces, model.uv, srgb_to_linear(texture.clamp(0, 1)))
+        return Mesh(vertices, model.faces, model.uv, srgb_to_linear(texture.clamp(0, 1)), model.uv_faces)
 
     vertices, texture = fit(
         run,

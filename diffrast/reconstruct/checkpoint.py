@@ -23,7 +23,8 @@ NAME = "checkpoint.pt"
 class Checkpoint:
     """Keeps the state of a run in ``path``, at most every ``every`` seconds.
 
-    ``key``: what must be equal for a run to go on from another's state, by name.
+    ``key``: what must be equal for a run to go on from another's state, by name. ``writes``: false in all but one of several
+    processes.
     """
 
     def __init__(
@@ -33,8 +34,9 @@ class Checkpoint:
         every: float,
         resume: bool = False,
         device: torch.device | str = "cpu",
+        writes: bool = True,
     ) -> None:
-        self.path, self.key, self.every = path, key, every
+        self.path, self.key, self.every, self.writes = path, key, every, writes
         self.loaded = _load(path, key, device) if resume else None
         self.saved = time.monotonic()
         self.begun: dict[str, Any] = {}
@@ -68,14 +70,17 @@ class Checkpoint:
         if self.final:
             return
         self.final = final
+        self.saved = time.monotonic()
+        if not self.writes:
+            return
         buffer = io.BytesIO()
         torch.save({"key": self.key, **self.begun, "progress": progress}, buffer)
         write_bytes(self.path, buffer.getvalue())
-        self.saved = time.monotonic()
 
     def remove(self) -> None:
         """The run is complete."""
-        self.path.unlink(missing_ok=True)
+        if self.writes:
+            self.path.unlink(missing_ok=True)
 
 
 def _load(path: Path, key: dict[str, Any], device: torch.device | str) -> dict[str, Any]:

@@ -2,66 +2,158 @@
 
 Image origin, axes and colour coding of each layout end in its reader: what comes out is :class:`View` with our conventions
 (row 0 at the bottom, camera along -z). Every fault of the input is a ``ValueError`` of one sentence that names the
-file.
+file. A photograph that cannot be used is left out, and said to be, as long as the rest suffices; calibration that is wrong is not.
 """
 
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from .layout_colmap import read_colmap
 from .layout_idr import read_idr
+from .layout_krt import read_krt
 from .layout_middlebury import read_middlebury
 from .layout_nerf import read_nerf
-from .views import View
+from .masks import add_masks, mask_beside
+from .photo import Photo
+from .views import Entry, View, same_size
 
-__all__ = ["LAYOUTS", "View", "held_out", "read_views"]
+__all__ = ["LAYOUTS", "Capture", "View", "held_out", "load", "read_views"]
 
 # What a data set's folder holds -> the reader of that file. A new layout is a file here and a line.
-LAYOUTS: dict[str, Callable[[Path], list[View]]] = {
+LAYOUTS: dict[str, Callable[[Path], list[Entry]]] = {
     "transforms_train.json": read_nerf,
     "transforms.json": read_nerf,
+    "transforms_*.json": read_nerf,
     "*_par.txt": read_middlebury,
     "sparse/0/images.bin": read_colmap,
     "sparse/0/images.txt": read_colmap,
     "sparse/images.bin": read_colmap,
     "sparse/images.txt": read_colmap,
     "cameras.npz": read_idr,
+    "cameras_sphere.npz": read_idr,
+    "*.txt": read_krt,
 }
-MASK_FOLDERS = ("masks", "mask")
-MASK_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
+RESOLUTION = 1600  # pixels of the longer side that are used unless more are asked for
+TOTAL = (
+    400_000_000  # pixels of all views together: they take about 10 bytes each, as photographs and as targets
+)
+FEWEST = 3  # views
+
+
+@dataclass
+class Capture:
+    """A data set as it is used. ``source``: where the masks come from; ``left_out``: a sentence for each photograph that cannot be
+    used; ``layout``: the file that was read; ``factor``: what the photographs were reduced by."""
+
+    views: list[View]
+    layout: Path
+    factor: int = 1
+    source: str = ""
+    left_out: list[str] = field(default_factory=list)
+
+
+def load(
+    folder: str | os.PathLike, masks: str | os.PathLike | None = None, resolution: int | None = None
+) -> Capture:
+    """The views of a data set with their masks, of which only what is used is kept in memory: photographs are reduced by a power
+    of two until the longer side has at most ``resolution`` pixels (None: 1600, and fewer where the views are so many that they
+    would take more than about 4 GB), and cropped to the object.
+
+    Photographs that are missing, cannot be read, or show nothing or nothing but the object are left out with a sentence in
+    ``Capture.left_out``; ``ValueError`` where fewer than three, or less than half, remain."""
+    left_out: list[str] = []
+    views, layout, count = _open(Path(folder), left_out)
+    factor = _factor(views, resolution)
+    for i, view in enumerate(views):
+        if factor > 1 and view.photo is not None:
+            views[i] = View.of(view.name, view.photo.reduced(factor), view.camera, view.mask)
+    source = add_masks(views, masks, left_out) if _enough(views, count, left_out, layout) else ""
+    _enough(views, count, left_out, layout)
+    return Capture(views, layout, factor, source, left_out)
 
 
 def read_views(folder: str | os.PathLike) -> list[View]:
-    """The views of a data set, whatever its layout. Raises ``ValueError`` that names the file at fault."""
-    folder = Path(folder)
+    """The views of a data set, whatever its layout, at full size and without masks of files. Pictures are decoded when they are
+    asked for. Raises ``ValueError`` that names the file at fault."""
+    faults: list[str] = []
+    views, layout, count = _open(Path(folder), faults)
+    if faults:
+        raise ValueError(faults[0])
+    _enough(views, count, faults, layout)
+    return views
+
+
+def _open(folder: Path, left_out: list[str]) -> tuple[list[View], Path, int]:
+    """The views whose files have a picture's header, what was read, and how many it lists."""
     if not folder.is_dir():
         raise ValueError(f"data set {folder} is not a folder")
     for pattern, reader in LAYOUTS.items():
         found = sorted(folder.glob(pattern))
-        if found:
-            views = reader(found[0])
-            _add_mask_files(folder, views)
-            if len(views) < 3:
-                raise ValueError(f"{found[0]} lists {len(views)} views; a reconstruction needs at least 3")
-            return views
+        entries = reader(found[0]) if found else []
+        if found and (entries or pattern != "*.txt"):
+            views = _views(folder, found[0], entries, left_out)
+            return views, found[0], len(entries)
     raise ValueError(f"data set {folder} has no known layout: expected one of {', '.join(LAYOUTS)} in it")
 
 
-def _add_mask_files(folder: Path, views: list[View]) -> None:
-    """Where pictures have no alpha: masks of the same name, in a folder `masks` or `mask` of the data set."""
-    for view in views:
-        if view.alpha is not None or view.mask is not None:
+def _views(folder: Path, layout: Path, entries: list[Entry], left_out: list[str]) -> list[View]:
+    twice = [path for path, n in Counter(e.picture for e in entries).items() if n > 1]
+    if twice:
+        raise ValueError(f"{layout} lists {twice[0]} more than once: which of its cameras is right?")
+    stems = Counter(e.picture.stem for e in entries)
+    views = []
+    for entry in entries:
+        path = entry.picture
+        name = path.stem
+        if stems[name] > 1:  # the same name in several folders
+            name = (
+                path.relative_to(folder).with_suffix("").as_posix()
+                if path.is_relative_to(folder)
+                else str(path)
+            )
+        try:
+            photo = Photo.open(path, entry.lens)
+        except ValueError as error:
+            left_out.append(f"{error} (listed in {layout})")
             continue
-        names = [view.path.stem + suffix for suffix in MASK_SUFFIXES] + [view.path.name + ".png"]
-        candidates = (folder / masks / name for masks in MASK_FOLDERS for name in names)
-        view.mask = next((path for path in candidates if path.is_file()), None)
+        camera = entry.camera(photo.width, photo.height)
+        views.append(View.of(name, photo, camera, entry.mask or mask_beside(folder, path)))
+    same_size(views, layout)
+    return views
+
+
+def _factor(views: list[View], resolution: int | None) -> int:
+    if not views:
+        return 1
+    height, width = views[0].shape
+    factor = 1
+    while max(width, height) > (resolution or RESOLUTION) * factor or (
+        resolution is None and len(views) * width * height > TOTAL * factor**2
+    ):
+        factor *= 2
+    return factor
+
+
+def _enough(views: list[View], count: int, left_out: list[str], layout: Path) -> bool:
+    if count < FEWEST:
+        raise ValueError(f"{layout} lists {count} views; a reconstruction needs at least {FEWEST}")
+    if len(views) < max(FEWEST, count / 2):
+        more = f" (and {len(left_out) - 1} more)" if len(left_out) > 1 else ""
+        raise ValueError(
+            f"{layout}: only {len(views)} of {count} photographs can be used: {left_out[0]}{more}"
+        )
+    return True
 
 
 def held_out(count: int, holdout: int) -> list[int]:
     """Indices of ``holdout`` of ``count`` views, spread evenly. At least three views must remain."""
-    if not 0 <= holdout <= count - 3:
-        raise ValueError(f"--holdout must lie between 0 and {count - 3} for {count} views; got {holdout}")
+    if not 0 <= holdout <= count - FEWEST:
+        raise ValueError(
+            f"--holdout must lie between 0 and {count - FEWEST} for {count} views; got {holdout}"
+        )
     return [int((i + 0.5) * count / holdout) for i in range(holdout)]

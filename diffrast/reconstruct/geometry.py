@@ -9,15 +9,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 
 import diffrast.torch as dr
 
 from ..scene.passes import finish
-from ..scene.remesh import edge_for_faces, isotropic
 from .fit import Rates, fit
-from .hull import drop_parts
 from .loop import Run
 from .targets import BACKGROUND, Targets
 
@@ -51,17 +48,3 @@ def fit_shape(ctx, run: Run, stage: str, shape: Shape, targets: Targets, rates: 
         run, stage, shape.vertices, shape.faces, shape.colors, render, targets, rates, **budget
     )
     return Shape(vertices, shape.faces, colors)
-
-
-def remesh(shape: Shape, faces: int, keep: float = 0.02) -> Shape:
-    """An even mesh of about ``faces`` faces with the colours carried along; small loose parts are dropped."""
-    v = torch.cat([shape.vertices, shape.colors], dim=1).double().cpu().numpy()
-    f = shape.faces.long().cpu().numpy()
-    v, f = isotropic(v, f, edge_for_faces(v, f, faces), iterations=4)
-    v, f = drop_parts(v, f, keep)
-    to = shape.vertices
-    return Shape(
-        torch.from_numpy(np.ascontiguousarray(v[:, :3])).to(to),
-        torch.from_numpy(f.astype(np.int32)).to(to.device),
-        torch.from_numpy(np.ascontiguousarray(v[:, 3:])).to(to).clamp(0, 1),
-    )

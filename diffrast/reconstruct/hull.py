@@ -16,6 +16,7 @@ from skimage.measure import marching_cubes
 
 from ..scene.remesh import drop_unused
 from .data import View
+from .repair import part_volumes, parts_of
 
 
 def bounds(views: list[View], margin: float = 0.02) -> np.ndarray:
@@ -104,7 +105,7 @@ class HullField:
 
 
 def visual_hull(
-    views: list[View], box: np.ndarray, resolution: int = 160, spare: int = 0, keep: float = 0.02
+    views: list[View], box: np.ndarray, resolution: int = 160, spare: int = 0, keep: float = 1e-4
 ):
     """The hull as ``vertices`` float64 ``[V, 3]`` and ``faces`` int64 ``[F, 3]`` with ``resolution`` voxels along the
     longest side of ``box``. Parts with less than the share ``keep`` of the largest part's volume are dropped.
@@ -119,7 +120,7 @@ def visual_hull(
     grid = _lattice(box[0], 2 * step, coarse_shape)
     coarse = field(grid).reshape(*coarse_shape).numpy()
     fine = ndimage.zoom(coarse, shape / coarse_shape, order=1, grid_mode=False)
-    near = np.argwhere(np.abs(fine) < 4 * step)
+    near = np.argwhere(np.abs(fine) < 3 * step)
     points = torch.from_numpy((box[0] + near * step).astype(np.float32))
     fine[tuple(near.T)] = torch.cat([field(p) for p in points.split(1 << 18)]).numpy() if len(near) else 0
     fine = np.pad(np.maximum(fine, -4 * step), 1, constant_values=-4 * step)
@@ -140,13 +141,6 @@ def _lattice(origin: np.ndarray, step: float, shape: np.ndarray) -> torch.Tensor
 def drop_parts(v: np.ndarray, f: np.ndarray, keep: float) -> tuple[np.ndarray, np.ndarray]:
     """Remove connected parts whose signed volume is below the share ``keep`` of the largest: floaters, and cavities,
     which face inwards and no photograph can show."""
-    import scipy.sparse as sp
-    from scipy.sparse.csgraph import connected_components
-
-    links = sp.coo_matrix((np.ones(2 * len(f)), (f[:, :2].ravel(), f[:, 1:].ravel())), shape=(len(v), len(v)))
-    _, part = connected_components(links, directed=False)
-    a, b, c = v[f[:, 0], :3], v[f[:, 1], :3], v[f[:, 2], :3]
-    volume = np.bincount(
-        part[f[:, 0]], weights=(a * np.cross(b, c)).sum(axis=1) / 6, minlength=part.max() + 1
-    )
-    return drop_unused(v, f[volume[part[f[:, 0]]] > keep * volume.max()])
+    part = parts_of(f, len(v))
+    volume = part_volumes(v, f, part)
+    return drop_unused(v, f[volume[part] > keep * volume.max()])

@@ -11,8 +11,7 @@ import torch
 
 from ..scene.camera import Camera
 from ..scene.conventions import COLMAP_MODELS, colmap_intrinsics, quaternion_to_rotation
-from ..scene.image import load_image
-from .views import View, finite, picture_path, same_size, split_alpha
+from .views import Entry, finite, picture_path
 
 # Camera models in the order of their numbers in binary files, and how many parameters each has.
 MODELS = {
@@ -41,45 +40,44 @@ class Shot:
     translation: list[float]
 
 
-def read_colmap(path: Path) -> list[View]:
-    """``path`` is the model's ``images.bin`` or ``images.txt``; the pictures lie in ``images`` of the data set's folder.
-
-    Lenses must be free of distortion (``colmap image_undistorter`` makes such pictures)."""
+def read_colmap(path: Path) -> list[Entry]:
+    """``path`` is the model's ``images.bin`` or ``images.txt``; the pictures lie in ``images`` of the data set's folder, and may be
+    smaller than those that the model was made from. Of lenses that distort, those of k1, k2, p1 and p2 are known."""
     model = path.parent
     folder = model.parent if model.name != "0" else model.parent.parent
     lenses = _read(path.with_name("cameras" + path.suffix), _lenses_binary, _lenses_text)
     shots = _read(path, _shots_binary, _shots_text)
-    views = []
+    entries = []
     for shot in sorted(shots, key=lambda s: s.name):
         if shot.lens not in lenses:
             raise ValueError(
                 f"{path}: image {shot.name} has camera {shot.lens}, which the model does not have"
             )
         lens = lenses[shot.lens]
-        picture = picture_path(folder / "images", shot.name, path)
-        rgb, alpha = split_alpha(load_image(picture, linear=False))
-        height, width = rgb.shape[:2]
-        K = _matrix(lens, path)
-        K[0] *= width / lens.width  # pictures may be smaller than those the model was made from
-        K[1] *= height / lens.height
+        K, bent = _intrinsics(lens, path)
         R = _rotation(finite(shot.rotation, (4,), f"the quaternion of {shot.name}", path), shot.name, path)
         t = finite(shot.translation, (3,), f"the translation of {shot.name}", path)
-        camera = Camera.from_opencv(K, R, t, (width, height), first_pixel=0.5)
-        views.append(View(picture.stem, picture, rgb, alpha, camera))
-    return same_size(views, path)
+        full = Camera.from_opencv(K, R, t, (lens.width, lens.height), first_pixel=0.5)
+        entries.append(Entry(picture_path(folder / "images", shot.name, path), full.resized, bent))
+    return entries
 
 
-def _matrix(lens: Lens, path: Path) -> torch.Tensor:
-    """K ``[3, 3]``, pixels from the top left corner."""
-    K, bent = colmap_intrinsics(lens.model, lens.parameters) if lens.model in COLMAP_MODELS else (None, ())
-    if K is None or any(bent):
+def _intrinsics(lens: Lens, path: Path) -> tuple[torch.Tensor, tuple[float, ...]]:
+    """K ``[3, 3]``, pixels from the top left corner, and (k1, k2, p1, p2)."""
+    model, parameters = lens.model, lens.parameters
+    if model == "FULL_OPENCV" and not any(parameters[8:]):
+        model, parameters = "OPENCV", parameters[:8]
+    if model not in COLMAP_MODELS:
         raise ValueError(
-            f"{path.parent}: pictures of a {lens.model} lens are distorted; undistort them first, with `colmap image_undistorter`"
+            f"{path.parent}: the distortion of a {model} lens is not known here; undistort the pictures first, with "
+            "`colmap image_undistorter`"
         )
+    K, bent = colmap_intrinsics(model, parameters)
     K = finite(K.tolist(), (3, 3), "the lens", path.parent)
+    bent = tuple(finite(bent, (4,), "the lens's distortion", path.parent).tolist())
     if not (K[0, 0] > 0 and K[1, 1] > 0 and lens.width > 0 and lens.height > 0):
         raise ValueError(f"{path.parent}: focal lengths and sizes of lenses must be positive; got {lens}")
-    return K
+    return K, bent
 
 
 def _rotation(q: torch.Tensor, name: str, path: Path) -> torch.Tensor:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import zipfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from ..scene.camera import Camera
-from ..scene.image import load_image
-from .views import View, finite, same_size, split_alpha
-
-PICTURES = (".png", ".jpg", ".jpeg")
+from .photo import SUFFIXES
+from .views import Entry, finite
 
 
-def read_idr(path: Path) -> list[View]:
+def read_idr(path: Path) -> list[Entry]:
     """``world_mat_<i>`` is the projection matrix ``[4, 4]`` (or ``[3, 4]``) of the i-th picture of ``image``, by name; pixel
     (0, 0) is the centre of the first pixel (Yariv et al. 2020). ``mask`` has a picture for each, in the same order, or none.
 
@@ -37,23 +36,24 @@ def read_idr(path: Path) -> list[View]:
         raise ValueError(
             f"{path.parent / 'mask'} has {len(masks)} pictures but {path.parent / 'image'} has {len(pictures)}"
         )
-    views = []
+    entries = []
     for i, picture in enumerate(pictures):
         name = f"world_mat_{i}"
         if name not in matrices:
             raise ValueError(f"{path} has no {name}")
         K, R, t = decompose(finite(matrices[name].tolist(), (3, 4), name, path)[:3], name, path)
-        rgb, alpha = split_alpha(load_image(picture, linear=False))
-        height, width = rgb.shape[:2]
-        camera = Camera.from_opencv(K, R, t, (width, height))
-        views.append(View(picture.stem, picture, rgb, alpha, camera, mask=masks[i] if masks else None))
-    return same_size(views, path)
+        entries.append(Entry(picture, partial(_camera, K, R, t), mask=masks[i] if masks else None))
+    return entries
+
+
+def _camera(K: torch.Tensor, R: torch.Tensor, t: torch.Tensor, width: int, height: int) -> Camera:
+    return Camera.from_opencv(K, R, t, (width, height))
 
 
 def _pictures(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
-    return sorted(p for p in folder.iterdir() if p.suffix.lower() in PICTURES)
+    return sorted(p for p in folder.iterdir() if p.suffix in SUFFIXES)
 
 
 def decompose(P: torch.Tensor, name: str, path: Path) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
 from ..scene.camera import Camera
-from ..scene.image import load_image
-from .views import View, check_rotation, finite, picture_path, same_size, split_alpha
+from .views import Entry, check_rotation, finite, picture_path
 
 
-def read_middlebury(path: Path) -> list[View]:
+def read_middlebury(path: Path) -> list[Entry]:
     """Middlebury multi-view stereo (Seitz et al. 2006): per line the image's name, K, R and t, world to camera with x
     right, y down, z ahead; pixel (0, 0) is the centre of the top left pixel. No masks."""
     lines = [
@@ -25,7 +25,7 @@ def read_middlebury(path: Path) -> list[View]:
         raise ValueError(
             f"{path}: the first line says {lines[0][0]} images but {len(lines) - 1} lines follow"
         )
-    views = []
+    entries = []
     for fields in lines[1:]:
         name, what = fields[0], f"the line of {fields[0]}"
         try:
@@ -37,14 +37,16 @@ def read_middlebury(path: Path) -> list[View]:
         R = check_rotation(R, f"R in {what}", path)
         if not (K[0, 0] > 0 and K[1, 1] > 0 and K[2, 2] != 0):
             raise ValueError(f"{path}: focal lengths in {what} must be positive")
-        picture = picture_path(path.parent, name, path)
-        rgb, alpha = split_alpha(load_image(picture, linear=False))
-        height, width = rgb.shape[:2]
-        K = K / K[2, 2]
-        if _is_turned(K, width, height):
-            width, height = height, width
-        views.append(View(picture.stem, picture, rgb, alpha, Camera.from_opencv(K, R, t, (width, height))))
-    return same_size(views, path)
+        entries.append(Entry(picture_path(path.parent, name, path), _camera_of(K / K[2, 2], R, t)))
+    return entries
+
+
+def _camera_of(K: torch.Tensor, R: torch.Tensor, t: torch.Tensor) -> Callable[[int, int], Camera]:
+    def camera(width: int, height: int) -> Camera:
+        size = (height, width) if _is_turned(K, width, height) else (width, height)
+        return Camera.from_opencv(K, R, t, size)
+
+    return camera
 
 
 def _is_turned(K: torch.Tensor, width: int, height: int) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import signal
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ import torch
 from tqdm import tqdm
 
 from .checkpoint import Checkpoint
+from .distributed import Group
 
 
 class Stop:
@@ -67,6 +69,11 @@ class Progress:
         self.bar.set_postfix_str(f"loss {loss:.4f}", refresh=False)
         self._show(self.done + fraction * self.weights.get(self.stage, 0.0))
 
+    def say(self, sentence: str) -> None:
+        """A line above the bar, where there is one."""
+        if not self.bar.disable:
+            self.bar.write(sentence, file=sys.stderr)
+
     def _show(self, percent: float) -> None:
         self.bar.update(max(0.0, min(percent, 100.0) - self.bar.n))
 
@@ -82,8 +89,9 @@ class Progress:
 @dataclass
 class Run:
     """What the stages share. ``callback(stage, step)`` is called after each step; a ``KeyboardInterrupt`` from it
-    counts as Ctrl-C. ``losses`` collects ``(stage, loss)`` of every step; ``checkpoint`` keeps the state on disk;
-    ``viewer`` is told of each step: an object with ``step(loss, mesh, until)`` as `diffrast.Viewer` has it."""
+    counts as Ctrl-C. ``losses`` collects ``(stage, loss)`` of every step, ``errors`` the mean squared difference of colour
+    beside it; ``checkpoint`` keeps the state on disk; ``group``: the processes that share the work; ``viewer`` is told of each
+    step: an object with ``step`` and ``attach`` as `diffrast.Viewer` has them."""
 
     progress: Progress
     stop: Stop
@@ -91,6 +99,8 @@ class Run:
     checkpoint: Checkpoint
     callback: Callable[[str, int], None] | None = None
     losses: list[tuple[str, float]] = field(default_factory=list)
+    errors: list[tuple[str, float]] = field(default_factory=list)
+    group: Group = field(default_factory=Group)
     viewer: Any = None
 
 
@@ -128,11 +138,14 @@ def optimize(
     stops. Returns the number of steps. ``state()`` is what a checkpoint needs; ``first``: steps that were done before."""
 
     def keep(done: int) -> None:
-        run.checkpoint.save({"done": done, "losses": run.losses, **state()}, run.stop.requested)
+        run.checkpoint.save(
+            {"done": done, "losses": run.losses, "errors": run.errors, **state()}, run.stop.requested
+        )
 
     began = time.perf_counter()
     for i in range(first, steps):
-        t = max(i / steps, (time.perf_counter() - began) / seconds)
+        clock = max(i / steps, (time.perf_counter() - began) / seconds)
+        t, run.stop.requested = run.group.agree(clock, run.stop.requested)
         if t >= 1 or run.stop.requested:
             if run.stop.requested:
                 keep(i)

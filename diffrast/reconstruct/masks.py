@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,79 +11,144 @@ import torch
 from scipy import ndimage
 from skimage.filters import threshold_otsu
 
-from ..scene.image import load_image
-from .data import MASK_SUFFIXES, View
 from .matte import refine_rim
+from .photo import SUFFIXES, Picture, read_reduced
+from .views import View
+
+FOLDERS = ("masks", "mask")
 
 
-def add_masks(views: list[View], folder: str | os.PathLike | None = None) -> str:
-    """Give every view its ``alpha``; returns where the masks came from ("files", "alpha" or "threshold").
+def mask_beside(folder: Path, picture: Path) -> Path | None:
+    """The mask of a picture of the data set: by the same name in a folder `masks` or `mask`, if there is one."""
+    return next((path for name in FOLDERS if (path := _mask_in(folder / name, picture))), None)
 
-    ``folder`` holds one picture per view with the photograph's name (any of ``MASK_SUFFIXES``), bright on the object (or
-    with the mask in its alpha). Raises ``ValueError`` that names the file where no mask can be had.
+
+def add_masks(
+    views: list[View], folder: str | os.PathLike | None = None, left_out: list[str] | None = None
+) -> str:
+    """Give every view its mask and keep only what is around it (:meth:`View.keep`); returns where the masks came from
+    ("files", "alpha" or "threshold").
+
+    ``folder`` holds one picture per view with the photograph's name (any of ``SUFFIXES``), bright on the object (or
+    with the mask in its alpha). Raises ``ValueError`` that names the file where a picture cannot be read or no mask can be
+    had; with ``left_out`` such views are taken out of ``views`` instead, and the sentence goes there.
     """
-    if folder is not None:
-        for view in views:
-            view.alpha = _read_mask(_mask_in(Path(folder), view), view)
-        source = "files"
-    elif any(v.mask is not None for v in views):
-        for view in views:
-            if view.alpha is None:
-                if view.mask is None:
-                    raise ValueError(
-                        f"{view.path} has no mask, though other photographs of the data set have one"
-                    )
-                view.alpha = _read_mask(view.mask, view)
-        source = "files"
-    elif all(v.alpha is not None for v in views):
-        source = "alpha"
-    else:
-        for view in views:
-            if view.alpha is None:
-                view.alpha, view.rgb, view.doubt = threshold_mask(view)
-        source = "threshold"
-    for view in views:
-        assert view.alpha is not None
-        if not bool((view.alpha > 0.5).any()):
-            raise ValueError(f"the mask of {view.path} is empty: the object is nowhere in it")
-    return source
-
-
-def _mask_in(folder: Path, view: View) -> Path:
-    if not folder.is_dir():
+    if folder is not None and not Path(folder).is_dir():
         raise ValueError(f"mask folder {folder} is not a folder")
-    for suffix in MASK_SUFFIXES:
-        path = folder / (view.path.stem + suffix)
-        if path.is_file():
-            return path
-    raise ValueError(f"mask folder {folder} has no mask for {view.path.name}")
+
+    def from_file(view: View) -> None:
+        if folder is not None:
+            path = _mask_in(Path(folder), view.path)
+            if path is None:
+                raise ValueError(f"mask folder {folder} has no mask for {view.path.name}")
+        else:
+            path = view.mask
+        picture = view.decode()
+        if path is not None:
+            alpha = _read_mask(path, view)
+        elif picture.alpha is None:
+            raise ValueError(f"{view.path} has no mask, though other photographs of the data set have one")
+        else:
+            alpha = picture.alpha
+        _keep(view, picture, alpha)
+
+    if folder is not None or any(v.mask is not None for v in views):
+        _each(views, from_file, left_out)
+        return "files"
+    opaque: list[View] = []
+
+    def from_alpha(view: View) -> None:
+        picture = view.decode()
+        if picture.alpha is None:
+            opaque.append(view)
+        else:
+            _keep(view, picture, picture.alpha)
+
+    def from_threshold(view: View) -> None:
+        picture = view.decode()
+        alpha, rgb, doubt = threshold_mask(picture.rgb, view.path)
+        _keep(view, Picture(rgb, None, picture.known), alpha, doubt)
+
+    _each(views, from_alpha, left_out)
+    if not opaque:
+        return "alpha"
+    if len(opaque) < len(views) / 2:
+        _each(views, lambda v: _refuse_opaque(v) if v in opaque else None, left_out)
+        return "alpha"
+    _each(views, lambda v: from_threshold(v) if v in opaque else None, left_out)
+    return "threshold"
+
+
+def _each(views: list[View], work: Callable[[View], None], left_out: list[str] | None) -> None:
+    for view in list(views):
+        try:
+            work(view)
+        except ValueError as error:
+            if left_out is None:
+                raise
+            left_out.append(str(error))
+            views.remove(view)
+
+
+def _refuse_opaque(view: View) -> None:
+    raise ValueError(
+        f"{view.path} has an alpha of one everywhere, unlike the others: it shows no outline of the object"
+    )
+
+
+def _keep(view: View, picture: Picture, alpha: torch.Tensor, doubt: torch.Tensor | None = None) -> None:
+    """Keep a view whose mask says something: not nothing, and not everything."""
+    on = alpha > 0.5
+    if not bool(on.any()):
+        raise ValueError(f"the mask of {view.path} is empty: the object is nowhere in it")
+    if bool(on.all()):
+        raise ValueError(f"the mask of {view.path} is all object: it shows no outline")
+    if picture.known is not None:
+        unknown = ~picture.known
+        alpha = alpha.masked_fill(unknown, 0.0)
+        doubt = unknown if doubt is None else doubt | unknown
+    view.keep(picture.rgb, alpha, doubt)
+
+
+def _mask_in(folder: Path, picture: Path) -> Path | None:
+    """By the picture's name with another suffix, or one more (COLMAP's way); with its own folder before it where names repeat."""
+    stem = picture.with_suffix("").name
+    names = [stem + suffix for suffix in SUFFIXES] + [picture.name + ".png"]
+    candidates = [folder / picture.parent.name / n for n in names] + [folder / n for n in names]
+    return next((path for path in candidates if path.is_file()), None)
 
 
 def _read_mask(path: Path, view: View) -> torch.Tensor:
-    image = load_image(path, linear=False)
+    photo = view.photo
+    image = read_reduced(path, photo.factor if photo else 1)
     has_alpha = image.shape[-1] == 4 and bool((image[..., 3] < 1).any())
     mask = image[..., 3] if has_alpha else image[..., :3].mean(dim=-1)
-    if mask.shape != view.rgb.shape[:2]:
-        raise ValueError(
-            f"mask {path} is {mask.shape[1]}x{mask.shape[0]} but its photograph is "
-            f"{view.camera.width}x{view.camera.height}"
-        )
+    if tuple(mask.shape) != view.shape:
+        (h, w), (ph, pw) = mask.shape, view.shape
+        raise ValueError(f"mask {path} is {w}x{h} but its photograph is {pw}x{ph}")
+    if photo is not None and photo.lens:
+        mask = photo.flatten(mask[..., None], view.camera)[..., 0]
     return mask.contiguous()
 
 
-def threshold_mask(view: View, smallest: float = 2e-3) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """An object before a much darker (or brighter) background: its mask ``[H, W]``, its colours ``[H, W, 3]`` freed of
-    background, and where the mask is in doubt (bool ``[H, W]``).
+def threshold_mask(
+    rgb: torch.Tensor, path: Path, smallest: float = 2e-3
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """An object before a much darker (or brighter) background, in a picture ``[H, W, 3]`` of display values: its mask
+    ``[H, W]``, its colours ``[H, W, 3]`` freed of background, and where the mask is in doubt (bool ``[H, W]``).
 
     Otsu's threshold finds what is surely object; a lower one, at which the histogram between background and object is
     emptiest, adds its shaded parts where they touch. Then a small closing, the largest component, holes below the share
     ``smallest`` of the object (real openings are larger), and the outline to a fraction of a pixel (matte.py).
     """
-    fault = f"{view.path} has no alpha and its object does not stand out from its background; give masks with --masks"
-    level = ndimage.gaussian_filter(view.rgb.numpy().max(axis=-1).astype(np.float64), 0.7)
+    fault = (
+        f"{path} has no alpha and its object does not stand out from its background; give masks with --masks"
+    )
+    picture = rgb.numpy()
+    level = ndimage.gaussian_filter(picture.max(axis=-1).astype(np.float64), 0.7)
     border = np.concatenate([level[0], level[-1], level[:, 0], level[:, -1]])
     if np.median(border) > 0.5:
-        level = 1 - ndimage.gaussian_filter(view.rgb.numpy().min(axis=-1).astype(np.float64), 0.7)
+        level = 1 - ndimage.gaussian_filter(picture.min(axis=-1).astype(np.float64), 0.7)
         border = np.concatenate([level[0], level[-1], level[:, 0], level[:, -1]])
     if level.max() - level.min() < 0.1:
         raise ValueError(fault)
@@ -104,8 +170,8 @@ def threshold_mask(view: View, smallest: float = 2e-3) -> tuple[torch.Tensor, to
     on_border = np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]]).mean()
     if not 0.002 < mask.mean() < 0.9 or on_border > 0.5:
         raise ValueError(fault)
-    doubt = _clefts(view.rgb.numpy(), mask)
-    alpha, colors = refine_rim(view.rgb.numpy(), mask, doubt)
+    doubt = _clefts(picture, mask)
+    alpha, colors = refine_rim(picture, mask, doubt)
     return torch.from_numpy(alpha), torch.from_numpy(colors), torch.from_numpy(doubt)
 
 

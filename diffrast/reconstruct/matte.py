@@ -30,7 +30,7 @@ def refine_rim(rgb: np.ndarray, mask: np.ndarray, doubt: np.ndarray) -> tuple[np
     if not inside.any() or not outside.any():
         return mask.astype(np.float32), rgb
     smooth = ndimage.gaussian_filter(rgb.astype(np.float32), (0.7, 0.7, 0))
-    object_color, background = _nearest(smooth, inside), _nearest(smooth, outside)
+    object_color, background = nearest(smooth, inside), nearest(smooth, outside)
     contrast = object_color - background
     share = ((rgb - background) * contrast).sum(-1) / np.maximum((contrast**2).sum(-1), 1e-6)
     told_apart = np.linalg.norm(contrast, axis=-1) > 0.08
@@ -41,7 +41,7 @@ def refine_rim(rgb: np.ndarray, mask: np.ndarray, doubt: np.ndarray) -> tuple[np
     return alpha, np.where(mixed[..., None], object_color, rgb).astype(np.float32)
 
 
-def _nearest(image: np.ndarray, known: np.ndarray) -> np.ndarray:
+def nearest(image: np.ndarray, known: np.ndarray) -> np.ndarray:
     """Each pixel of ``image [H, W, C]`` replaced by the nearest one that is ``known``."""
     rows, cols = ndimage.distance_transform_edt(~known, return_distances=False, return_indices=True)
     return image[rows, cols]

@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import math
+import platform
+import sys
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+import scipy
 import torch
 
+import diffrast
+
 from ..scene.passes import to_clip
-from .appearance import Textured, render_textured
+from .appearance import Textured
 from .data import View
 from .targets import over_white
+
+try:
+    import resource
+except ImportError:  # Windows has none
+    resource = None
 
 DEFINITIONS = {
     "psnr": "PSNR in dB over the whole photograph composited over white, display (sRGB) values in 0..1, as NeRF-synthetic "
@@ -24,6 +36,29 @@ DEFINITIONS = {
     "chamfer_percent": "Symmetric Chamfer distance: the mean of the two mean distances from points sampled evenly on one "
     "surface to the other surface, in percent of the reference's bounding-box diagonal.",
 }
+
+
+def resources(device: torch.device) -> dict[str, Any]:
+    """What a run ran on and with, and the memory that it took at most, in MB of 10^6 bytes."""
+    peak = {}
+    if resource is not None:
+        unit = 1 if sys.platform == "darwin" else 1024
+        peak["process"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+    name = platform.processor() or platform.machine()
+    if device.type == "cuda":
+        peak["gpu"] = torch.cuda.max_memory_allocated(device) / 1e6
+        name = torch.cuda.get_device_name(device)
+    return {
+        "device": {"type": device.type, "name": name, "threads": torch.get_num_threads()},
+        "peak_memory_mb": {k: round(v) for k, v in peak.items()},
+        "versions": {
+            "diffrast": diffrast.__version__,
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+            "scipy": scipy.__version__,
+            "python": platform.python_version(),
+        },
+    }
 
 
 SAMPLES = 2  # per pixel and axis, when a picture is judged or shown
@@ -52,18 +87,24 @@ def compare(
 
 
 def evaluate(
-    ctx, model: Textured, views: list[View], matrices: torch.Tensor
-) -> tuple[list[dict], list[torch.Tensor]]:
-    """Figures and rendered pictures ``[H, W, 4]`` of views at full size, one at a time."""
-    figures, pictures = [], []
-    for view, matrix in zip(views, matrices, strict=True):
+    ctx,
+    model: Textured,
+    views: list[View],
+    matrices: torch.Tensor,
+    show: Callable[[int, View, torch.Tensor, dict[str, Any]], None] | None = None,
+) -> list[dict[str, Any]]:
+    """Figures of the renderings of views at full size, one at a time; ``show(index, view, picture [H, W, 4], figures)`` gets to see
+    each picture, which is not kept."""
+    figures = []
+    for i, (view, matrix) in enumerate(zip(views, matrices, strict=True)):
         with torch.no_grad():
             clip = to_clip(model.vertices, matrix[None])
             size = (view.camera.height, view.camera.width)
-            picture = render_textured(ctx, model, clip, model.texture, size, SAMPLES)[0].cpu()
+            picture = model.draw(ctx, clip, view.camera, size, SAMPLES)[0].cpu()
         figures.append({"view": view.name, **compare(picture, over_white(view), view.doubt)})
-        pictures.append(picture)
-    return figures, pictures
+        if show:
+            show(i, view, picture, figures[-1])
+    return figures
 
 
 def mean_figures(figures: list[dict]) -> dict[str, float]:

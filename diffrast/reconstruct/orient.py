@@ -7,8 +7,6 @@ only the right choice has a common inside.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 
 from .data import View
@@ -20,7 +18,7 @@ def undo_turns(views: list[View]) -> list[View]:
 
     Raises ``ValueError`` where neither end of the axis fits.
     """
-    if all(v.rgb.shape[:2] == (v.camera.height, v.camera.width) for v in views):
+    if all(v.shape == (v.camera.height, v.camera.width) for v in views):
         return views
     sideways = torch.stack([v.camera.world_to_camera[0, :3] for v in views])
     up = torch.linalg.svd(sideways).Vh[0]
@@ -28,7 +26,7 @@ def undo_turns(views: list[View]) -> list[View]:
     for sign in (1.0, -1.0):
         turns = [1 if sign * float(x @ up) > 0 else -1 for x in sideways]
         turned = [
-            replace(v, camera=v.camera.turned(ccw=t > 0), turn=t) for v, t in zip(views, turns, strict=True)
+            v.changed(camera=v.camera.turned(ccw=t > 0), turn=t) for v, t in zip(views, turns, strict=True)
         ]
         candidates.append((_hull_volume(turned), sign, turned))
     volume, _, best = max(candidates, key=lambda c: c[:2])
@@ -37,20 +35,6 @@ def undo_turns(views: list[View]) -> list[View]:
             f"{views[0].path}: the photographs' sides do not fit their calibration, turned or not"
         )
     return best
-
-
-def shift_cameras(views: list[View], held: list[int], offsets: torch.Tensor) -> list[View]:
-    """Views whose principal points are moved by ``offsets`` ``[N, 2]`` (pixels) of the N that are not held out. A view
-    held out moves by the mean of those that are turned like it: its own picture is not looked at."""
-    used = [i for i in range(len(views)) if i not in held]
-    shifted = []
-    for i, view in enumerate(views):
-        alike = [k for k, j in enumerate(used) if views[j].turn == view.turn] or list(range(len(used)))
-        own = offsets[used.index(i)] if i not in held else offsets[alike].mean(dim=0)
-        K = view.camera.K.clone()
-        K[:2, 2] += own.double()
-        shifted.append(replace(view, camera=replace(view.camera, K=K)))
-    return shifted
 
 
 def _hull_volume(views: list[View], resolution: int = 48) -> float:

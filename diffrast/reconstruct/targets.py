@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from ..scene.camera import Camera
-from ..scene.passes import clip_matrices, to_clip
-from .data import View
+from ..scene.passes import clip_planes, to_clip
+from .calibration import Calibration
+from .views import View
 
 BACKGROUND = 1.0  # white, as the NeRF-synthetic benchmark composites
 
@@ -21,37 +23,54 @@ def over_white(view: View) -> torch.Tensor:
     return torch.cat([view.rgb * alpha + BACKGROUND * (1 - alpha), alpha], dim=-1)
 
 
+def texture_side(views: list[View]) -> int:
+    """Texels along a texture's side for about two texels a pixel of the object: a power of two, 256 to 2048."""
+    pixels = float(np.mean([int((v.alpha > 0.5).sum()) for v in views if v.alpha is not None]))
+    return int(2 ** np.clip(math.ceil(math.log2(math.sqrt(8 * pixels))), 8, 11))
+
+
 @dataclass
 class Targets:
-    """N windows of one size: ``images`` float32 ``[N, H, W, 4]`` (colour over white, mask), ``cameras`` of the windows
-    and their ``matrices`` ``[N, 4, 4]`` from the world to clip space; ``weights`` ``[N, H, W, 1]`` in 0..1, zero where
-    the mask is in doubt (None: one everywhere). ``offsets`` ``[N, 2]`` shift each view's picture by pixels: errors of
-    the calibration, refined together with the shape."""
+    """N windows of one size: ``images`` float16 ``[N, H, W, 4]`` (colour over white, mask); ``weights`` ``[N, H, W, 1]`` in
+    0..1, zero where the mask is in doubt (None: one everywhere); ``cameras`` of the windows, their ``view`` ``[N, 4, 4]``
+    (world to camera) and ``projection`` ``[N, 4, 4]`` matrices; ``unit``: pixels of the photograph per pixel;
+    ``calibration``: corrections of the cameras, refined together with the shape."""
 
     images: torch.Tensor
     weights: torch.Tensor | None
     cameras: list[Camera]
-    matrices: torch.Tensor
-    offsets: torch.Tensor
+    view: torch.Tensor
+    projection: torch.Tensor
+    unit: int
+    calibration: Calibration
 
     @property
     def resolution(self) -> tuple[int, int]:
         return self.images.shape[1], self.images.shape[2]
 
+    def view_matrices(self, index: torch.Tensor) -> torch.Tensor:
+        """World to camera ``[B, 4, 4]`` of an index batch, corrected. Differentiable into the calibration."""
+        view = self.view[index]
+        return self.calibration.motion(view, index) @ view
+
     def clip(self, vertices: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
-        """Vertices ``[V, 3]`` in the clip space of an index batch, ``[B, V, 4]``. Differentiable, into ``offsets`` too."""
-        clip = to_clip(vertices, self.matrices[index])
+        """Vertices ``[V, 3]`` in the clip space of an index batch, ``[B, V, 4]``. Differentiable, into the calibration too."""
+        c, projection = self.calibration, self.projection[index]
+        focal = torch.nn.functional.pad(c.focal.exp().expand(2, 2), (0, 2, 0, 2), value=1.0)
         height, width = self.resolution
-        shift = self.offsets[index] * self.offsets.new_tensor([2 / width, 2 / height])
+        shift = c.shift[index] * c.shift.new_tensor([2 / width, 2 / height]) / self.unit
+        matrices = projection * focal @ self.view_matrices(index)
+        clip = to_clip(vertices, matrices)
         return torch.cat([clip[..., :2] + shift[:, None] * clip[..., 3:], clip[..., 2:]], dim=-1)
 
     def residual(self, pictures: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
         """Weighted differences ``[B, H, W, 4]`` of rendered pictures to the targets of an index batch."""
-        difference = pictures - self.images[index]
+        difference = self.calibration.expose(pictures, index, BACKGROUND) - self.images[index]
         return difference if self.weights is None else difference * self.weights[index]
 
 
-def make_targets(views: list[View], box: np.ndarray, level: int, device: torch.device) -> Targets:
+def make_targets(views: list[View], box: np.ndarray, level: int, device: torch.device,
+                 calibration: Calibration | None = None) -> Targets:  # fmt: skip
     """Windows around the object in every view, all of the largest needed size; ``level`` halves the resolution.
 
     Windows stay inside their photographs: beyond its border nothing is known.
@@ -62,25 +81,40 @@ def make_targets(views: list[View], box: np.ndarray, level: int, device: torch.d
         on = view.alpha.numpy() > 0.5
         rows, cols = np.flatnonzero(on.any(axis=1)), np.flatnonzero(on.any(axis=0))
         need.append((cols[0], cols[-1] + 1, rows[0], rows[-1] + 1))
-    height, width = views[0].rgb.shape[:2]
+    height, width = views[0].shape
     unit = 1 << level
     left, right, bottom, top = np.array(need).T
     margin = 6 + 0.05 * max((right - left).max(), (top - bottom).max())
     w = _window((right - left).max() + 2 * margin, width, unit)
     h = _window((top - bottom).max() + 2 * margin, height, unit)
-    images, weights, cameras = [], [], []
-    for view, x, y in zip(views, (left + right - w) // 2, (bottom + top - h) // 2, strict=True):
+    small = (len(views), h // unit, w // unit)
+    # Half precision, 11 bits, keeps what 8-bit photographs hold; all views together are what takes the memory.
+    images = torch.empty(*small, 4, dtype=torch.float16, device=device)
+    sure = all(v.doubt is None for v in views)
+    weights = None if sure else torch.empty(*small, 1, dtype=torch.float16, device=device)
+    cameras = []
+    for i, (view, x, y) in enumerate(
+        zip(views, (left + right - w) // 2, (bottom + top - h) // 2, strict=True)
+    ):
         x, y = int(np.clip(x, 0, width - w)), int(np.clip(y, 0, height - h))
         doubt = torch.zeros(height, width) if view.doubt is None else view.doubt.float()
         window = torch.cat([over_white(view), 1 - doubt[..., None]], dim=-1)[y : y + h, x : x + w]
         pooled = torch.nn.functional.avg_pool2d(window.permute(2, 0, 1)[None], unit)[0].permute(1, 2, 0)
-        images.append(pooled[..., :4])
-        weights.append(pooled[..., 4:])
+        images[i] = pooled[..., :4].to(device)
+        if weights is not None:
+            weights[i] = pooled[..., 4:].to(device)
         cameras.append(view.camera.crop(x, y, w, h).resized(w // unit, h // unit))
-    matrices = clip_matrices(cameras, torch.from_numpy(box))
-    sure = all(v.doubt is None for v in views)
-    return Targets(torch.stack(images).to(device), None if sure else torch.stack(weights).to(device), cameras,
-                   matrices.to(device), torch.zeros(len(views), 2, device=device))  # fmt: skip
+    space = torch.from_numpy(box + 0.25 * (box - box.mean(axis=0)))  # cameras and shape may move
+    projections = [c.projection(*clip_planes(c, space)) for c in cameras]
+    return Targets(
+        images,
+        weights,
+        cameras,
+        torch.stack([c.world_to_camera for c in cameras]).float().to(device),
+        torch.stack(projections).float().to(device),
+        unit,
+        Calibration.none(len(views), torch.from_numpy(box), device) if calibration is None else calibration,
+    )
 
 
 def _window(wanted: float, available: int, unit: int) -> int:

@@ -15,22 +15,27 @@ from ..scene.files import atomic_path
 from ..scene.image import to_uint8
 from ..scene.mesh import Mesh
 from ..scene.passes import clip_matrices, render_clay, to_clip
-from .appearance import Textured, render_textured
+from .appearance import Textured
 from .data import View
 from .metrics import SAMPLES
 
 
-def orbit(views: list[View], box: np.ndarray, count: int, size: int) -> list[Camera]:
-    """Cameras around the middle of ``box``: upright as the photographs on average are, a little above their middle."""
+def upright(views: list[View], center: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Up, as the photographs on average are held, and the direction at a right angle to it from which the photograph taken most
+    nearly from the side looks: unit vectors ``[3]``."""
     up = torch.stack([v.camera.world_to_camera[1, :3] for v in views]).mean(dim=0)
     up = up / up.norm() if up.norm() > 1e-3 else torch.tensor([0.0, 1.0, 0.0], dtype=torch.float64)
+    away = torch.stack([torch.nn.functional.normalize(v.camera.center - center, dim=0) for v in views])
+    front = away[int((away @ up).abs().argmin())]
+    return up, torch.nn.functional.normalize(front - (front @ up) * up, dim=0)
+
+
+def orbit(views: list[View], box: np.ndarray, count: int, size: int) -> list[Camera]:
+    """Cameras around the middle of ``box``: upright as the photographs on average are, a little above their middle."""
     center = torch.from_numpy(box.mean(axis=0))
+    up, front = upright(views, center)
     away = torch.stack([torch.nn.functional.normalize(v.camera.center - center, dim=0) for v in views])
     elevation = float(np.clip(torch.asin((away @ up).clamp(-1, 1)).mean().item(), 0.15, 0.6))
-    front = away[
-        int((away @ up).abs().argmin())
-    ]  # the photograph taken most nearly from the side comes first
-    front = torch.nn.functional.normalize(front - (front @ up) * up, dim=0)
     side = torch.linalg.cross(up, front)
     fov = math.radians(30)
     distance = 0.5 * float(np.linalg.norm(box[1] - box[0])) / math.sin(fov / 2)
@@ -52,7 +57,7 @@ def film_frames(ctx, model: Textured, views: list[View], count: int, size: int) 
         matrices = clip_matrices([camera], own_box)
         with torch.no_grad():
             clip = to_clip(mesh.vertices, matrices)
-            picture = render_textured(ctx, model, clip, model.texture, (size, size), SAMPLES)[0, ..., :3]
+            picture = model.draw(ctx, clip, camera, (size, size), SAMPLES)[0, ..., :3]
             clay = render_clay(ctx, clip, mesh, camera, (size, size), SAMPLES)[0]
         frames.append(to_uint8(torch.cat([picture, clay], dim=1), linear=False))
     return frames

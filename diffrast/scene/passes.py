@@ -10,15 +10,17 @@ from .camera import Camera
 from .mesh import Mesh, vertex_normals
 
 
+def clip_planes(camera: Camera, box: torch.Tensor) -> tuple[float, float]:
+    """Distances of near and far planes that hold the box ``[2, 3]``, with some room to move."""
+    center, radius = box.double().mean(dim=0), 0.5 * (box[1] - box[0]).double().norm()
+    distance = float((center - camera.center) @ camera.forward)
+    far = max(distance + 1.1 * float(radius), 1e-6)
+    return max(distance - 1.1 * float(radius), 1e-3 * far), far
+
+
 def clip_matrices(cameras: list[Camera], box: torch.Tensor) -> torch.Tensor:
     """World to clip space, float32 ``[B, 4, 4]``, with near and far planes that hold the box ``[2, 3]``."""
-    center, radius = box.double().mean(dim=0), 0.5 * (box[1] - box[0]).double().norm()
-    matrices = []
-    for camera in cameras:
-        distance = float((center - camera.center) @ camera.forward)
-        far = max(distance + 1.1 * float(radius), 1e-6)
-        near = max(distance - 1.1 * float(radius), 1e-3 * far)
-        matrices.append(camera.clip_matrix(near, far))
+    matrices = [camera.clip_matrix(*clip_planes(camera, box)) for camera in cameras]
     return torch.stack(matrices).float().to(box.device)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 import scipy.sparse as sp
 import torch
+from scipy.spatial import cKDTree
 
 from .largesteps import laplacian
 from .mesh import Mesh
@@ -37,15 +38,20 @@ class _Edges:
         self.of_face[order] = np.repeat(np.arange(len(first)), self.count)
         self.of_face = self.of_face.reshape(3, -1).T
 
-    def lengths(self, v: np.ndarray) -> np.ndarray:
-        return np.linalg.norm(v[self.ends[:, 0], :3] - v[self.ends[:, 1], :3], axis=1)
+    def lengths(self, v: np.ndarray, sized: bool = False) -> np.ndarray:
+        """Of each edge; ``sized``: in units of what the last column of ``v`` asks for at that end where it is less."""
+        length = np.linalg.norm(v[self.ends[:, 0], :3] - v[self.ends[:, 1], :3], axis=1)
+        return length / v[self.ends, -1].min(axis=1) if sized else length
 
 
-def split_long(v: np.ndarray, f: np.ndarray, limit: float) -> tuple[np.ndarray, np.ndarray]:
-    """Halve edges longer than ``limit``, longest first, until none is left. Returns new ``(v, f)``."""
+def split_long(
+    v: np.ndarray, f: np.ndarray, limit: float, sized: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """Halve edges longer than ``limit`` (``sized``: times the last column), longest first, until none is left. Returns new
+    ``(v, f)``."""
     while True:
         edges = _Edges(f)
-        length = edges.lengths(v)
+        length = edges.lengths(v, sized)
         longest = np.take_along_axis(edges.of_face, length[edges.of_face].argmax(axis=1)[:, None], axis=1)[
             :, 0
         ]
@@ -70,6 +76,12 @@ def _face_normals(v: np.ndarray, f: np.ndarray) -> np.ndarray:
     return np.cross(b - a, c - a)
 
 
+def _vertex_normals(v: np.ndarray, f: np.ndarray) -> np.ndarray:
+    normal = np.zeros((len(v), 3))
+    np.add.at(normal, f, _face_normals(v, f)[:, None])
+    return normal / (np.linalg.norm(normal, axis=1, keepdims=True) + 1e-300)
+
+
 def _ranks(cost: np.ndarray) -> np.ndarray:
     """Distinct ranks by ascending cost. Ties fall in a shuffled order (the same each time): in the order of the edges,
     which on regular meshes is a path, each would block the next and one pass would change next to nothing."""
@@ -85,15 +97,17 @@ def _independent(rank: np.ndarray, touched: np.ndarray, num_vertices: int) -> np
     return (best[touched] == rank[:, None]).all(axis=1)
 
 
-def collapse_short(v: np.ndarray, f: np.ndarray, limit: float, longest: float, passes: int = 60):
-    """Collapse edges shorter than ``limit`` to their midpoints, shortest first, unless that would change the topology
-    (link condition), turn a face over, or make an edge longer than ``longest``. Returns new ``(v, f)``."""
+def collapse_short(v: np.ndarray, f: np.ndarray, limit: float, longest: float, passes: int = 60,
+                   sized: bool = False):  # fmt: skip
+    """Collapse edges shorter than ``limit`` (``sized``: times the last column) to their midpoints, shortest first, unless
+    that would change the topology (link condition), turn a face over, or make an edge longer than ``longest``. Returns new
+    ``(v, f)``."""
     n = len(v)
     v = v.copy()
     refused = np.empty(0, dtype=np.int64)
     for _ in range(passes):
         edges = _Edges(f)
-        length = edges.lengths(v)
+        length = edges.lengths(v, sized)
         ends = edges.ends
         key = ends @ np.array([n, 1])
         valence = np.bincount(ends.ravel(), minlength=n)
@@ -117,7 +131,7 @@ def collapse_short(v: np.ndarray, f: np.ndarray, limit: float, longest: float, p
         adjacency = sp.csr_matrix((np.ones(len(both), dtype=np.int32), both.T), shape=(n, n))
         i, j = ends[pick].T
         common = np.asarray(adjacency[i].multiply(adjacency[j]).sum(axis=1)).ravel()
-        good = (common == 2) & _collapse_keeps_shape(v, f, edges, pick, longest)
+        good = (common == 2) & _collapse_keeps_shape(v, f, edges, pick, longest, sized)
         refused = np.r_[refused, key[pick[~good]]]
         keep, drop = ends[pick[good]].T
         v[keep] = 0.5 * (v[keep] + v[drop])
@@ -128,13 +142,14 @@ def collapse_short(v: np.ndarray, f: np.ndarray, limit: float, longest: float, p
     return drop_unused(v, f)
 
 
-def _collapse_keeps_shape(v, f, edges: _Edges, pick: np.ndarray, longest: float) -> np.ndarray:
+def _collapse_keeps_shape(v, f, edges: _Edges, pick: np.ndarray, longest: float, sized: bool) -> np.ndarray:
     """For each candidate edge: would its faces keep their sides and lengths if it shrank to its midpoint?"""
     order = np.argsort(f.ravel(), kind="stable")
     faces_of = order // 3
     start = np.searchsorted(f.ravel()[order], np.arange(len(v) + 1))
     good = np.ones(len(pick), dtype=bool)
     middle = v[edges.ends[pick], :3].mean(axis=1)
+    allowed = longest * (v[edges.ends[pick], -1].mean(axis=1) if sized else np.ones(len(pick)))
     for side in range(2):
         moved = edges.ends[pick, side]
         other = edges.ends[pick, 1 - side]
@@ -152,7 +167,7 @@ def _collapse_keeps_shape(v, f, edges: _Edges, pick: np.ndarray, longest: float)
         dot = (before * after).sum(axis=1)
         turned = dot < 0.3 * np.linalg.norm(before, axis=1) * np.linalg.norm(after, axis=1)
         reach = np.linalg.norm(corners - middle[owner][:, None], axis=2).max(axis=1)
-        np.logical_and.at(good, owner, ~(turned | (reach > longest)))
+        np.logical_and.at(good, owner, ~(turned | (reach > allowed[owner])))
     return good
 
 
@@ -203,9 +218,7 @@ def relax(v: np.ndarray, f: np.ndarray, amount: float = 0.5) -> np.ndarray:
     free[edges.ends[edges.count != 2].ravel()] = 0
     lap = laplacian(f, len(v))
     step = -(lap @ v[:, :3]) / np.maximum(lap.diagonal(), 1)[:, None]
-    normal = np.zeros((len(v), 3))
-    np.add.at(normal, f, _face_normals(v, f)[:, None])
-    normal /= np.linalg.norm(normal, axis=1, keepdims=True) + 1e-300
+    normal = _vertex_normals(v, f)
     out = v.copy()
     out[:, :3] += amount * free * (step - (step * normal).sum(axis=1, keepdims=True) * normal)
     return out
@@ -227,17 +240,93 @@ def drop_unused(v: np.ndarray, f: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return v[used], (np.cumsum(used) - 1)[f]
 
 
+# Where the surface bends the edges are shorter, down to this share of what they are elsewhere: about six around a thin bar.
+FINEST = 0.25
+
+
+def curvature_radii(v: np.ndarray, f: np.ndarray) -> np.ndarray:
+    """The radius of the strongest bend at each vertex ``[V]``: how far apart neighbours are whose normals differ by a radian.
+    Normals and the result are averaged over neighbours twice, which takes the noise of single faces away."""
+    lap = laplacian(f, len(v))
+    scale = sp.diags(1 / np.maximum(lap.diagonal(), 1))
+    around = sp.identity(len(v)) - 0.5 * scale @ lap
+    normal = _vertex_normals(v, f)
+    for _ in range(2):
+        normal = around @ (normal / (np.linalg.norm(normal, axis=1, keepdims=True) + 1e-300))
+    normal /= np.linalg.norm(normal, axis=1, keepdims=True) + 1e-300
+    ends = np.concatenate([f[:, [0, 1]], f[:, [1, 2]], f[:, [2, 0]]])
+    bend = np.linalg.norm(normal[ends[:, 0]] - normal[ends[:, 1]], axis=1)
+    bend /= np.linalg.norm(v[ends[:, 0], :3] - v[ends[:, 1], :3], axis=1) + 1e-300
+    strongest = np.zeros(len(v))
+    for k in range(2):
+        np.maximum.at(strongest, ends[:, k], bend)
+    for _ in range(2):
+        strongest = around @ strongest
+    return 1 / np.maximum(strongest, 1e-300)
+
+
 def isotropic(
-    v: np.ndarray, f: np.ndarray, edge: float, iterations: int = 4
+    v: np.ndarray, f: np.ndarray, edge: float, iterations: int = 4, adapt: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Remesh towards edges of length ``edge``: vertices ``[V, 3 + C]`` and faces ``[F, 3]`` in, new ones out."""
+    """Remesh towards edges of length ``edge``: vertices ``[V, 3 + C]`` and faces ``[F, 3]`` in, new ones out. ``adapt``: as long
+    as the radius of the surface's bend where that is less, down to ``FINEST`` times ``edge``, so that thin parts survive."""
     v, f = np.asarray(v, dtype=np.float64), np.asarray(f, dtype=np.int64)
+    points, at = cover(v, f, 0.4 * edge)
+    normals = _face_normals(v, f)
+    normals /= np.linalg.norm(normals, axis=1, keepdims=True) + 1e-300
+    surface = cKDTree(points), points, normals[at]
     for _ in range(iterations):
-        v, f = split_long(v, f, 4 / 3 * edge)
-        v, f = collapse_short(v, f, 4 / 5 * edge, 4 / 3 * edge)
+        if adapt:
+            v = np.c_[v, _sizes(v, f, edge) / edge]
+        v, f = split_long(v, f, 4 / 3 * edge, adapt)
+        v, f = collapse_short(v, f, 4 / 5 * edge, 4 / 3 * edge, sized=adapt)
+        v = v[:, :-1] if adapt else v
         f = flip_edges(v, f)
-        v = relax(v, f)
+        v = _onto(relax(v, f), *surface, 0.3 * edge)
     return v, f
+
+
+def cover(v: np.ndarray, f: np.ndarray, distance: float) -> tuple[np.ndarray, np.ndarray]:
+    """Points ``[N, 3]`` inside of faces, about ``distance`` apart, and the face of each ``[N]``."""
+    corners = v[f][..., :3]
+    longest = np.linalg.norm(corners - np.roll(corners, 1, axis=1), axis=2).max(axis=1)
+    cuts = np.clip(np.ceil(longest / distance), 1, 64).astype(int)
+    points, faces = [], []
+    for n in np.unique(cuts):
+        i, j = np.triu_indices(n)
+        weights = (np.stack([i, j - i, n - 1 - j], axis=1) + 1 / 3) / n
+        some = np.flatnonzero(cuts == n)
+        points.append((weights @ corners[some]).reshape(-1, 3))
+        faces.append(np.repeat(some, len(weights)))
+    return np.concatenate(points), np.concatenate(faces)
+
+
+def _onto(v: np.ndarray, tree: cKDTree, points: np.ndarray, normals: np.ndarray, most: float) -> np.ndarray:
+    """Vertices back onto the planes of the faces that they came from, by ``most`` at most: collapsing edges to midpoints would
+    make round parts thinner each time."""
+    nearest = tree.query(v[:, :3])[1]
+    height = ((v[:, :3] - points[nearest]) * normals[nearest]).sum(axis=1)
+    out = v.copy()
+    out[:, :3] -= np.clip(height, -most, most)[:, None] * normals[nearest]
+    return out
+
+
+def _sizes(v: np.ndarray, f: np.ndarray, edge: float) -> np.ndarray:
+    return np.clip(curvature_radii(v, f), FINEST * edge, edge)
+
+
+def at_most(v: np.ndarray, f: np.ndarray, faces: int, iterations: int = 4) -> tuple[np.ndarray, np.ndarray]:
+    """Remesh to nearly ``faces`` faces, but not more, finer where the surface bends. Raises ``ValueError`` where the topology
+    needs more."""
+    edge, best = edge_for_faces(v, f, faces, adapt=True), None
+    for tries in range(12):
+        v, f = isotropic(v, f, edge, iterations, adapt=True)
+        if len(f) <= faces and (best is None or len(f) > len(best[1])):
+            best = v, f
+        if best and (tries >= 4 or len(f) > 0.85 * faces):
+            return best
+        edge, iterations = edge * (1.03 * len(f) / faces) ** 0.5, 2
+    raise ValueError(f"{faces} faces are too few for this shape: its handles alone need {len(f)}")
 
 
 def remesh(mesh: Mesh, edge: float | None = None, *, faces: int | None = None, iterations: int = 4) -> Mesh:
@@ -266,7 +355,14 @@ def remesh(mesh: Mesh, edge: float | None = None, *, faces: int | None = None, i
     )
 
 
-def edge_for_faces(v: np.ndarray, f: np.ndarray, faces: int) -> float:
-    """The edge length at which equilateral triangles cover this surface with ``faces`` faces."""
-    area = 0.5 * np.linalg.norm(_face_normals(np.asarray(v, dtype=np.float64), f), axis=1).sum()
-    return float(np.sqrt(4 * area / (np.sqrt(3) * faces)))
+def edge_for_faces(v: np.ndarray, f: np.ndarray, faces: int, adapt: bool = False) -> float:
+    """The edge length at which equilateral triangles cover this surface with ``faces`` faces; ``adapt`` as in `isotropic`."""
+    v = np.asarray(v, dtype=np.float64)
+    area = 0.5 * np.linalg.norm(_face_normals(v, f), axis=1)
+    edge = float(np.sqrt(4 * area.sum() / (np.sqrt(3) * faces)))
+    if adapt:
+        radius = curvature_radii(v, f)[f].mean(axis=1)
+        for _ in range(30):  # more faces than wanted: coarser
+            size = np.clip(radius, FINEST * edge, edge)
+            edge *= (4 / np.sqrt(3) * (area / size**2).sum() / faces) ** 0.25
+    return edge

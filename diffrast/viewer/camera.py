@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..scene.camera import Camera, look_at
 
@@ -29,6 +29,21 @@ class Pose:
         flat, height = math.cos(self.pitch), math.sin(self.pitch)
         side, front = flat * math.sin(self.yaw), flat * math.cos(self.yaw)
         return (side, height, front) if up == "y" else (side, -front, height)
+
+    def turned(self, right: float, up: float) -> Pose:
+        """Around the target, by angles in radians."""
+        limit = math.radians(89.5)  # straight up or down there is no horizon to keep level
+        return replace(self, yaw=self.yaw + right, pitch=min(max(self.pitch + up, -limit), limit))
+
+    def moved(self, right: float, above: float, up: str = "y") -> Pose:
+        """Eye and target together, across the view, by shares of the picture's height."""
+        unit = 2 * self.distance * math.tan(math.radians(self.fov) / 2)
+        axes = self.camera(2, 2, up).world_to_camera[:2, :3].tolist()
+        x, y, z = (t + unit * (right * a + above * b) for t, a, b in zip(self.target, *axes, strict=True))
+        return replace(self, target=(x, y, z))
+
+    def zoomed(self, factor: float) -> Pose:
+        return replace(self, distance=min(max(self.distance * factor, 1e-5), 1e8))
 
     def camera(self, width: int, height: int, up: str = "y") -> Camera:
         """The camera of a picture of that size."""

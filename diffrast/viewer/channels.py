@@ -12,22 +12,26 @@ import torch
 import diffrast.torch as dr
 
 from ..scene.camera import Camera
+from ..scene.environment import PreparedEnvironment
 from ..scene.image import linear_to_srgb
 from .camera import UPS
 from .model import Model, Surface
+from .surroundings import upright
 
+VARNISH = 0.35  # roughness
 BACKGROUNDS = {"dark": (0.105, 0.115, 0.135), "light": (0.945, 0.95, 0.96)}
 
 
 @dataclass(frozen=True)
 class Options:
-    """What the page's controls say. ``light`` turns the lamp around the object, in degrees; ``view`` is the input view
-    that is looked through, -1 for none; ``opacity`` is that of its photograph."""
+    """What the page's controls say. ``light`` turns the lamp around the object and ``turn`` the surroundings, in degrees;
+    ``view`` is the input view that is looked through, -1 for none; ``opacity`` is that of its photograph."""
 
     channel: str = "shaded"
     wireframe: bool = False
     flat: bool = False
     light: float = 0.0
+    turn: float = 0.0
     theme: str = "dark"
     view: int = -1
     opacity: float = 0.0
@@ -45,6 +49,20 @@ def shaded(s: Surface, options: Options, up: str) -> torch.Tensor:
     along = s.normal @ torch.stack([sky, lamp, back], dim=1)
     lit = 0.36 + 0.16 * along[:, 0] + 0.72 * along[:, 1].clamp_min(0) + 0.14 * along[:, 2].clamp_min(0)
     return linear_to_srgb(s.albedo * lit[:, None])
+
+
+def surroundings(s: Surface, options: Options, up: str) -> torch.Tensor:
+    """Base colour under a picture of the surroundings, with a varnish (Schlick's Fresnel term, 4 % at normal incidence)."""
+    levels, irradiance = s.model.environment
+    light = PreparedEnvironment(
+        levels, irradiance, s.normal.new_tensor(math.radians(options.turn)), s.normal.new_ones(())
+    )
+    cosine = (s.normal * s.toward_eye).sum(-1, keepdim=True)
+    mirrored = 2 * cosine * s.normal - s.toward_eye
+    gloss = 0.04 + 0.5 * (1 - cosine.clamp(0, 1)) ** 5
+    diffuse, glossy = (light.irradiance(upright(s.normal, up)),
+                       light.radiance(upright(mirrored, up), torch.full_like(cosine, VARNISH)))  # fmt: skip
+    return linear_to_srgb(s.albedo * diffuse + gloss * glossy)
 
 
 def albedo(s: Surface, _: Options, __: str) -> torch.Tensor:
@@ -92,25 +110,69 @@ def matcap(s: Surface, _: Options, __: str) -> torch.Tensor:
     return linear_to_srgb(shade * shade.new_tensor([0.92, 0.80, 0.70]))
 
 
+def gradient(s: Surface, _: Options, __: str) -> torch.Tensor:
+    """The loss's derivative by moving the surface along its outward normal."""
+    return signed(s.gradient, s.model.gradient_scale) * (
+        0.45 + 0.55 * (s.normal * s.toward_eye).sum(-1, keepdim=True).abs()
+    )
+
+
+def signed(values: torch.Tensor, scale: float) -> torch.Tensor:
+    """Values ``[N, 1]`` as colours ``[N, 3]``: white at 0, through red to dark red at ``scale``, through blue to dark blue at
+    minus that."""
+    t = (values / scale if scale else values).clamp(-1, 1)
+    far = torch.where(t > 0, t.new_tensor([0.72, 0.04, 0.06]), t.new_tensor([0.05, 0.20, 0.78]))
+    return torch.lerp(t.new_tensor([0.93, 0.93, 0.92]).expand_as(far), far, t.abs().sqrt())
+
+
+def coverage(s: Surface, _: Options, __: str) -> torch.Tensor:
+    """How much has been learned of each texel: nothing is magenta; then from dark blue to yellow, by the logarithm."""
+    seen = s.coverage
+    t = (1 + (seen / s.model.coverage_scale).clamp_min(1e-12).log10() / 2).clamp(0, 1)
+    ramp = torch.lerp(t.new_tensor([0.10, 0.14, 0.36]), t.new_tensor([0.97, 0.90, 0.30]), t)
+    never = ramp.new_tensor([0.95, 0.10, 0.75])
+    return torch.where(seen > 0, ramp, never) * (
+        0.55 + 0.45 * (s.normal * s.toward_eye).sum(-1, keepdim=True).abs()
+    )
+
+
 @dataclass(frozen=True)
-class Channel:
-    """A picture: how it is labelled, how it is drawn, and what stands around the object (None: the page's own colour)."""
+class Choice:
+    """A picture to choose: how it is labelled, which of the scene's fields it needs, and how to read it, with ``{scale}`` for the
+    number behind its full colour."""
 
     label: str
+    needs: str = ""
+    legend: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Channel(Choice):
+    """One of the mesh's: how it is drawn, and what stands around the object (None: the page's own colour)."""
+
     draw: Callable[[Surface, Options, str], torch.Tensor]
     around: float | None = None
 
 
 CHANNELS = {
-    "shaded": Channel("Shaded", shaded),
-    "albedo": Channel("Albedo", albedo),
-    "normal": Channel("Normal", normal),
-    "depth": Channel("Depth", depth),
-    "uv": Channel("UV checker", checker),
-    "id": Channel("Triangle id", triangle_id),
-    "mask": Channel("Mask", mask, around=0.0),
-    "matcap": Channel("Matcap", matcap),
-}
+    "shaded": Channel("Shaded", draw=shaded),
+    "surroundings": Channel("Surroundings", draw=surroundings),
+    "albedo": Channel("Albedo", draw=albedo),
+    "normal": Channel("Normal", draw=normal),
+    "depth": Channel("Depth", draw=depth),
+    "uv": Channel("UV checker", draw=checker),
+    "id": Channel("Triangle id", draw=triangle_id),
+    "mask": Channel("Mask", draw=mask, around=0.0),
+    "matcap": Channel("Matcap", draw=matcap),
+    "gradient": Channel(
+        "Vertex gradient", "gradient", "Moved outwards, red raises the loss, blue lowers it. Full colour: {scale:.2g}.",
+        draw=gradient,
+    ),
+    "coverage": Channel(
+        "Texel coverage", "coverage", "Magenta texels never had a gradient; the others from little, dark, to much, yellow.",
+        draw=coverage,
+    ),
+}  # fmt: skip
 
 
 @torch.no_grad()

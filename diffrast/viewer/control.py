@@ -56,6 +56,7 @@ class Control:
         self.rates: dict[str, Rate] = {}
         self._steps = 0
         self._wishes: dict[str, float] = {}
+        self._granted: dict[str, float] = {}
         self._closed = False
         self._since = (0.0, 0)
 
@@ -77,7 +78,7 @@ class Control:
 
     # --- From the loop -------------------------------------------------------------------------------------------------------
 
-    def attach(self, optimizer: Any, names: Sequence[str] | None) -> None:
+    def attach(self, optimizer: Any, names: Sequence[str] | None, key: str = "lr") -> None:
         groups = optimizer.param_groups
         if names is not None and len(names) != len(groups):
             raise ValueError(
@@ -86,10 +87,16 @@ class Control:
             )
         for i, group in enumerate(groups):
             name = names[i] if names else group.get("name", f"rate {len(self.rates) + 1}")
-            self.rates[name] = Rate(lambda g=group: float(g["lr"]), lambda x, g=group: _set_rate(g, x))
+            rate = Rate(lambda g=group: float(g.get(key, 1.0)), lambda x, g=group: _set_rate(g, key, x))
+            with self.wake:
+                self.rates[name] = rate
+                if name in self._granted:  # by the optimizer of an earlier stage
+                    rate.set(self._granted[name])
 
-    def step(self, loss: float | None, until: Callable[[], bool] | None = None) -> None:
-        """Counts an iteration, carries out what the page wished for, and waits here while paused (``until`` this says True)."""
+    def step(self, loss: float | None, until: Callable[[], bool] | None = None,
+             idle: Callable[[], None] | None = None) -> None:  # fmt: skip
+        """Counts an iteration, carries out what the page wished for, and waits here while paused (``until`` this says True),
+        with a call of ``idle`` now and then."""
         with self.wake:
             if not self.running:
                 self.running = True
@@ -106,6 +113,8 @@ class Control:
                 self.wake.wait(0.25)  # in slices, so that Ctrl-C is heard
                 if until and until():
                     self.paused = False
+                if idle:
+                    idle()
                 self._grant()
                 alone = None if self.pages() else (alone or time.monotonic())
                 if alone and time.monotonic() - alone > self.PATIENCE:
@@ -119,6 +128,7 @@ class Control:
     def _grant(self) -> None:
         for name, value in self._wishes.items():
             self.rates[name].set(value)
+        self._granted |= self._wishes
         self._wishes.clear()
 
     def _measure_speed(self) -> None:
@@ -128,8 +138,8 @@ class Control:
             self._since = (now, self.iteration)
 
 
-def _set_rate(group: dict, value: float) -> None:
-    if hasattr(group["lr"], "fill_"):  # a tensor, as optimizers with capturable=True have
-        group["lr"].fill_(value)
+def _set_rate(group: dict, key: str, value: float) -> None:
+    if hasattr(group.get(key), "fill_"):  # a tensor, as optimizers with capturable=True have
+        group[key].fill_(value)
     else:
-        group["lr"] = value
+        group[key] = value

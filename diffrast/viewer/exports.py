@@ -1,4 +1,6 @@
-"""Files that a page can ask for: screenshot, turntable film, mesh. Each job is a generator that pauses after a bit of work."""
+"""What takes longer than a frame: screenshot, turntable film, mesh, thumbnails.
+
+Each job is a generator that pauses after a bit of work."""
 
 from __future__ import annotations
 
@@ -13,10 +15,11 @@ import torch
 import diffrast.torch as dr
 
 from ..scene import save_mesh
-from ..scene.image import encode_png, to_uint8
+from ..scene.image import encode, encode_png, to_uint8
 from . import protocol
 from .camera import Pose
 from .channels import Options
+from .photographs import SIDE, contact_sheet
 from .scene import Scene
 
 FILM_FRAMES, FILM_RATE = 90, 30
@@ -66,4 +69,18 @@ def mesh(scene: Scene, _: Pose, __: Options, width: int, height: int, ___: str) 
         yield protocol.pack(protocol.GLB, path.read_bytes())
 
 
-JOBS: dict[str, Job] = {"screenshot": screenshot, "turntable": turntable, "mesh": mesh}
+def thumbnails(
+    scene: Scene, _: Pose, __: Options, width: int, height: int, ___: str
+) -> Iterator[bytes | None]:
+    """Those of all photographs, in one JPEG."""
+    for sheet in contact_sheet(scene.views) if scene.views else ():
+        data = None if sheet is None else encode(sheet, "JPEG", linear=False, quality=80)
+        yield data and protocol.pack(protocol.THUMBNAILS, data, flags=SIDE)
+
+
+JOBS: dict[str, Job] = {
+    "screenshot": screenshot,
+    "turntable": turntable,
+    "mesh": mesh,
+    "thumbnails": thumbnails,
+}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import cached_property
 
 import torch
@@ -12,6 +13,7 @@ import diffrast.torch as dr
 from ..scene.camera import Camera
 from ..scene.mesh import Mesh, vertex_normals
 from ..scene.passes import clip_matrices, to_clip
+from .surroundings import Environment, studio
 
 GRAY = 0.6  # linear base colour of a mesh that has none
 MIP_LEVELS = 6
@@ -36,17 +38,35 @@ def copy_mesh(mesh: Mesh) -> Mesh:
         own(mesh.texture),
         own(mesh.uv_faces, torch.int32),
         colors=own(mesh.colors),
+        material_ids=own(mesh.material_ids, torch.int64),
+        materials=list(mesh.materials),
     )
 
 
+class Paint:
+    """A base colour: ``factor``, three numbers, times ``texture`` ``[H, W, 3]`` if there is one."""
+
+    def __init__(self, factor: Sequence[float], texture: torch.Tensor | None = None):
+        self.factor = list(factor)
+        self.texture = None if texture is None else texture[None, ..., :3].contiguous()
+
+    @cached_property
+    def mip(self):
+        assert self.texture is not None
+        return dr.texture_construct_mip(self.texture, max_mip_level=MIP_LEVELS)
+
+
 class Model:
-    """What is prepared once per mesh. ``mesh`` is a copy made by `copy_mesh`.
+    """What is prepared once per mesh. ``mesh`` is a copy made by `copy_mesh`; ``gradient`` ``[V, 3]`` is that of the loss by its
+    vertices, ``coverage`` ``[H, W]`` the weight of each texel, ``environment`` what `prefilter` returns,
+    ``gradient_scale`` the gradient that gets the full colour.
 
     Vertices at the same place become one for visibility, normals and antialiasing: a chart's border is no silhouette and no
     crease. The faces of ``mesh`` keep their order, so UVs are found by the same triangle ids.
     """
 
-    def __init__(self, mesh: Mesh):
+    def __init__(self, mesh: Mesh, gradient: torch.Tensor | None = None, coverage: torch.Tensor | None = None,
+                 environment: Environment | None = None, gradient_scale: float = 0.0):  # fmt: skip
         self.mesh = mesh
         self.vertices, index = torch.unique(mesh.vertices, dim=0, return_inverse=True)
         self.faces = index[mesh.faces.long()].int().contiguous()
@@ -55,7 +75,33 @@ class Model:
             finite = torch.zeros_like(self.vertices[:1])
         self.box = torch.stack([finite.amin(0), finite.amax(0)])
         self.radius = max(0.5 * math.dist(*self.box.tolist()), 1e-6)
-        self.textured = mesh.uv is not None and mesh.texture is not None
+        self._environment = environment
+        # A place that several vertices share moves with all of them.
+        self._gradient = (
+            None if gradient is None else torch.zeros_like(self.vertices).index_add_(0, index, gradient)
+        )
+        self._coverage, self.gradient_scale = coverage, gradient_scale
+        self.coverage_scale = float(coverage.max()) or 1.0 if coverage is not None else 1.0
+
+    @cached_property
+    def environment(self) -> Environment:
+        """What was given, or the studio."""
+        levels, irradiance = self._environment or studio()
+        return [x.to(self.vertices) for x in levels], irradiance.to(self.vertices)
+
+    @cached_property
+    def gradient(self) -> torch.Tensor:
+        """The loss's derivative by moving each vertex along its normal, ``[V, 1]``."""
+        if self._gradient is None:
+            return self.vertices.new_zeros(len(self.vertices), 1)
+        return (self._gradient * self.normals).sum(-1, keepdim=True)
+
+    @cached_property
+    def coverage(self) -> torch.Tensor:
+        """``[1, H, W, 1]``."""
+        return (
+            self.vertices.new_zeros(1, 1, 1, 1) if self._coverage is None else self._coverage[None, ..., None]
+        )
 
     @cached_property
     def normals(self) -> torch.Tensor:
@@ -67,13 +113,16 @@ class Model:
         return torch.nn.functional.normalize(torch.linalg.cross(b - a, c - a), dim=-1)
 
     @cached_property
-    def texture(self) -> torch.Tensor:
-        assert self.mesh.texture is not None
-        return self.mesh.texture[None, ..., :3].contiguous()
-
-    @cached_property
-    def mip(self):
-        return dr.texture_construct_mip(self.texture, max_mip_level=MIP_LEVELS)
+    def paints(self) -> list[Paint]:
+        """The base colours, one for each material; one in all where there is a ``texture`` or no material."""
+        mesh = self.mesh
+        if mesh.texture is not None and mesh.uv is not None:
+            factor = mesh.materials[0].base_color_factor if len(mesh.materials) == 1 else (1.0,) * 3
+            return [Paint(factor[:3], mesh.texture)]
+        if mesh.materials:
+            return [Paint(m.base_color_factor[:3], None if mesh.uv is None else m.base_color_texture)
+                    for m in mesh.materials]  # fmt: skip
+        return [Paint((GRAY if mesh.colors is None else 1.0,) * 3)]
 
     @cached_property
     def topology(self):
@@ -146,14 +195,46 @@ class Surface:
 
     @cached_property
     def albedo(self) -> torch.Tensor:
-        """Linear base colour ``[N, 3]``."""
-        if not self.model.textured:
-            colors = self.model.mesh.colors
-            if colors is None:
-                return self.rast.new_full((len(self.pixels), 3), GRAY)
-            return dr.interpolate(colors[:, :3].contiguous(), self.rast, self.model.mesh.faces)[0][0, 0]
-        return dr.texture(self.model.texture, *self._uv, mip=self.model.mip,
-                          filter_mode="linear-mipmap-linear", boundary_mode="wrap")[0, 0]  # fmt: skip
+        """Linear base colour ``[N, 3]``: material times vertex colour."""
+        paints, ids = self.model.paints, self.model.mesh.material_ids
+        if len(paints) == 1 or ids is None:
+            color = self._painted(paints[0], None)
+        else:
+            color, ids = self.rast.new_empty(len(self.pixels), 3), ids[self.triangle]
+            for i, paint in enumerate(paints):
+                mine = (ids == i).nonzero()[:, 0]
+                color[mine] = self._painted(paint, mine)
+        colors = self.model.mesh.colors
+        if colors is None:
+            return color
+        return color * dr.interpolate(colors[:, :3].contiguous(), self.rast, self.model.mesh.faces)[0][0, 0]
+
+    def _painted(self, paint: Paint, at: torch.Tensor | None) -> torch.Tensor:
+        """A material's base colour ``[M, 3]`` at these of the pixels, None: at all."""
+        factor = self.rast.new_tensor(paint.factor)
+        if paint.texture is None:
+            return factor.expand(len(self.pixels) if at is None else len(at), 3)
+        uv, uv_da = self._uv if at is None else (x[:, :, at] for x in self._uv)
+        return factor * dr.texture(paint.texture, uv, uv_da, mip=paint.mip,
+                                   filter_mode="linear-mipmap-linear", boundary_mode="wrap")[0, 0]  # fmt: skip
+
+    @cached_property
+    def gradient(self) -> torch.Tensor:
+        """``[N, 1]``, see `Model.gradient`."""
+        return self._interpolate(self.model.gradient)
+
+    @cached_property
+    def coverage(self) -> torch.Tensor:
+        """The weight of the texel at each pixel, ``[N, 1]``."""
+        if self.model.mesh.uv is None:
+            return self.rast.new_zeros(len(self.pixels), 1)
+        return dr.texture(self.model.coverage, self._uv[0].contiguous(), filter_mode="nearest")[0, 0]
+
+    @cached_property
+    def toward_eye(self) -> torch.Tensor:
+        """Unit vectors from the surface to the eye, ``[N, 3]``."""
+        place = self._interpolate(self.model.vertices)
+        return torch.nn.functional.normalize(self.camera.center.to(place) - place, dim=-1)
 
     @cached_property
     def edge_distance(self) -> torch.Tensor:

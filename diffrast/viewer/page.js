@@ -2,13 +2,15 @@
 "use strict";
 
 const $ = (id) => document.getElementById(id);
-const FRAME = 1, HEADER = 24, FULL = 1;
+const FRAME = 1, THUMBNAILS = 5, HEADER = 24, FULL = 1;
+const CONTROLS = ["wireframe", "flat", "light", "turn", "view", "opacity", "frusta"];
 const FILES = { 2: ["diffrast.png", "image/png"], 3: ["turntable.mp4", "video/mp4"], 4: ["mesh.glb", "model/gltf-binary"] };
 const stage = $("stage"), picture = $("picture"), overlay = $("overlay");
 
 let socket = null, greeted = false, up = "y", home = null, retry = 500;
 let pose = null; // {target, yaw, pitch, distance, fov}
-let views = [], running = false, paused = false, losses = [];
+let wanted = null, legends = {}; // the chosen channel; how to read each
+let views = [], thumbnails = null, hovered = -1, running = false, paused = false, losses = [];
 // Counters that tests and benchmarks read.
 const stats = { frames: 0, frame: 0, full: false, delays: [], times: [], connected: false, iteration: -1 };
 window.viewer = { stats, get pose() { return pose; }, set pose(p) { pose = p; sendCamera(); } };
@@ -47,9 +49,9 @@ const HEARD = {
     greeted = stats.connected = true;
     up = m.up; home = m.home; pose = m.pose;
     say("");
-    if (!$("channel").options.length) {
-      for (const [name, label] of m.channels) $("channel").add(new Option(label, name));
-      for (const name of ["channel", "wireframe", "flat", "light", "view", "opacity", "frusta"]) setControl($(name), m.options[name]);
+    if (!wanted) { // the first time: what the page before looked at
+      wanted = m.options.channel;
+      for (const name of CONTROLS) setControl($(name), m.options[name]);
     }
     $("fov").value = pose.fov;
     showOutputs();
@@ -59,8 +61,8 @@ const HEARD = {
   },
   state(m) {
     $("triangles").textContent = m.triangles ? `${m.triangles.toLocaleString("en")} triangles` : "";
-    offer("image", "Image", m.image);
     if (m.views) setViews(m.views);
+    setChannels(m.channels);
     running = m.running;
     $("training").hidden = !running;
     if (running) training(m);
@@ -76,6 +78,10 @@ let shown = 0;
 async function received(buffer) {
   const head = new DataView(buffer);
   const kind = head.getUint8(1);
+  if (kind === THUMBNAILS) {
+    thumbnails = { side: head.getUint16(2, true), image: await createImageBitmap(new Blob([new Uint8Array(buffer, HEADER)])) };
+    return drawOverlay();
+  }
   if (kind !== FRAME) return download(new Uint8Array(buffer, HEADER), ...FILES[kind]);
   const frame = head.getUint32(4, true), stamp = head.getFloat64(8, true);
   const image = await createImageBitmap(new Blob([new Uint8Array(buffer, HEADER)], { type: "image/jpeg" }));
@@ -135,8 +141,8 @@ function sendCamera() {
   pose.pitch = Math.min(Math.max(pose.pitch, -LIMIT), LIMIT);
   if (Number($("view").value) >= 0) {
     $("view").value = -1;
-    if ($("channel").value === "error") $("channel").value = "shaded";
-    sendOptions();
+    if (wanted === "error") { wanted = "shaded"; $("channel").value = wanted; }
+    showOutputs(); sendOptions();
   }
   send({ type: "camera", stamp: performance.now(), ...pose });
   drawOverlay();
@@ -176,16 +182,22 @@ function zoom(amount) {
 }
 
 const pointers = new Map();
+let pressed = null; // where a click may begin
 stage.addEventListener("pointerdown", (e) => {
   if (!pose) return;
   stage.setPointerCapture(e.pointerId);
   stage.classList.add("dragging");
   pointers.set(e.pointerId, [e.clientX, e.clientY]);
+  pressed = pointers.size === 1 ? [e.clientX, e.clientY] : null;
   stage.focus({ preventScroll: true });
 });
 stage.addEventListener("pointermove", (e) => {
   const last = pointers.get(e.pointerId);
-  if (!last) return;
+  if (!last) return hover(cameraAt(e));
+  if (pressed) {
+    if (Math.hypot(e.clientX - pressed[0], e.clientY - pressed[1]) < 4) return; // still a click
+    pressed = null;
+  }
   const dx = e.clientX - last[0], dy = e.clientY - last[1];
   if (pointers.size === 2) {
     const [a, b] = [...pointers.values()], gap = Math.hypot(a[0] - b[0], a[1] - b[1]);
@@ -200,6 +212,9 @@ stage.addEventListener("pointermove", (e) => {
   turn(dx * speed, dy * speed);
 });
 for (const end of ["pointerup", "pointercancel"]) stage.addEventListener(end, (e) => {
+  const camera = pressed && end === "pointerup" ? cameraAt(e) : -1;
+  pressed = null;
+  if (camera >= 0) jump(camera);
   pointers.delete(e.pointerId);
   if (!pointers.size) stage.classList.remove("dragging");
 });
@@ -263,21 +278,27 @@ function setControl(control, value) {
 const theme = () => document.documentElement.dataset.theme;
 
 function sendOptions() {
-  send({ type: "options", stamp: performance.now(), channel: $("channel").value || "shaded", wireframe: $("wireframe").checked,
-    flat: $("flat").checked, light: Number($("light").value), theme: theme(), view: Number($("view").value || -1),
+  send({ type: "options", stamp: performance.now(), channel: $("channel").value || wanted || "shaded", wireframe: $("wireframe").checked,
+    flat: $("flat").checked, light: Number($("light").value), turn: Number($("turn").value), theme: theme(), view: Number($("view").value || -1),
     opacity: Number($("opacity").value), frusta: $("frusta").checked });
 }
-for (const name of ["channel", "wireframe", "flat", "light", "view", "opacity", "frusta"]) {
-  $(name).addEventListener("input", () => { showOutputs(); sendOptions(); drawOverlay(); });
-}
+$("channel").addEventListener("input", () => { wanted = $("channel").value; });
+for (const name of ["channel", ...CONTROLS]) $(name).addEventListener("input", () => { showOutputs(); sendOptions(); drawOverlay(); });
+$("view").addEventListener("input", () => jump(Number($("view").value)));
 function showOutputs() {
   const show = (id, text) => { document.querySelector(`output[for=${id}]`).textContent = text; };
-  show("light", `${$("light").value}°`); show("fov", `${$("fov").value}°`); show("opacity", `${Math.round(100 * $("opacity").value)} %`);
+  show("light", `${$("light").value}°`); show("turn", `${$("turn").value}°`); show("fov", `${$("fov").value}°`); show("opacity", `${Math.round(100 * $("opacity").value)} %`);
+  $("legend").textContent = legends[$("channel").value] ?? "";
+  $("legend").hidden = !$("legend").textContent;
 }
-function offer(name, label, there) {
-  const option = [...$("channel").options].find((o) => o.value === name);
-  if (there && !option) $("channel").add(new Option(label, name));
-  if (!there && option) option.remove();
+// What there is to choose, [name, label, legend]. A choice that is gone for a while comes back with its channel.
+function setChannels(list) {
+  const menu = $("channel"), before = menu.value;
+  if ([...menu.options].map((o) => o.value).join() !== list.map((c) => c[0]).join()) menu.replaceChildren(...list.map(([name, label]) => new Option(label, name)));
+  menu.value = list.some((c) => c[0] === wanted) ? wanted : list[0][0];
+  legends = Object.fromEntries(list.map((c) => [c[0], c[2]]));
+  showOutputs();
+  if (menu.value !== before) sendOptions();
 }
 function setTheme(name) {
   document.documentElement.dataset.theme = name;
@@ -335,53 +356,5 @@ function plot() {
   c.fillText(String(first), 7, height - 5);
   c.textAlign = "right"; c.fillText(String(last), width - 7, height - 5);
 }
-
-// --- Input views ------------------------------------------------------------------------------------------------------
-
-function setViews(list) {
-  views = list;
-  $("views").hidden = !views.length;
-  offer("error", "Error (in a photograph)", views.length > 0);
-  const chosen = $("view").value || "-1";
-  $("view").replaceChildren(new Option("none", -1), ...views.map((v, i) => new Option(v.name || `view ${i + 1}`, i)));
-  $("view").value = Number(chosen) < views.length ? chosen : "-1";
-  drawOverlay();
-}
-
-// Where a frustum's picture lies: its centre and corners at a depth of a tenth of the home distance.
-function frustum(view) {
-  const p = view.pose, depth = 0.08 * home.distance, [sx, sy] = view.slopes;
-  const world = (x, y) => [0, 1, 2].map((i) => p[i][0] * x * sx * depth + p[i][1] * y * sy * depth - p[i][2] * depth + p[i][3]);
-  return { center: [p[0][3], p[1][3], p[2][3]], corners: [world(-1, -1), world(1, -1), world(1, 1), world(-1, 1)] };
-}
-function project(point) {
-  const { back, right, top } = axes(), d = plus(point, eye(), -1), w = -dot(d, back);
-  const f = overlay.height / 2 / Math.tan((pose.fov * Math.PI) / 360);
-  return w > 1e-6 * pose.distance ? [overlay.width / 2 + (f * dot(d, right)) / w, overlay.height / 2 - (f * dot(d, top)) / w] : null;
-}
-function drawOverlay() {
-  const c = overlay.getContext("2d");
-  c.clearRect(0, 0, overlay.width, overlay.height);
-  if (!pose || !views.length || !$("frusta").checked || Number($("view").value) >= 0) return;
-  c.strokeStyle = getComputedStyle(document.documentElement).getPropertyValue("--accent");
-  c.lineWidth = window.devicePixelRatio || 1;
-  for (const view of views) {
-    const { center, corners } = frustum(view), eyePoint = project(center), q = corners.map(project);
-    if (!eyePoint || q.some((x) => !x)) continue;
-    c.beginPath();
-    q.forEach((x, i) => { c.moveTo(...eyePoint); c.lineTo(...x); c.lineTo(...q[(i + 1) % 4]); });
-    c.stroke();
-  }
-}
-stage.addEventListener("dblclick", (e) => { // jump into the camera that is nearest to the click
-  if (!$("frusta").checked || Number($("view").value) >= 0) return;
-  const box = stage.getBoundingClientRect(), ratio = overlay.width / box.width;
-  let best = -1, nearest = 40 * ratio;
-  views.forEach((view, i) => {
-    const p = project(frustum(view).center), d = p ? Math.hypot(p[0] - (e.clientX - box.left) * ratio, p[1] - (e.clientY - box.top) * ratio) : Infinity;
-    if (d < nearest) { nearest = d; best = i; }
-  });
-  if (best >= 0) { $("view").value = best; sendOptions(); drawOverlay(); }
-});
 
 connect();

@@ -1,6 +1,7 @@
 """What page and server say to each other: frames with a binary header down, JSON up and down.
 
-A binary message down is `HEADER` and a file's bytes (JPEG for a frame). Messages up are JSON objects with a ``type``; `parse`
+A binary message down is `HEADER` and a file's bytes (JPEG for a frame, and for the thumbnails of all photographs in one picture
+of square tiles, whose side stands in the flags). Messages up are JSON objects with a ``type``; `parse`
 turns one into checked, clamped values or raises ``ValueError``, so that nothing behind it sees a number that is not finite or a
 name that does not exist.
 """
@@ -14,13 +15,13 @@ from collections.abc import Callable
 from typing import Any
 
 from .camera import Pose
-from .channels import CHANNELS
+from .scene import CHANNELS
 
 VERSION = 1
 
 # version, kind, flags, frame id, input time stamp of the page (ms), width, height, microseconds of drawing; little-endian
 HEADER = struct.Struct("<BBHIdHHI")
-FRAME, PNG, MP4, GLB = 1, 2, 3, 4
+FRAME, PNG, MP4, GLB, THUMBNAILS = 1, 2, 3, 4, 5
 FULL = 1  # flag: full resolution
 
 MAX_MESSAGE = 4096  # bytes of a message up; the longest honest one has about 250
@@ -99,10 +100,11 @@ MESSAGES: dict[str, dict[str, Callable[[Any], Any]]] = {
     "size": {"width": _integer(16, MAX_SIDE), "height": _integer(16, MAX_SIDE)},
     "options": {
         "stamp": STAMP,
-        "channel": _choice(*CHANNELS, "image", "error"),
+        "channel": _choice(*CHANNELS),
         "wireframe": _boolean,
         "flat": _boolean,
         "light": _number(-360.0, 360.0),
+        "turn": _number(-360.0, 360.0),
         "theme": _choice("dark", "light"),
         "view": _integer(-1, 1_000_000),
         "opacity": _number(0.0, 1.0),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -10,58 +10,85 @@ import torch
 
 import diffrast.torch as dr
 
-from ..scene.camera import Camera
 from ..scene.mesh import Mesh
 from .camera import Pose, fitting
-from .channels import BACKGROUNDS, CHANNELS, Options, draw
+from .channels import BACKGROUNDS, Choice, Options, draw, signed
+from .channels import CHANNELS as SURFACES
+from .letterbox import checked_image, inside, letterbox
 from .model import Model, copy_mesh
+from .photographs import Photograph, photograph
+from .surroundings import Environment, prepared
 
-
-@dataclass(frozen=True)
-class Photograph:
-    """An input view: its camera and what it should show, display values ``[H, W, 3]`` or ``[H, W, 4]`` with coverage."""
-
-    camera: Camera
-    image: torch.Tensor
-    name: str = ""
+PICTURES = {
+    "image": Choice("Image", "image"),
+    "pixels": Choice(
+        "Pixel gradient", "image_gradient", "Made brighter, red raises the loss, blue lowers it. Full colour: {scale:.2g}.",
+    ),
+    "error": Choice(
+        "Photograph's error", "views", "The difference to the photograph looked through: none is black, one half or more white.",
+    ),
+}  # fmt: skip
+CHANNELS: dict[str, Choice] = {**SURFACES, **PICTURES}
 
 
 @dataclass(frozen=True)
 class Scene:
-    """``version`` grows with each change; ``image`` holds display values ``[H, W, C]``."""
+    """``version`` grows with each change. ``image`` holds display values ``[H, W, C]``; ``gradient`` ``[V, 3]`` is that of a
+    loss by the mesh's vertices, ``image_gradient`` ``[H, W, 1]`` by a picture's brightness, ``coverage`` ``[Ht, Wt]`` the weight
+    with which each texel has been learned, ``environment`` what lights the object."""
 
     mesh: Mesh | None = None
     image: torch.Tensor | None = None
     views: tuple[Photograph, ...] = ()
+    gradient: torch.Tensor | None = None
+    image_gradient: torch.Tensor | None = None
+    coverage: torch.Tensor | None = None
+    environment: Environment | None = None
+    scales: dict[str, float] = field(default_factory=dict)  # what gets the full colour of a gradient
     version: int = 0
     up: str = "y"
     up_given: bool = True  # otherwise photographs decide: they are mostly taken upright
     _cache: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
-    def changed(self, mesh: Mesh | None = None, image: torch.Tensor | None = None,
-                views: Sequence[Any] | None = None) -> Scene:  # fmt: skip
-        """A scene with copies of what is given, and the rest as it was."""
+    def changed(self, mesh: Mesh | None = None, **values: Any) -> Scene:
+        """A scene with copies of what is given, by the names above, and the rest as it was. What belonged to another mesh goes
+        with it."""
+        given = {name: value for name, value in {"mesh": mesh, **values}.items() if value is not None}
         new: dict[str, Any] = {"version": self.version + 1, "_cache": {}}
         if mesh is not None:
-            new["mesh"] = copy_mesh(mesh)
-            if self.mesh is not None and mesh.texture is None and mesh.uv is not None:
-                new["mesh"].texture = self.mesh.texture
-        else:
+            own = new["mesh"] = copy_mesh(mesh)
+            if self.mesh is not None and own.texture is None and own.uv is not None and not own.materials:
+                own.texture = self.mesh.texture
+            new |= {"gradient": None, "coverage": None}
+        elif given.keys() <= {"image", "image_gradient", "views"}:
             new["_cache"] = self._cache
-        if image is not None:
-            new["image"] = _checked_image(image)
-        if views is not None:
-            new["views"] = tuple(_photograph(v) for v in views)
-            if not self.up_given and views:
-                ups = torch.stack([v.camera.world_to_camera[1, :3] for v in new["views"]]).mean(dim=0)
-                new["up"] = "z" if abs(float(ups[2])) > abs(float(ups[1])) else "y"
+        if "gradient" in given:
+            new["gradient"] = _checked_gradient(given["gradient"], new.get("mesh", self.mesh))
+        new |= {name: check(given[name]) for name, check in CHECKS.items() if name in given}
+        new["scales"] = self.scales | {
+            name: typical(new[name].norm(dim=-1)) for name in GRADIENTS & given.keys()
+        }
+        if "views" in given and not self.up_given and new["views"]:
+            ups = torch.stack([v.camera.world_to_camera[1, :3] for v in new["views"]]).mean(dim=0)
+            new["up"] = "z" if abs(float(ups[2])) > abs(float(ups[1])) else "y"
         return replace(self, **new)
+
+    def channels(self, promised: Collection[str] = ()) -> list[list[str]]:
+        """Name, label and legend of what there is to choose; ``promised`` are fields that will be there when asked for."""
+        return [[name, c.label, c.legend.format(scale=self.scales.get(c.needs, 0.0))]
+                for name, c in CHANNELS.items() if not c.needs or c.needs in promised or self._has(c.needs)]  # fmt: skip
+
+    def _has(self, name: str) -> bool:
+        value = getattr(self, name)
+        return value is not None and len(value) > 0
 
     @property
     def model(self) -> Model | None:
         """Prepared when first asked for, on the thread that draws."""
         if self.mesh is not None and "model" not in self._cache:
-            self._cache["model"] = Model(self.mesh)
+            self._cache["model"] = Model(
+                self.mesh, self.gradient, self.coverage, self.environment, self.scales.get("gradient", 0.0)
+            )
         return self._cache.get("model")
 
     def fitting_pose(self) -> Pose:
@@ -76,21 +103,33 @@ class Scene:
         around = BACKGROUNDS[options.theme]
         if self.image is not None and (options.channel == "image" or self.model is None):
             return letterbox(self.image, width, height, around)
+        if self.image_gradient is not None and options.channel == "pixels":
+            flat = self.image_gradient.reshape(-1, 1)
+            picture = signed(flat, self.scales["image_gradient"]).reshape(*self.image_gradient.shape[:2], 3)
+            return letterbox(picture, width, height, around)
         if self.model is None:
             return torch.tensor(around).expand(height, width, 3)
         if options.view < 0 or options.view >= len(self.views):
-            look = options if options.channel in CHANNELS else replace(options, channel="shaded")
-            return draw(ctx, self.model, pose.camera(width, height, self.up), look, self.up, smooth)
+            camera = pose.camera(width, height, self.up)
+            return draw(ctx, self.model, camera, self._surface(options), self.up, smooth)
         return self._through(ctx, self.views[options.view], options, width, height, smooth)
+
+    def _surface(self, options: Options) -> Options:
+        """A channel that the mesh can show: matcap where the chosen one's values are not there yet."""
+        channel = SURFACES.get(options.channel)
+        if channel is None:
+            return replace(options, channel="shaded")
+        return (
+            options if not channel.needs or self._has(channel.needs) else replace(options, channel="matcap")
+        )
 
     def _through(
         self, ctx, view: Photograph, options: Options, width: int, height: int, smooth: bool
     ) -> torch.Tensor:
         """The scene as an input view sees it, with its photograph over it or the difference of the two."""
         assert self.model is not None
-        w, h = _inside(view.camera.width, view.camera.height, width, height)
-        look = options if options.channel in CHANNELS else replace(options, channel="shaded")
-        picture = draw(ctx, self.model, view.camera.resized(w, h), look, self.up, smooth)
+        w, h = inside(view.camera.width, view.camera.height, width, height)
+        picture = draw(ctx, self.model, view.camera.resized(w, h), self._surface(options), self.up, smooth)
         around = BACKGROUNDS[options.theme]
         photograph = letterbox(view.image.to(picture.device), w, h, around)
         if options.channel == "error":
@@ -105,46 +144,63 @@ def heat(picture: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     return (3 * error - error.new_tensor([0.0, 1.0, 2.0])).clamp(0, 1)
 
 
-def _inside(width: int, height: int, room_width: int, room_height: int) -> tuple[int, int]:
-    """The largest size of the same shape that fits into the room."""
-    scale = min(room_width / width, room_height / height)
-    return max(1, round(width * scale)), max(1, round(height * scale))
-
-
-def letterbox(image: torch.Tensor, width: int, height: int, around: Sequence[float]) -> torch.Tensor:
-    """``[H, W, 1|3|4]`` scaled to fit into ``[height, width, 3]``; alpha shows what is around."""
-    background = image.new_tensor(around)
-    color = image[..., :3].expand(-1, -1, 3)
-    if image.shape[-1] == 4:
-        color = torch.lerp(background.expand_as(color), color, image[..., 3:])
-    w, h = _inside(image.shape[1], image.shape[0], width, height)
-    if (h, w) != tuple(color.shape[:2]):
-        nchw, shrink = color.permute(2, 0, 1)[None], h < color.shape[0]
-        color = torch.nn.functional.interpolate(nchw, (h, w), mode="bilinear", antialias=shrink)[0].permute(
-            1, 2, 0
+def _checked_gradient(gradient: torch.Tensor, mesh: Mesh | None) -> torch.Tensor:
+    if mesh is None or not isinstance(gradient, torch.Tensor) or gradient.shape != mesh.vertices.shape:
+        wanted = (
+            "a mesh to belong to" if mesh is None else f"to be [V, 3] with V={len(mesh.vertices)} (from mesh)"
         )
-    picture = background.expand(height, width, 3).clone()
-    y, x = (height - h) // 2, (width - w) // 2
-    picture[y : y + h, x : x + w] = color
-    return picture
+        raise ValueError(f"Viewer: gradient needs {wanted}; got {_shape(gradient)}")
+    return _copied(gradient)
 
 
-def _photograph(view: Any) -> Photograph:
-    """A photograph of our own, or a view of a data set: ``rgb`` ``[H, W, 3]`` and perhaps ``alpha`` ``[H, W]``."""
-    if not isinstance(view, Photograph):
-        image = view.rgb if view.alpha is None else torch.cat([view.rgb, view.alpha[..., None]], dim=-1)
-        view = Photograph(view.camera, image, view.name)
-    return replace(view, image=_checked_image(view.image))
+def _checked_image_gradient(gradient: torch.Tensor) -> torch.Tensor:
+    """The sum over channels, ``[H, W, 1]``; of several pictures side by side."""
+    shape = _shape(gradient)
+    if isinstance(gradient, torch.Tensor) and gradient.ndim == 4 and len(gradient):
+        gradient = torch.cat(list(gradient), dim=1)
+    if not isinstance(gradient, torch.Tensor) or gradient.ndim != 3 or 0 in gradient.shape:
+        raise ValueError(f"Viewer: image_gradient must be [H, W, C] or [B, H, W, C]; got {shape}")
+    return _copied(gradient).sum(-1, keepdim=True)
 
 
-def _checked_image(image: torch.Tensor) -> torch.Tensor:
-    if not isinstance(image, torch.Tensor):
-        raise TypeError(f"Viewer: image must be a tensor; got {type(image).__name__}")
-    image = image.detach()
-    if image.ndim == 4 and image.shape[0] == 1:
-        image = image[0]
-    if image.ndim == 2:
-        image = image[..., None]
-    if image.ndim != 3 or image.shape[2] not in (1, 3, 4) or 0 in image.shape:
-        raise ValueError(f"Viewer: image must be [H, W, C] with C = 1, 3 or 4; got {list(image.shape)}")
-    return image.to(torch.float32, copy=True).nan_to_num(0.0).clamp(0, 1)
+def _checked_coverage(coverage: torch.Tensor) -> torch.Tensor:
+    if not isinstance(coverage, torch.Tensor) or coverage.ndim != 2 or 0 in coverage.shape:
+        raise ValueError(f"Viewer: coverage must be [H, W], a weight for each texel; got {_shape(coverage)}")
+    return _copied(coverage).clamp_min(0)
+
+
+def _checked_environment(picture: torch.Tensor) -> Environment:
+    if (
+        not isinstance(picture, torch.Tensor)
+        or picture.ndim != 3
+        or picture.shape[2] != 3
+        or 0 in picture.shape
+    ):
+        raise ValueError(
+            f"Viewer: environment must be linear [H, W, 3], longitude by latitude; got {_shape(picture)}"
+        )
+    return prepared(_copied(picture).clamp_min(0))
+
+
+def typical(values: torch.Tensor) -> float:
+    """Three times the root mean square of the values that are not 0; 0 if there are none."""
+    values = values[values != 0]
+    return 3 * float(values.square().mean().sqrt()) if len(values) else 0.0
+
+
+def _copied(x: torch.Tensor) -> torch.Tensor:
+    return x.detach().to(torch.float32, copy=True).nan_to_num(0.0, 0.0, 0.0)
+
+
+def _shape(x: Any) -> str:
+    return str(list(x.shape)) if isinstance(x, torch.Tensor) else type(x).__name__
+
+
+GRADIENTS = {"gradient", "image_gradient"}
+CHECKS: dict[str, Callable[[Any], Any]] = {
+    "image": checked_image,
+    "views": lambda views: tuple(photograph(v) for v in views),
+    "image_gradient": _checked_image_gradient,
+    "coverage": _checked_coverage,
+    "environment": _checked_environment,
+}

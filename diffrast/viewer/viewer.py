@@ -16,9 +16,9 @@ import torch
 from ..scene.mesh import Mesh
 from . import protocol
 from .camera import UPS
-from .channels import CHANNELS, Options
+from .channels import Options
 from .control import Control
-from .scene import Photograph, Scene
+from .scene import CHANNELS, Scene
 from .server import Server, is_loopback
 from .session import Session, with_fields
 from .worker import Worker
@@ -26,6 +26,7 @@ from .worker import Worker
 logger = logging.getLogger("diffrast")
 
 DEFAULT_PORT = 8484
+VALUES = {"gradient", "image_gradient", "coverage"}  # that are taken only while somebody looks at them
 SNAPSHOT = 0.1  # seconds at least between two copies of a mesh that changes
 
 
@@ -71,6 +72,7 @@ class Viewer:
         self._pose, self._options = self._scene.fitting_pose(), Options()
         self._fitted = False
         self._next_snapshot = 0.0
+        self._promised, self._taken = set[str](), set[str]()
         self._dead = False
         self.control = Control(self._wake, lambda: len(self._sessions))
         self._server = self._listen(host, port)
@@ -109,13 +111,28 @@ class Viewer:
 
     # --- What a program says -------------------------------------------------------------------------------------------------
 
-    def show(self, mesh: Mesh | None = None, image: torch.Tensor | None = None,
-             views: Sequence[Any] | None = None) -> None:  # fmt: skip
-        """Show a mesh, a picture (display values in [0, 1], ``[H, W, C]`` with C = 1, 3 or 4, row 0 at the bottom), and
-        photographs with their cameras (`diffrast.viewer.scene.Photograph`, or views of a data set). What is not given stays as
-        it was. Tensors are copied; the call does not wait for drawing."""
+    def show(self, mesh: Mesh | None = None, image: torch.Tensor | None = None, views: Sequence[Any] | None = None, *,
+             gradient: torch.Tensor | None = None, image_gradient: torch.Tensor | None = None,
+             coverage: torch.Tensor | None = None, environment: torch.Tensor | None = None) -> None:  # fmt: skip
+        """Show what is given; the rest stays as it was. Tensors are copied; the call does not wait for drawing.
+
+        Args:
+            mesh: the mesh. Without a texture it keeps that of the mesh before.
+            image: display values in [0, 1], ``[H, W, C]`` with C = 1, 3 or 4, row 0 at the bottom.
+            views: photographs with their cameras (`diffrast.viewer.Photograph`, or views of a data set).
+            gradient: of a loss by the mesh's vertices, ``[V, 3]``: drawn on the surface, by its part along the normal.
+            image_gradient: of a loss by a picture, ``[H, W, C]`` (summed over channels), row 0 at the bottom; pictures
+                ``[B, H, W, C]`` stand side by side.
+            coverage: a weight for each texel, ``[Ht, Wt]``, 0 where nothing was ever learned.
+            environment: what lights the "Surroundings" channel, linear ``[H, W, 3]``, longitude by latitude.
+
+        Raises:
+            ValueError, TypeError: something is not of that shape.
+        """
         with self._wake:
-            self._scene = self._scene.changed(mesh, image, views)
+            self._scene = self._scene.changed(
+                mesh=mesh, image=image, views=views, gradient=gradient, image_gradient=image_gradient, coverage=coverage,
+                environment=environment)  # fmt: skip
             if mesh is not None and not self._fitted:
                 self._fitted = True
                 self._pose = self._scene.fitting_pose()
@@ -124,40 +141,67 @@ class Viewer:
                     session.move(self._pose, session.stamp)
             self._wake.notify_all()
 
-    def attach(self, optimizer: Any, names: Sequence[str] | None = None) -> None:
-        """Offer the learning rates of a torch optimizer on the page, one for each parameter group, by these names."""
-        self.control.attach(optimizer, names)
+    def attach(self, optimizer: Any, names: Sequence[str] | None = None, *, key: str = "lr") -> None:
+        """Offer the learning rates of a torch optimizer on the page, one for each parameter group, by these names. ``key`` is the
+        entry of a group that the page sets: a loop with a schedule can multiply it by an entry of its own, 1 if missing. What a
+        page has set for a name also holds for a later optimizer with that name."""
+        self.control.attach(optimizer, names, key)
 
     def step(self, loss: Any = None, mesh: Mesh | Callable[[], Mesh] | None = None,
              image: torch.Tensor | Callable[[], torch.Tensor] | None = None,
-             until: Callable[[], bool] | None = None) -> None:  # fmt: skip
+             until: Callable[[], bool] | None = None, **values: Any) -> None:  # fmt: skip
         """To be called once per iteration, after the optimizer's step: counts it, takes the loss (a number or a tensor of one
         element), shows the mesh or picture if somebody looks, and waits here while the page has paused the run.
 
-        A function for ``mesh`` or ``image`` is only called when its result is wanted, about ten times a second.
+        ``values`` are ``gradient``, ``image_gradient`` and ``coverage`` as for `show`; each is only taken while a page looks at it.
+        A function in place of a tensor or mesh is only called when its result is wanted, about ten times a second.
         While paused, it goes on when ``until`` says True: for a loop that is told to stop in another way.
         Learning rates change in here and nowhere else, and only if somebody changes them on the page.
         """
+        if unknown := values.keys() - VALUES:
+            raise TypeError(
+                f"Viewer.step(): there is no {', '.join(unknown)}; what can be shown is {', '.join(sorted(VALUES))}"
+            )
         if self._dead:
             return
+        given = {
+            name: value
+            for name, value in {"mesh": mesh, "image": image, **values}.items()
+            if value is not None
+        }
         try:
-            if mesh is not None or image is not None:
-                self._snapshot(mesh, image)
+            if given:
+                self._snapshot(given)
             # Reading a loss waits for a GPU, so while nobody looks only some are read.
-            if self._sessions or self.control.iteration % 10 == 9:
-                self.control.step(None if loss is None else _number(loss), until)
-            else:
-                self.control.step(None, until)
+            read = self._sessions or self.control.iteration % 10 == 9
+            self.control.step(
+                _number(loss) if read and loss is not None else None, until, lambda: self._catch_up(given)
+            )
         except Exception as error:
             self._die(error)
 
-    def _snapshot(self, mesh: Any, image: Any) -> None:
+    def _snapshot(self, given: dict[str, Any]) -> None:
         now = time.monotonic()
-        looking = bool(self._sessions) and (now >= self._next_snapshot or self.control.paused)
+        self._promised = given.keys() & VALUES
+        drawn = any(session.version in (-1, self._scene.version) for session in self._sessions)
+        looking = (drawn and now >= self._next_snapshot) or (self._sessions and self.control.paused)
         if not looking and self._scene.version > 0:
             return
-        self.show(_value(mesh), _value(image))
-        self._next_snapshot = now + max(SNAPSHOT, 20 * (time.monotonic() - now))
+        before, self._taken = self._taken, given.keys() - (VALUES - self._looked_at())
+        self.show(**{name: _value(given[name]) for name in self._taken})
+        if not self._taken <= before:  # somebody waits for what was not there yet
+            for session in self._sessions:
+                session.refresh_after = 0.0
+        self._next_snapshot = now + max(SNAPSHOT, 50 * (time.monotonic() - now))
+
+    def _catch_up(self, given: dict[str, Any]) -> None:
+        """While paused: somebody chose another channel, or opened a page."""
+        if self._sessions and not (given.keys() - (VALUES - self._looked_at())) <= self._taken:
+            self._snapshot(given)
+
+    def _looked_at(self) -> set[str]:
+        """The fields of the scene that pages need for the channel that they show."""
+        return {CHANNELS[session.options.channel].needs for session in self._sessions}
 
     def _die(self, error: Exception) -> None:
         """The viewer ends, the program does not."""
@@ -239,7 +283,6 @@ class Viewer:
             "pose": vars(self._pose),
             "home": vars(box),
             "options": vars(self._options),
-            "channels": [[name, channel.label] for name, channel in CHANNELS.items()],
         }
 
     def _state(self, session: Session) -> list[dict]:
@@ -248,11 +291,13 @@ class Viewer:
         state: dict[str, Any] = {
             "type": "state",
             "triangles": 0 if scene.mesh is None else len(scene.mesh.faces),
-            "image": scene.image is not None,
-            "views": [_view(v) for v in scene.views] if session.views_sent is not scene.views else None,
+            "channels": scene.channels(self._promised),
+            "views": None,
             "running": control.running,
         }
-        session.views_sent = scene.views
+        if session.views_sent is not scene.views:
+            state["views"], session.views_sent = [view.described() for view in scene.views], scene.views
+            session.wanted.append("thumbnails")
         if control.running:
             state |= {"iteration": control.iteration, "paused": control.paused,
                       "per_second": round(control.per_second, 2),
@@ -266,19 +311,6 @@ class Viewer:
             messages.append({"type": "losses", "reset": start == 0, "points": points})
             session.losses_sent, session.losses_generation = len(losses.points), losses.generation
         return messages
-
-
-def _view(view: Photograph) -> dict:
-    pose = torch.linalg.inv(view.camera.world_to_camera)
-    K = view.camera.K
-    return {
-        "name": view.name,
-        "pose": [[round(x, 5) for x in row] for row in pose[:3].tolist()],
-        "slopes": [
-            round(view.camera.width / 2 / float(K[0, 0]), 5),
-            round(view.camera.height / 2 / float(K[1, 1]), 5),
-        ],
-    }
 
 
 def _value(x: Any) -> Any:

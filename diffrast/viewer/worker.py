@@ -15,16 +15,15 @@ import diffrast.torch as dr
 
 from ..scene.image import encode
 from . import exports, protocol
+from .pace import Pace
 from .scene import Scene
 from .session import Order, Session
 
 logger = logging.getLogger("diffrast")
 
 QUALITY = 75  # of a JPEG
-BUDGET = 0.02  # seconds of drawing that a frame may take while the camera moves
-SCALES = (1.0, 0.75, 0.5, 0.35, 0.25)  # of its sides, to keep to that
-SHARE = 0.05  # of the time that drawing may take from a running optimization while nobody moves the camera
-STATUS = 0.2  # seconds between two looks at the optimization's state
+SHARE = 0.03  # of the time that drawing may take from a running optimization while nobody moves the camera
+STATUS = 0.5  # seconds between two looks at the optimization's state
 
 
 class Worker:
@@ -37,7 +36,7 @@ class Worker:
         self._backend = backend
         self._closed = False
         self._jobs: deque[tuple[Session, Iterator[bytes | None]]] = deque()
-        self._cost = 0.0  # seconds per pixel, smoothed
+        self.pace = Pace()
         self._failed = ""
         self.thread = threading.Thread(target=self._run, name="diffrast viewer", daemon=True)
         self.thread.start()
@@ -86,27 +85,17 @@ class Worker:
 
     def _frame(self, ctx, scene: Scene, session: Session, order: Order) -> None:
         start = time.perf_counter()
-        width, height = order.width, order.height
-        if not order.full:
-            scale = self._scale(width * height)
-            width, height = max(16, round(width * scale)), max(16, round(height * scale))
+        width, height = self.pace.size(order.width, order.height, moving=not order.full)
         picture = scene.picture(ctx, order.pose, order.options, width, height, smooth=order.full)
         data = encode(picture, "JPEG", linear=False, quality=QUALITY)
         seconds = time.perf_counter() - start
-        if not order.full:
-            self._cost += 0.2 * (seconds / (width * height) - self._cost)
-        elif not self._cost:
-            self._cost = seconds / (width * height)
+        self.pace.learn(seconds, width * height, moving=not order.full)
         with self.wake:
             frame = session.next_frame()
             session.refresh_after = time.monotonic() + (seconds / SHARE if self._busy() else 0.0)
         flags = protocol.FULL if order.full else 0
         session.send(protocol.pack(protocol.FRAME, data, frame=frame, stamp=order.stamp, width=width, height=height,
                                    flags=flags, seconds=seconds))  # fmt: skip
-
-    def _scale(self, pixels: int) -> float:
-        affordable = (BUDGET / (self._cost * pixels)) ** 0.5 if self._cost else 0.5
-        return next((s for s in SCALES if s <= affordable), SCALES[-1])
 
     def _advance(self, session: Session, job: Iterator[bytes | None]) -> None:
         """One step of a file; live frames come between the steps."""

@@ -1,0 +1,204 @@
+"""Cameras that are only roughly known: brought to agree before there is a shape, and found for pictures of a known shape."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from scipy import ndimage
+
+import diffrast.torch as dr
+
+from ..scene.lie import so3_exp
+from ..scene.remesh import edge_for_faces, isotropic, smooth
+from .appearance import Textured, render_textured
+from .checkpoint import Checkpoint
+from .fit import Rates
+from .geometry import Shape, fit_shape
+from .hull import bounds, visual_hull
+from .loop import Run, cosine
+from .preflight import common_point
+from .targets import Targets, make_targets
+
+if TYPE_CHECKING:
+    from .state import State
+from .views import View
+
+# How far masks are widened for the hull that a round starts from, in parts of the object's size in the picture.
+ROUNDS = (0.08, 0.05, 0.03)
+STEPS = 100  # of a round
+SIZE = 80  # about the pixels along a photograph's longer side in a round
+FACES = 1000
+RATES = Rates(move=1.5e-2, paint=0.03, calibrate={"turn": 5e-3, "move": 5e-3}, batch=6)
+
+
+class _Unkept(Checkpoint):
+    """What is done here takes seconds, and is done again when a run is resumed."""
+
+    def __init__(self) -> None:
+        pass
+
+    def progress(self, stage: str) -> None:
+        return None
+
+    def due(self) -> bool:
+        return False
+
+    def save(self, progress: dict[str, Any], final: bool = False) -> None:
+        pass
+
+
+def gather(ctx: dr.RasterizeContext, run: Run, views: list[View], device: torch.device) -> list[View]:
+    """Views whose cameras are brought to agree with each other, from poses that are off by a tenth of the picture.
+
+    In each round the hull of widened masks, which no error carves away, is fitted to the small pictures together with the
+    cameras' poses: outlines bring the pictures over each other, colours turn the cameras. The next round's hull is a better one.
+    """
+    if agree(ctx, views, device):
+        return views
+    level = max(0, round(math.log2(max(views[0].shape) / SIZE)))
+    own = replace(run, checkpoint=_Unkept(), generator=torch.Generator().manual_seed(0), losses=[], errors=[])
+    for widen in ROUNDS:
+        try:
+            shape, box = _wide_hull(views, widen, device)
+        except ValueError:  # nothing in common
+            views = aim(views)
+            shape, box = _wide_hull(views, widen, device)
+        targets = make_targets(views, box, level, device)
+        fit_shape(ctx, own, "cameras", shape, targets, RATES, steps=STEPS)
+        views = targets.calibration.apply(views)
+    return views
+
+
+def agree(ctx: dr.RasterizeContext, views: list[View], device: torch.device, least: float = 0.95) -> bool:
+    """Whether what all masks have in common covers the share ``least`` of them: no pose is off by much."""
+    try:
+        box = bounds(views)
+        v, f = visual_hull(views, box, 64)
+    except ValueError:
+        return False
+    targets = make_targets(views, box, 1, device)
+    vertices, faces = torch.from_numpy(v).float().to(device), torch.from_numpy(f.astype(np.int32)).to(device)
+    every = torch.arange(len(views), device=device)
+    rast, _ = dr.rasterize(ctx, targets.clip(vertices, every), faces, targets.resolution)
+    mask = targets.images[..., 3] > 0.5
+    return float(((rast[..., 3] > 0) & mask).sum() / mask.sum()) >= least
+
+
+def _wide_hull(views: list[View], widen: float, device: torch.device) -> tuple[Shape, np.ndarray]:
+    wide = [widened(v, widen) for v in views]
+    box = bounds(wide)
+    v, f = visual_hull(wide, box, 64)
+    v = smooth(v, f, 5)
+    v, f = isotropic(v, f, edge_for_faces(v, f, FACES))
+    vertices = torch.from_numpy(v.astype(np.float32)).to(device)
+    faces = torch.from_numpy(f.astype(np.int32)).to(device)
+    return Shape(vertices, faces, torch.full_like(vertices, 0.5)), box
+
+
+def widened(view: View, share: float) -> View:
+    """The view with its mask grown by ``share`` of the object's size in it."""
+    alpha = view.alpha
+    assert alpha is not None
+    inside = alpha.numpy() > 0.5
+    wide = ndimage.distance_transform_edt(~inside) <= share * np.sqrt(inside.sum())
+    return view.changed(alpha=torch.from_numpy(wide.astype(np.float32)))
+
+
+def aim(views: list[View]) -> list[View]:
+    """Views turned about their eyes so that the point that all look at lies in the middle of each mask. Masks that the picture's
+    border cuts have no middle to trust; they stay."""
+    point, aimed = common_point(views), []
+    for view in views:
+        assert view.alpha is not None
+        inside = view.alpha > 0.5
+        if bool(torch.cat([inside[0], inside[-1], inside[:, 0], inside[:, -1]]).any()):
+            aimed.append(view)
+            continue
+        camera, middle = view.camera, inside.nonzero().double().mean(dim=0).flip(0) + 0.5
+        line, to = camera.unproject(middle, torch.ones_like(middle[0])) - camera.center, point - camera.center
+        line, to = line / line.norm(), to / to.norm()
+        axis = torch.linalg.cross(line, to)
+        sine = axis.norm()
+        turn = so3_exp(
+            axis * (torch.atan2(sine, line @ to) / sine.clamp_min(1e-12))
+        )  # takes the line to the point
+        matrix = camera.world_to_camera.clone()
+        matrix[:3, :3] = matrix[:3, :3] @ turn.T
+        matrix[:3, 3] = -matrix[:3, :3] @ camera.center
+        aimed.append(view.changed(camera=replace(camera, world_to_camera=matrix)))
+    return aimed
+
+
+def locate(
+    views: list[View],
+    box: np.ndarray,
+    device: torch.device,
+    vertices: torch.Tensor,
+    render: Callable[[torch.Tensor, Targets], torch.Tensor],
+    rates: dict[str, float],
+    steps: int = 40,
+) -> list[View]:
+    """Views whose cameras are fitted to pictures of a model that stays as it is, from small pictures to large ones.
+
+    ``render(clip [B, V, 4], targets)`` draws its ``vertices`` ``[V, 3]``: pictures ``[B, H, W, 4]``.
+    """
+    top = max(0, round(math.log2(max(views[0].shape) / SIZE)))
+    for level in range(top, -1, -1):
+        targets = make_targets(views, box, level, device)
+        scale = 2.0 ** (level - top)
+        parts = targets.calibration.parts()
+        groups = [{"params": [parts[n].requires_grad_()], "rate": rate * scale} for n, rate in rates.items()]
+        optimizer = torch.optim.Adam(groups, lr=1.0)
+        for i in range(steps):
+            optimizer.zero_grad()
+            for index in torch.arange(len(views), device=device).split(
+                4
+            ):  # views have nothing in common here
+                residual = targets.residual(render(targets.clip(vertices, index), targets), index)
+                residual.abs().mean(dim=(1, 2, 3)).sum().backward()
+            for group in optimizer.param_groups:
+                group["lr"] = cosine(i / steps, group["rate"], 0.05 * group["rate"])
+            optimizer.step()
+        for name in rates:
+            parts[name].requires_grad_(False)
+        views = targets.calibration.apply(views)
+    return views
+
+
+# --- Stages -----------------------------------------------------------------------------------------------------------
+
+
+def cameras(state: State) -> None:
+    """A stage: poses that agree with each other, where they are to be refined, and the object's box."""
+    if state.options.refine_cameras:
+        state.refined |= {"turn": 2e-3, "move": 2e-3, "focal": 3e-3}
+        state.used = gather(state.ctx, state.run, state.used, state.device)
+        found = iter(state.used)
+        state.views = [v if i in state.held else next(found) for i, v in enumerate(state.views)]
+    state.box = bounds(outlines(state))
+
+
+def outlines(state: State) -> list[View]:
+    """The views to carve with: masks of cameras that are yet to be refined must not carve too much."""
+    return [widened(v, 0.03) for v in state.used] if state.options.refine_cameras else state.used
+
+
+def locate_held_out(state: State, model: Textured) -> None:
+    """Where cameras are refined: those of the views that were kept out, by their own pictures of the finished model."""
+    if not (state.held and state.options.refine_cameras):
+        return
+
+    def render(clip: torch.Tensor, targets: Targets) -> torch.Tensor:
+        return render_textured(state.ctx, model, clip, model.texture, targets.resolution)
+
+    held = [state.views[i] for i in state.held]
+    rates = {"turn": 5e-3, "move": 5e-3}
+    for i, view in zip(
+        state.held, locate(held, state.box, state.device, model.vertices, render, rates), strict=True
+    ):
+        state.views[i] = view

@@ -1,0 +1,265 @@
+"""What is known about photographs before any work is spent on them: whether poses, masks, exposure and sizes make sense, what is
+assumed, and a picture of it for people: outlines and the object's box over the photographs."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterator
+from itertools import combinations, product
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from scipy import ndimage
+
+from ..scene.files import write_bytes
+from ..scene.image import encode, srgb_to_linear
+from .views import View
+
+if TYPE_CHECKING:
+    from .state import State
+
+NAME = "preflight.jpg"
+FEWEST = 3  # views
+PICTURES, SIZE = 12, 320  # of the overlay: how many, and pixels of the longer side of each
+GREEN, ORANGE = (0.1, 0.9, 0.2), (1.0, 0.5, 0.0)
+
+
+# --- Cameras that do not see the object -------------------------------------------------------------------------------
+
+
+def common_point(views: list[View]) -> torch.Tensor:
+    """The point ``[3]`` that the rays through the middles of the masks pass: the one with the least sum of distances to the
+    rays' lines, by reweighted least squares (Weiszfeld 1937), so that a few wrong cameras do not move it."""
+    eyes = torch.stack([v.camera.center for v in views])
+    rays = torch.stack([_ray(v) for v in views])
+    across = torch.eye(3, dtype=torch.float64) - rays[:, :, None] * rays[:, None]
+    weights = torch.ones(len(views), dtype=torch.float64)
+    point = torch.zeros(3, dtype=torch.float64)
+    for _ in range(50):
+        A = (weights[:, None, None] * across).sum(0)
+        b = (weights[:, None, None] * across @ eyes[..., None]).sum(0)[:, 0]
+        point = torch.linalg.lstsq(A, b[:, None], driver="gelsd").solution[:, 0]
+        distance = (across @ (point - eyes)[..., None])[..., 0].norm(dim=1)
+        weights = 1 / distance.clamp_min(1e-6 * float(distance.max()) + 1e-12)
+    return point
+
+
+def _ray(view: View) -> torch.Tensor:
+    left, bottom, right, top = _rectangle(view)
+    pixel = torch.tensor([(left + right) / 2, (bottom + top) / 2], dtype=torch.float64)
+    away = view.camera.unproject(pixel, torch.tensor(1.0, dtype=torch.float64)) - view.camera.center
+    return away / away.norm()
+
+
+def _rectangle(view: View) -> tuple[int, int, int, int]:
+    """Left, bottom, right, top of the mask."""
+    assert view.alpha is not None
+    on = view.alpha > 0.5
+    rows, cols = torch.nonzero(on.any(dim=1))[:, 0], torch.nonzero(on.any(dim=0))[:, 0]
+    return int(cols[0]), int(rows[0]), int(cols[-1]) + 1, int(rows[-1]) + 1
+
+
+def without_blind(views: list[View]) -> tuple[list[View], list[str]]:
+    """The views whose cameras see what the others look at, and a sentence for each other one. Raises ``ValueError`` where fewer
+    than half remain."""
+    point = common_point(views)
+    faults = {i: fault for i, v in enumerate(views) if (fault := _fault(v, point))}
+    seeing = [v for i, v in enumerate(views) if i not in faults]
+    sentences = [f"the camera of {views[i].path} {fault}" for i, fault in faults.items()]
+    if len(seeing) < max(FEWEST, len(views) / 2):
+        behind = sum(fault == AWAY for fault in faults.values())
+        advice = (
+            "; are the poses camera to world, with the axes that the layout asks for?"
+            if behind > len(views) / 2
+            else ""
+        )
+        raise ValueError(
+            f"{len(faults)} of {len(views)} cameras do not see the object: {sentences[0]}{advice}"
+        )
+    return seeing, sentences
+
+
+AWAY = "looks away from where the others look"
+
+
+def _fault(view: View, point: torch.Tensor) -> str:
+    """What is wrong with a camera, if its mask, made twice as large, does not hold the point that all look at. Where the mask
+    touches the border the object may go on."""
+    pixel, depth = view.camera.project(point)
+    if float(depth) <= 0:
+        return AWAY
+    left, bottom, right, top = _rectangle(view)
+    (x, y), w, h = pixel.tolist(), right - left, top - bottom
+    height, width = view.shape
+    if (
+        (left > 0 and x < left - w)
+        or (right < width and x > right + w)
+        or (bottom > 0 and y < bottom - h)
+        or (top < height and y > top + h)
+    ):
+        return "does not see the object where its mask has it"
+    return ""
+
+
+# --- What there is ----------------------------------------------------------------------------------------------------
+
+
+def preflight(state: State) -> None:
+    """A stage: says what was found and what is assumed, warns of what is odd, and writes ``preflight.jpg``."""
+    facts = [*examine(state), ("assumed", _assumptions(state))]
+    state.facts = dict(facts)
+    warnings = list(odd(state.used, state.box))
+    state.notes += warnings
+    for name, fact in facts:
+        state.run.progress.say(f"{name:<9} {fact}")
+    for sentence in state.notes:
+        logging.getLogger("diffrast").warning("%s", sentence)
+    state.overlay = encode(contact_sheet(state.views, state.box), "JPEG", linear=False, quality=85)
+    if not (
+        state.out / "metrics.json"
+    ).exists():  # never replace a part of an earlier run before this one is done
+        write_bytes(state.out / NAME, state.overlay)
+
+
+def examine(state: State) -> Iterator[tuple[str, str]]:
+    """Names and sentences."""
+    views, box = state.views, state.box
+    height, width = views[0].shape
+    reduced = (
+        f", reduced by {state.factor} from {width * state.factor}x{height * state.factor}"
+        if state.factor > 1
+        else ""
+    )
+    yield "views", f"{len(views)} photographs of {width}x{height}{reduced}; {len(state.held)} are held out"
+    cover = [100 * float((v.alpha > 0.5).float().mean()) for v in views if v.alpha is not None]
+    cut = sum(_touches_border(v) for v in views)
+    yield (
+        "masks",
+        f"from {state.mask_source}; the object fills {min(cover):.0f} to {max(cover):.0f} % of a picture"
+        + (f", and {cut} pictures crop it" if cut else ""),
+    )
+    center = torch.from_numpy(box.mean(axis=0))
+    away = torch.stack([v.camera.center - center for v in views])
+    distance = away.norm(dim=1)
+    focal = torch.tensor([float(v.camera.K[0, 0]) for v in views])
+    fov = [
+        math.degrees(2 * math.atan(0.5 * v.camera.width / float(f)))
+        for v, f in zip(views, focal, strict=True)
+    ]
+    near, far = float(distance.min()), float(distance.max())
+    yield (
+        "poses",
+        f"cameras {near:.3g} to {far:.3g} units from the object's middle, fields of view {min(fov):.0f} to {max(fov):.0f} degrees; "
+        f"from no direction is the nearest camera more than {_gap(away):.0f} degrees off",
+    )
+    sides = " x ".join(f"{s:.3g}" for s in box[1] - box[0])
+    pixel = float((distance / focal).median()) / float(np.linalg.norm(box[1] - box[0]))
+    yield "scale", f"the object's box is {sides} units; a pixel sees {100 * pixel:.2g} % of its diagonal"
+    stops = np.log2(brightness(views))
+    yield (
+        "exposure",
+        f"the object's mean brightness varies by {np.ptp(stops):.1f} stops (factors of 2) over the views",
+    )
+
+
+def _assumptions(state: State) -> str:
+    masks = {"alpha": "straight alpha is the mask", "files": "bright in a mask is object"}
+    mask = masks.get(state.mask_source, "a plain background that is darker or brighter than the object")
+    return f"sRGB colours, {mask}, a rigid object that is lit alike in all views"
+
+
+def odd(views: list[View], box: np.ndarray) -> Iterator[str]:
+    """Sentences about what may spoil the result."""
+    center = torch.from_numpy(box.mean(axis=0))
+    gap = _gap(torch.stack([v.camera.center - center for v in views]))
+    if gap > 75:
+        yield f"no camera looks within {gap:.0f} degrees of some direction: the surface there is a guess"
+    levels = brightness(views)
+    middle = float(np.median(levels))
+    for view, level in zip(views, levels, strict=True):
+        stops = math.log2(level / middle)
+        if abs(stops) > 1.5:
+            yield f"{view.path} is {abs(stops):.1f} stops {'brighter' if stops > 0 else 'darker'} than the median photograph"
+    sizes = np.array([_apparent(v, center) for v in views])
+    for i in np.flatnonzero((sizes > 2.5 * np.median(sizes)) | (sizes < np.median(sizes) / 2.5)):
+        if not _touches_border(views[i]):
+            yield (
+                f"the mask of {views[i].path} is {sizes[i] / np.median(sizes):.1f} times as large as its camera's distance "
+                "suggests: is the pose, or the mask, of this photograph?"
+            )
+
+
+def brightness(views: list[View]) -> np.ndarray:
+    """Mean linear luminance (Rec. 709) of the object in each view."""
+    weights = torch.tensor([0.2126, 0.7152, 0.0722])
+    means = []
+    for view in views:
+        assert view.alpha is not None
+        means.append(float((srgb_to_linear(view.rgb[view.alpha > 0.5]) @ weights).mean()))
+    return np.maximum(means, 1e-5)
+
+
+def _apparent(view: View, center: torch.Tensor) -> float:
+    """The object's size in world units as the mask has it."""
+    assert view.alpha is not None
+    pixels = math.sqrt(float((view.alpha > 0.5).sum()))
+    return pixels * float((view.camera.center - center).norm()) / float(view.camera.K[0, 0])
+
+
+def _touches_border(view: View) -> bool:
+    left, bottom, right, top = _rectangle(view)
+    height, width = view.shape
+    return left == 0 or bottom == 0 or right == width or top == height
+
+
+def _gap(away: torch.Tensor) -> float:
+    """The largest angle in degrees between a direction and the nearest of ``away`` ``[N, 3]``, over directions all around."""
+    i = torch.arange(500, dtype=torch.float64) + 0.5
+    z, turn = 1 - 2 * i / 500, math.pi * (1 + math.sqrt(5)) * i  # a Fibonacci lattice on the sphere
+    r = (1 - z * z).sqrt()
+    sphere = torch.stack([r * turn.cos(), r * turn.sin(), z], dim=1)
+    near = (sphere @ torch.nn.functional.normalize(away, dim=1).T).amax(dim=1)
+    return math.degrees(math.acos(float(near.min().clamp(-1, 1))))
+
+
+# --- The picture ------------------------------------------------------------------------------------------------------
+
+
+def contact_sheet(
+    views: list[View], box: np.ndarray, count: int = PICTURES, size: int = SIZE
+) -> torch.Tensor:
+    """``[H, W, 3]``: some of the photographs, evenly chosen, with the mask's outline (green) and the object's box (orange)."""
+    chosen = [views[int(i)] for i in np.linspace(0, len(views) - 1, min(count, len(views)))]
+    tiles = [_tile(v, box, size) for v in chosen]
+    height, width = (max(t.shape[d] for t in tiles) for d in (0, 1))
+    columns = math.ceil(math.sqrt(len(tiles)))
+    rows = math.ceil(len(tiles) / columns)
+    sheet = torch.ones(rows * (height + 4), columns * (width + 4), 3)
+    for i, tile in enumerate(tiles):
+        y, x = (rows - 1 - i // columns) * (height + 4), i % columns * (width + 4)
+        sheet[y : y + tile.shape[0], x : x + tile.shape[1]] = tile
+    return sheet
+
+
+def _tile(view: View, box: np.ndarray, size: int) -> torch.Tensor:
+    assert view.alpha is not None
+    scale = size / max(view.camera.width, view.camera.height)
+    camera = view.camera.resized(round(view.camera.width * scale), round(view.camera.height * scale))
+    stack = torch.cat([view.rgb, view.alpha[..., None]], dim=-1).permute(2, 0, 1)[None]
+    small = torch.nn.functional.interpolate(stack, camera.resolution, mode="bilinear", antialias=True)[
+        0
+    ].permute(1, 2, 0)
+    inside = small[..., 3].numpy() > 0.5
+    tile = small[..., :3] * (0.35 + 0.65 * small[..., 3:])  # the background is dimmed
+    tile[torch.from_numpy(inside & ~ndimage.binary_erosion(inside))] = torch.tensor(GREEN)
+    return camera.overlay(_box_edges(box), tile, color=ORANGE, radius=0.8)
+
+
+def _box_edges(box: np.ndarray, steps: int = 200) -> torch.Tensor:
+    """Points along the twelve edges of a box ``[2, 3]``."""
+    corners = np.array([[box[k][axis] for axis, k in enumerate(ends)] for ends in product((0, 1), repeat=3)])
+    edges = [(a, b) for a, b in combinations(corners, 2) if np.count_nonzero(a != b) == 1]
+    t = np.linspace(0, 1, steps)[:, None]
+    return torch.from_numpy(np.concatenate([a + t * (b - a) for a, b in edges]))

@@ -1,0 +1,131 @@
+"""The stages from photographs to a textured mesh: each a function over the state."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from .appearance import Textured, fit_texture
+from .appearance import unwrap as cut_charts
+from .calibration import EVERYTHING, POSES, correct_cameras
+from .cameras import cameras, locate_held_out, outlines
+from .coverage import count_views
+from .data import View, held_out, load
+from .exposure import equal_exposures
+from .fit import Rates
+from .geometry import Shape, fit_shape
+from .material import material
+from .options import Options
+from .orient import undo_turns
+from .output import write_outputs
+from .preflight import preflight, without_blind
+from .repair import tidy, without_cuts
+from .start import start
+from .state import Stage, State
+from .targets import texture_side
+
+
+def read(state: State) -> None:
+    """The photographs with their masks, which of them are kept out, and the sizes of mesh and texture that fit them."""
+    options = state.options
+    found = load(state.dataset, options.masks, options.resolution)
+    state.notes += found.left_out
+    state.mask_source = found.source
+    state.factor = found.factor
+    state.views, blind = without_blind(undo_turns(found.views))
+    state.notes += blind
+    state.held = held_out(len(state.views), options.holdout)
+    state.used = [v for i, v in enumerate(state.views) if i not in state.held]
+    if state.run.viewer:
+        state.run.viewer.show(views=state.used)
+    state.faces, state.texture_size = sizes(state.used, options)
+    refine = options.refine if options.refine is not None else state.mask_source != "alpha"
+    state.refined = {"shift": 0.03} if refine else {}
+    if options.exposure:
+        state.refined["gain"] = 0.01
+
+
+def hull(state: State) -> None:
+    """A shape to start from: the visual hull, or what ``--init`` says."""
+    state.shape = start(state, outlines(state))
+
+
+def coarse_shape(state: State) -> None:
+    """Shape and vertex colours at half the resolution."""
+    shape = state.run.checkpoint.begin("coarse shape", Shape, lambda: made(state.shape))
+    rates = state.rates(Rates(move=1.5e-2, paint=0.03, calibrate=POSES))
+    targets = state.targets(1)
+    state.shape = fit_shape(
+        state.ctx, state.run, "coarse shape", shape, targets, rates, **state.budget("coarse shape")
+    )
+
+
+def fine_shape(state: State) -> None:
+    """The same at full resolution on a finer mesh."""
+
+    def even() -> Shape:
+        shape = made(state.shape)
+        return shape if state.options.baseline == "no-remeshing" else tidy(state, shape, state.faces)
+
+    shape = state.run.checkpoint.begin("fine shape", Shape, even)
+    rates = state.rates(Rates(move=1e-2, paint=0.03, calibrate=EVERYTHING))
+    targets = state.targets(0)
+    state.shape = fit_shape(
+        state.ctx, state.run, "fine shape", shape, targets, rates, **state.budget("fine shape")
+    )
+
+
+def unwrap(state: State) -> None:
+    """Charts, and a texture that starts with the vertex colours."""
+    shape = tidy(state, made(state.shape), state.faces, even=False)
+    state.model = cut_charts(state.ctx, shape, state.texture_size)
+
+
+def texture(state: State) -> None:
+    """Texture and shape together."""
+    model = state.run.checkpoint.begin("texture", Textured, lambda: made(state.model))
+    rates = state.rates(Rates(move=2e-3, paint=0.02, squared=True, calibrate=EVERYTHING))
+    targets = state.targets(0)
+    fitted = fit_texture(state.ctx, state.run, "texture", model, targets, rates, **state.budget("texture"))
+    state.model = replace(fitted, vertices=without_cuts(fitted.vertices, model.vertices, model.faces))
+    count_views(state)
+    state.views = correct_cameras(state.views, state.held, targets.calibration)
+    locate_held_out(state, state.model)
+    equal_exposures(state, state.model)
+
+
+STAGES = (
+    Stage("read", read, work=2, again=True),
+    Stage("cameras", cameras, work=2, again=True),
+    Stage("preflight", preflight, work=1, again=True, alone=True),
+    Stage("hull", hull, work=3, alone=True),
+    Stage("coarse shape", coarse_shape, work=20, share=0.25),
+    Stage("fine shape", fine_shape, work=28, share=0.35),
+    Stage("unwrap", unwrap, work=4, alone=True),
+    Stage("texture", texture, work=32, share=0.40),
+    Stage("write", write_outputs, work=8, again=True, alone=True),
+)
+
+
+def stages_for(options: Options) -> tuple[Stage, ...]:
+    """The stages that the options ask for."""
+    if not options.pbr:
+        return STAGES
+    return (*STAGES[:-1], Stage("material", material, work=20, share=0.35, alone=True), STAGES[-1])
+
+
+def made(value):
+    """What an earlier stage was to leave."""
+    if value is None:
+        raise ValueError(
+            "a stage is missing: none before this one left the shape or model that it begins with"
+        )
+    return value
+
+
+def sizes(views: list[View], options) -> tuple[int, int]:
+    """Faces of the fine mesh, about two pixels of the object each, and the texture's side, about two texels a pixel."""
+    pixels = float(np.mean([int((v.alpha > 0.5).sum()) for v in views if v.alpha is not None]))
+    faces = min(options.faces or int(max(pixels / 2, 2000)), options.max_faces)
+    return faces, options.texture or texture_side(views)

@@ -1,0 +1,201 @@
+"""Cameras, exposures: what they change in pictures, and that wrong ones are found."""
+
+import math
+import runpy
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from test_reconstruct import photograph, ring_cameras, torus
+
+import diffrast.torch as dr
+from diffrast.reconstruct.appearance import fit_texture, unwrap
+from diffrast.reconstruct.calibration import Calibration, correct_cameras
+from diffrast.reconstruct.cameras import _Unkept, agree, aim, gather, locate, widened
+from diffrast.reconstruct.exposure import Exposed
+from diffrast.reconstruct.fit import Rates
+from diffrast.reconstruct.geometry import Shape, fit_shape
+from diffrast.reconstruct.hull import bounds
+from diffrast.reconstruct.loop import Progress, Run, Stop
+from diffrast.reconstruct.targets import make_targets
+from diffrast.reconstruct.views import View
+from diffrast.scene.image import linear_to_srgb, srgb_to_linear
+
+BENCH = runpy.run_path(str(Path(__file__).resolve().parents[1] / "benchmarks" / "cameras.py"))
+disturbed, misjudged, rotation_errors = (BENCH[n] for n in ("disturbed", "misjudged", "rotation_errors"))
+CPU = torch.device("cpu")
+
+
+def new_run() -> Run:
+    return Run(Progress({}, False), Stop(), torch.Generator().manual_seed(0), _Unkept())
+
+
+@pytest.fixture(scope="module")
+def views() -> list[View]:
+    mesh, found = torus(), []
+    for i, camera in enumerate(ring_cameras(14, 72)):
+        picture = photograph(mesh, camera)
+        found.append(View(f"v{i}", Path(f"v{i}.png"), picture[..., :3], picture[..., 3], camera))
+    return found
+
+
+@pytest.fixture(scope="module")
+def true_shape() -> Shape:
+    mesh = torus()
+    vertices = torch.tensor(mesh.vertices, dtype=torch.float32)
+    return Shape(vertices, torch.tensor(mesh.faces, dtype=torch.int32), torch.full_like(vertices, 0.5))
+
+
+def some_calibration(count: int, box) -> Calibration:
+    found = Calibration.none(count, torch.from_numpy(box))
+    generator = torch.Generator().manual_seed(0)
+    for part in found.parts().values():
+        part.copy_(0.05 * torch.randn(part.shape, generator=generator))
+    return found
+
+
+# --- What a calibration is ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("about_eye", [False, True])
+def test_corrected_cameras_see_what_targets_draw(views, about_eye):
+    box = bounds(views)
+    found = some_calibration(len(views), box)
+    found = replace(found, center=None) if about_eye else found
+    targets = make_targets(views, box, 1, CPU, found)
+    index = torch.tensor([1, 7])
+    points = torch.rand(20, 3, generator=torch.Generator().manual_seed(1)) - 0.5
+    clip = targets.clip(points, index)
+    height, width = targets.resolution
+    pixels = (clip[..., :2] / clip[..., 3:] + 1) / 2 * torch.tensor([width, height])
+    for i, row in zip(index.tolist(), pixels, strict=True):
+        window, full = targets.cameras[i], views[i].camera
+        corner = (
+            full.K[:2, 2] - 2 * window.K[:2, 2]
+        )  # of the window in the photograph, whose pixels are twice as small
+        there = found.camera(full, i).project(points.double())[0]
+        torch.testing.assert_close(2 * row.double() + corner, there, atol=2e-3, rtol=0)
+
+
+def test_turning_about_the_eye_keeps_the_eye(views):
+    found = replace(Calibration.none(1, torch.tensor([[-1.0, -1, -1], [1, 1, 1]])), center=None)
+    found.turn[0] = torch.tensor([0.0, 0.1, 0.0])
+    camera = found.camera(views[0].camera, 0)
+    torch.testing.assert_close(camera.center, views[0].camera.center, atol=1e-6, rtol=0)
+    angle = math.acos(float(camera.forward @ views[0].camera.forward))
+    assert angle == pytest.approx(0.1, abs=1e-4)
+
+
+def test_gradients_reach_every_part(views):
+    targets = make_targets(views, bounds(views), 1, CPU)
+    parts = targets.calibration.parts()
+    for part in parts.values():
+        part.requires_grad_()
+    index = torch.tensor([0, 3])
+    clip = targets.clip(torch.rand(30, 3) - 0.5, index)
+    picture = torch.rand(2, *targets.resolution, 4)
+    ((clip / clip[..., 3:]).square().sum() + targets.residual(picture, index).square().sum()).backward()
+    for name, part in parts.items():
+        assert part.grad is not None and bool((part.grad != 0).any()), name
+
+
+def test_exposure_is_a_factor_on_light(views):
+    light = torch.rand(2, 4, 5, 3, generator=torch.Generator().manual_seed(0)) * 0.5 + 0.1
+    found = Calibration.none(3, torch.tensor([[-1.0, -1, -1], [1, 1, 1]]))
+    found.gain[:] = torch.tensor([[0.3, 0.0, -0.2], [-0.3, 0.0, 0.2], [0.0, 0.0, 0.0]])
+    full = torch.cat([linear_to_srgb(light), torch.ones(2, 4, 5, 1)], dim=-1)
+    shown = found.expose(full, torch.tensor([0, 1]), 1.0)[..., :3]
+    expected = linear_to_srgb(light * found.gain[:2].exp()[:, None, None])
+    torch.testing.assert_close(shown, expected, atol=1e-5, rtol=1e-4)
+    # What lies behind the object is nobody's exposure.
+    empty = torch.cat([torch.ones(2, 4, 5, 3), torch.zeros(2, 4, 5, 1)], dim=-1)
+    torch.testing.assert_close(found.expose(empty, torch.tensor([0, 1]), 1.0), empty)
+    # A photograph divided by its factor is as if it had none.
+    back = Exposed(shown[0], found.gain[0])
+    assert back.shape == (4, 5, 3)
+    torch.testing.assert_close(back.load(), full[0, ..., :3], atol=1e-5, rtol=0)
+
+
+# --- Wrong cameras are found --------------------------------------------------------------------------------------------
+
+
+def test_similarity_does_not_count_as_an_error(views):
+    rotation = torch.linalg.qr(
+        torch.randn(3, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    )[0]
+    rotation = rotation * torch.linalg.det(rotation)
+    moved = []
+    for view in views:
+        matrix = view.camera.world_to_camera.clone()
+        eye = 2.5 * rotation @ view.camera.center + torch.tensor([1.0, 2, 3])
+        matrix[:3, :3] = matrix[:3, :3] @ rotation.T
+        matrix[:3, 3] = -matrix[:3, :3] @ eye
+        moved.append(view.changed(camera=replace(view.camera, world_to_camera=matrix)))
+    assert float(rotation_errors(moved, views).max()) < 1e-5
+    assert float(rotation_errors(disturbed(views, 2.0), views).mean()) == pytest.approx(2.0, abs=1e-6)
+
+
+def test_wrong_poses_are_brought_to_agree_and_refined(views):
+    ctx, run = dr.RasterizeContext(), new_run()
+    given = disturbed(views, 3.0)
+    assert agree(ctx, views, CPU) and not agree(ctx, given, CPU)
+    assert gather(ctx, run, views, CPU) is views  # nothing to do
+    found = gather(ctx, run, given, CPU)
+    assert not run.losses
+    rough = [widened(v, 0.03) for v in found]
+    box = bounds(rough)
+    from diffrast.reconstruct.cameras import _wide_hull
+
+    shape, _ = _wide_hull(found, 0.03, CPU)
+    targets = make_targets(found, box, 0, CPU)
+    rates = Rates(move=1e-2, paint=0.03, calibrate={"turn": 3e-3, "move": 3e-3})
+    fit_shape(ctx, run, "fine shape", shape, targets, rates, steps=150)
+    errors = rotation_errors(targets.calibration.apply(found), views)
+    assert float(errors.mean()) < 0.6  # of 3 degrees, from 14 pictures of 72 pixels
+
+
+def test_aiming_lets_masks_meet(views):
+    given = disturbed(views, 8.0)
+    middle = torch.zeros(3, dtype=torch.float64)
+
+    def off(found: list[View]) -> float:
+        return max(float((v.camera.project(middle)[0] - 36).norm()) for v in found)
+
+    assert off(given) > 8
+    assert off(aim(given)) < 3
+
+
+def test_a_view_is_located_by_its_picture(views, true_shape):
+    ctx = dr.RasterizeContext()
+    model = unwrap(ctx, true_shape, 128)
+    targets = make_targets(views, bounds(views), 0, CPU)
+    model = fit_texture(ctx, new_run(), "texture", model, targets, Rates(0.0, 0.05, squared=True), steps=60)
+    given = disturbed(views[:2], 2.0)
+
+    def render(clip, targets):
+        return model.draw(ctx, clip, targets.cameras[0], targets.resolution)
+
+    found = locate(given, bounds(views), CPU, model.vertices, render, {"turn": 5e-3, "move": 5e-3})
+    for view, truth in zip(found, views, strict=False):
+        turn = view.camera.world_to_camera[:3, :3] @ truth.camera.world_to_camera[:3, :3].T
+        degrees = math.degrees(math.acos(min(1.0, (float(turn.diagonal().sum()) - 1) / 2)))
+        assert degrees < 0.5  # of 2
+
+
+def test_exposures_are_found(views, true_shape):
+    generator = torch.Generator().manual_seed(0)
+    gains = 0.3 * torch.randn(len(views), 3, generator=generator)
+    gains -= gains.mean(dim=0)
+    given = [
+        v.changed(rgb=linear_to_srgb((srgb_to_linear(v.rgb) * 0.7 * g.exp()).clamp(0, 1)))
+        for v, g in zip(views, gains, strict=True)
+    ]
+    ctx = dr.RasterizeContext()
+    targets = make_targets(given, bounds(views), 0, CPU)
+    rates = Rates(0.0, 0.03, calibrate={"gain": 0.02}, squared=True)
+    fit_texture(ctx, new_run(), "texture", unwrap(ctx, true_shape, 128), targets, rates, steps=200)
+    found = targets.calibration.gain - targets.calibration.gain.mean(dim=0)
+    assert float((found - gains).abs().mean()) < 0.03  # of a mean of 0.24
+    corrected = correct_cameras(given, [], targets.calibration)
+    assert all(c.camera.K.equal(g.camera.K) for c, g in zip(corrected, given, strict=True))
