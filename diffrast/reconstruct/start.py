@@ -22,12 +22,16 @@ from .repair import as_shape, tidy
 from .state import State
 from .targets import make_targets
 
+ENOUGH = (
+    8000  # faces with which the coarse stage is fast: thin parts need them more than it needs to be faster
+)
+
 
 def start(state: State, views: list[View]) -> Shape:
-    """The shape that ``--init`` asks for, with at most half the faces of the finished one; ``views``: those to carve with."""
+    """The shape that ``--init`` asks for, where there are many faces with half of them; ``views``: those to carve with."""
     how = state.options.init
     shape = STARTS[how](state, views) if how in STARTS else from_file(state, Path(how))
-    return tidy(state, shape, max(state.faces // 2, 100))
+    return tidy(state, shape, max(state.faces // 2, min(state.faces, ENOUGH)))
 
 
 def from_hull(state: State, views: list[View]) -> Shape:
