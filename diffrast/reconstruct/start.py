@@ -22,9 +22,8 @@ from .repair import as_shape, tidy
 from .state import State
 from .targets import make_targets
 
-ENOUGH = (
-    8000  # faces with which the coarse stage is fast: thin parts need them more than it needs to be faster
-)
+# Faces with which the coarse stage is fast: thin parts need them more than it needs to be faster.
+ENOUGH = 8000
 
 
 def start(state: State, views: list[View]) -> Shape:
