@@ -66,11 +66,11 @@ def spare_votes(state: State, views: list[View]) -> int:
             rough = visual_hull(views, box, cells, spare)
         except ValueError:  # empty
             continue
+        if state.run.viewer:  # something to look at while the rest is being prepared
+            v, f = (torch.from_numpy(x) for x in rough)
+            state.run.viewer.show(Mesh(v.float(), f.int()))
         covered = float(np.mean([_covered(state.ctx, v, *rough, box, state.device) for v in views]))
         if covered >= 0.95:
-            if state.run.viewer:  # something to look at while the rest is being prepared
-                v, f = (torch.from_numpy(x) for x in rough)
-                state.run.viewer.show(Mesh(v.float(), f.int()))
             return spare
     raise ValueError(
         f"camera poses and masks do not fit together: the shape that they have in common covers only {covered:.0%} "
