@@ -290,8 +290,10 @@ def test_small_reconstruction_reaches_its_figures(finished):
 def test_outputs_open(finished):
     out, result = finished
     assert sorted(p.name for p in out.iterdir()) == [
+        "config.yaml",
         "mesh.glb",
         "metrics.json",
+        "preflight.jpg",
         "report.html",
         "turntable.mp4",
     ]
@@ -315,7 +317,13 @@ def test_report_is_self_contained(finished):
     out, _ = finished
     page = (out / "report.html").read_text()
     assert page.count("held out</span>") == 2
-    assert page.count("data:image/jpeg;base64,") == 3 * 14
+    # Views, six sides, texture and coverage, the cameras, the photographs before the work.
+    assert page.count("data:image/jpeg;base64,") == 3 * 14 + 1 + 2 + 1 + 1
+    assert page.count("<path d=") == 2 * 14
+    assert page.count("<polyline") == 2 * 3
+    assert "steps: 240" in page
+    for title in ("Six sides", "Texture", "Cameras", "Loss", "PSNR", "Definitions", "Configuration"):
+        assert f"<h2>{title}" in page
     assert "data:video/mp4;base64," in page
     assert not re.findall(r'(?:src|href)="(?!data:)', page)
 
@@ -340,8 +348,10 @@ def test_ctrl_c_keeps_what_there_is(dataset, tmp_path, stage):
     assert result["steps"]["texture"] == (0 if stage == "coarse shape" else 6)
     assert {p.name for p in (tmp_path / "out").iterdir()} == {
         "checkpoint.pt",
+        "config.yaml",
         "mesh.glb",
         "metrics.json",
+        "preflight.jpg",
         "report.html",
         "turntable.mp4",
     }

@@ -49,7 +49,7 @@ def test_going_on_gives_the_same_mesh(dataset, tmp_path, whole, stage, how):  # 
     if how is Killed:
         with pytest.raises(Killed):
             reconstruct(dataset, out, SHORT, callback=until(stage, 4, Killed()))
-        assert [p.name for p in out.iterdir()] == ["checkpoint.pt"]
+        assert sorted(p.name for p in out.iterdir()) == ["checkpoint.pt", "preflight.jpg"]
     else:
         assert reconstruct(dataset, out, SHORT, callback=until(stage, 4, how()))["interrupted"]
     steps = []

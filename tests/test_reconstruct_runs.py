@@ -240,11 +240,11 @@ def test_a_disk_that_fills_up_keeps_the_last_checkpoint(dataset, tmp_path, monke
     assert np.isfinite(metrics["used"]["psnr"])
 
 
-def test_the_same_seed_repeats_and_another_does_not(dataset, whole, tmp_path):  # noqa: F811
-    for seed, same in ((0, True), (1, False)):
-        out = tmp_path / str(seed)
-        reconstruct(dataset, out, replace(SHORT, seed=seed))
-        assert ((out / "mesh.glb").read_bytes() == (whole[0] / "mesh.glb").read_bytes()) is same
+def test_another_seed_gives_another_mesh(dataset, whole, tmp_path):  # noqa: F811
+    reconstruct(
+        dataset, tmp_path / "out", replace(SHORT, seed=1)
+    )  # that the same one repeats: the first test here
+    assert (tmp_path / "out" / "mesh.glb").read_bytes() != (whole[0] / "mesh.glb").read_bytes()
 
 
 def test_photographs_that_were_left_out_are_in_the_report(dataset, tmp_path):  # noqa: F811
@@ -259,3 +259,44 @@ def test_photographs_that_were_left_out_are_in_the_report(dataset, tmp_path):  #
     assert any("v5.png cannot be read" in note for note in metrics["notes"])
     assert "v5.png cannot be read" in (tmp_path / "out" / "report.html").read_text()
     assert math.isfinite(metrics["held_out"]["psnr"])
+
+
+# --- The report -------------------------------------------------------------------------------------------------------
+
+
+def test_coverage_counts_the_views_that_see_a_texel(views):  # noqa: F811
+    import diffrast.torch as dr
+    from diffrast.reconstruct.appearance import unwrap
+    from diffrast.reconstruct.geometry import Shape
+    from diffrast.reconstruct.portraits import coverage, coverage_picture, rig, six_sides
+
+    ball = trimesh.creation.icosphere(subdivisions=3)
+    vertices = torch.tensor(ball.vertices, dtype=torch.float32)
+    ctx = dr.RasterizeContext()
+    model = unwrap(ctx, Shape(vertices, torch.tensor(ball.faces, dtype=torch.int32), vertices.abs()), 128)
+    count, charts = coverage(ctx, model, views[:1], 128)
+    # From 5 radii a camera sees the cap of the sphere with (1 - 1/5) / 2 of its area.
+    assert float(count[charts].float().mean()) == pytest.approx(0.4, abs=0.03)
+    assert int(count.max()) == 1
+    assert int(count[~charts].max()) == 0
+    picture = coverage_picture(count, charts, 1)
+    assert torch.equal(picture[~charts].amin(), torch.tensor(1.0))
+    sides = six_sides(ctx, model, views, 32)
+    assert sides.shape == (64, 192, 3)
+    assert all(float(sides[32:, 32 * i : 32 * i + 32].std()) > 0.05 for i in range(6))
+    shape, lines = rig(ctx, model, views, [3], 90, 60)
+    assert shape.shape == (60, 90, 3)
+    assert lines.count("<path") == 2 * len(views)
+    assert lines.count("#d97706") == 2
+
+
+def test_curves_have_every_stage():
+    from diffrast.reconstruct.report import curve
+
+    values = [("coarse", 10.0 / (i + 1)) for i in range(100)] + [("texture", 0.01)] * 50
+    picture = curve(values, "loss", True)
+    assert picture.count("<polyline") == 2
+    assert "coarse, 100 steps" in picture
+    assert "1e-2" in picture
+    assert "nan" not in picture
+    assert curve([], "loss", True) == ""

@@ -61,11 +61,16 @@ FIELDS: dict[str, dict[str, Any]] = {
         "metavar": "N",
         "help": "optimization steps of all stages together (default: 1200)",
     },
+    "init": {
+        "metavar": "HOW",
+        "help": "what to start from: hull, sphere, grid (topology is optimized), or the file of a closed mesh (default: hull)",
+    },
     "faces": {
         "type": int,
         "metavar": "N",
         "help": "triangles of the mesh (default: by the photographs' size)",
     },
+    "max_faces": {"type": int, "metavar": "N", "help": "never more triangles than this (default: 20000)"},
     "texture": {
         "type": int,
         "metavar": "N",

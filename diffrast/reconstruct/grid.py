@@ -3,8 +3,9 @@
 Each point of a coarse lattice has a value, positive inside, an offset of less than half a cell, and a colour; marching
 tetrahedra makes the mesh, and its picture is compared with the photographs. Surfaces that meet join, thin ones tear, so that
 handles and holes come and go as the photographs ask (section 3.1). Values of neighbours with different signs cost their binary
-cross entropy (Munkberg et al. 2022, "Extracting Triangular 3D Models, Materials, and Lighting From Images", eq. 2), which
-removes walls inside and specks outside that no photograph shows.
+cross entropy (Munkberg et al. 2022, "Extracting Triangular 3D Models, Materials, and Lighting From Images", eq. 2), and all
+values what they differ from the mean of their neighbours: without that, values where no picture pulls wander about zero, and
+the surface fills with holes.
 """
 
 from __future__ import annotations
@@ -27,15 +28,15 @@ from .targets import BACKGROUND, Targets
 @dataclass(frozen=True)
 class GridRates:
     """Step sizes of Adam at the start, all of which fall to a tenth: ``values`` (the values are about -1 .. 1), ``offsets`` in
-    cells, ``colors`` in display values. ``coherence``, ``carve`` and ``color`` are weights, against that of coverage: of the
-    cross entropy, of values that cover background, and of colours, which say less about where a surface ends."""
+    cells, ``colors`` in display values. ``coherence``, ``roughness`` and ``carve`` are weights: of the cross entropy, of
+    values that change unevenly, and of values that cover background."""
 
     values: float = 0.03
     offsets: float = 0.02
     colors: float = 0.05
-    coherence: float = 0.2
+    coherence: float = 0.02
+    roughness: float = 1.0
     carve: float = 1.0
-    color: float = 0.25
 
 
 class Grid:
@@ -54,16 +55,17 @@ class Grid:
         key = torch.unique(pairs.amin(1) * len(index) + pairs.amax(1))
         self.edges = torch.stack([key // len(index), key % len(index)], dim=1)
 
+        self.degree = torch.bincount(self.edges.reshape(-1), minlength=len(index))
+
     def to(self, device: torch.device) -> Grid:
         """The same, with its tensors on ``device``."""
-        for name in ("tets", "points", "rim", "edges"):
+        for name in ("tets", "points", "rim", "edges", "degree"):
             setattr(self, name, getattr(self, name).to(device))
         return self
 
     def surface(self, values: torch.Tensor, offsets: torch.Tensor):
         """``vertices``, ``faces`` and, between which points they lie, ``ends``, of values ``[N]`` and offsets ``[N, 3]`` of any
-        size: they are bounded to 0.35 cells, half of the least height of a
-        tetrahedron, so that no tetrahedron turns inside out."""
+        size: they are bounded to 0.35 cells, half the least height of a tetrahedron, so that none turns inside out."""
         moved = self.points + 0.35 / 3**0.5 * self.step * torch.tanh(offsets)
         return marching_tets(moved, torch.where(self.rim, -1.0, values), self.tets)
 
@@ -75,6 +77,12 @@ class Grid:
         total = binary_cross_entropy_with_logits(a, (b > 0).to(a), reduction="sum")
         total = total + binary_cross_entropy_with_logits(b, (a > 0).to(b), reduction="sum")
         return total / max(int(differ.sum()), 1)
+
+    def roughness(self, values: torch.Tensor) -> torch.Tensor:
+        """The mean squared difference of values to the mean of their neighbours': zero where they change evenly."""
+        a, b = self.edges.unbind(1)
+        total = torch.zeros_like(values).index_add(0, a, values[b]).index_add(0, b, values[a])
+        return (values - total / self.degree).square().mean()
 
 
 def fit_grid(ctx, grid: Grid, targets: Targets, values: torch.Tensor, steps: int, batch: int, generator: torch.Generator,
@@ -95,7 +103,6 @@ def fit_grid(ctx, grid: Grid, targets: Targets, values: torch.Tensor, steps: int
         betas=(0.9, 0.99),
         eps=1e-6,
     )
-    weights = values.new_tensor([rates.color] * 3 + [1.0])
     choose = Batches(len(targets.images), batch, generator)
     for i in range(steps):
         fall = cosine(i / steps, 1.0, 0.1)
@@ -108,18 +115,16 @@ def fit_grid(ctx, grid: Grid, targets: Targets, values: torch.Tensor, steps: int
                 "--init grid: the photographs left nothing of the grid; do poses and masks fit together?"
             )
         paint = torch.cat([colors[ends].mean(dim=1), values[ends].amax(dim=1, keepdim=True)], dim=1)
-        rast, _ = dr.rasterize(
-            ctx, targets.clip(v, index), f.to(torch.int32), targets.resolution, grad_db=False
-        )
-        attributes, _ = dr.interpolate(paint, rast, f.to(torch.int32))
-        picture = finish(attributes[..., :3], rast, targets.clip(v, index), f.to(torch.int32), BACKGROUND)
+        clip, faces = targets.clip(v, index), f.to(torch.int32)
+        rast, _ = dr.rasterize(ctx, clip, faces, targets.resolution, grad_db=False)
+        attributes, _ = dr.interpolate(paint, rast, faces)
+        picture = finish(attributes[..., :3], rast, clip, faces, BACKGROUND)
         residual = targets.residual(picture, index)
         # Away from outlines coverage has no gradient: where background is covered, the values inside behind it are to fall.
         wrong = (residual[..., 3].detach() > 0.95) & (rast[..., 3] > 0)
-        loss = (residual.abs().mean(dim=(0, 1, 2)) * weights).sum() + rates.carve * (
-            wrong * attributes[..., 3]
-        ).mean()
-        loss = loss + rates.coherence * grid.coherence(values)
+        loss = 4 * residual.abs().mean()
+        loss = loss + rates.carve * (wrong * attributes[..., 3]).mean()
+        loss = loss + rates.coherence * grid.coherence(values) + rates.roughness * grid.roughness(values)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

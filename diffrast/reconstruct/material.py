@@ -215,8 +215,11 @@ def fit_material(
 ) -> tuple[Material, float]:  # fmt: skip
     """Fit base colour, roughness, metalness, light and, with ``bumps``, the normal map to the targets' colours. Returns what
     :func:`normalized` makes of them."""
-    seen = seen_points(ctx, model, targets, run.generator, bumps)
     before = run.checkpoint.progress(stage)
+    if before is not None:
+        for name, part in targets.calibration.parts().items():  # what earlier stages found of the cameras
+            part.copy_(before["calibration"][name])
+    seen = seen_points(ctx, model, targets, torch.Generator().manual_seed(0), bumps)
     start = {
         "base": model.texture, "gloss": model.orm[..., 1:], "normals": model.normals, "light": model.light.clamp_min(1e-3).log(),
     }  # fmt: skip
@@ -241,6 +244,7 @@ def fit_material(
         return {
             **{name: value.detach() for name, value in found.items()},
             "optimizer": optimizer.state_dict(), "generator": run.generator.get_state(),
+            "calibration": {name: part.detach() for name, part in targets.calibration.parts().items()},
         }  # fmt: skip
 
     def step(t: float) -> torch.Tensor:

@@ -12,7 +12,7 @@ import diffrast.torch as dr
 from ..scene.camera import Camera, look_at
 from ..scene.mesh import Mesh
 from ..scene.passes import clip_matrices, render_clay, to_clip
-from .appearance import Textured, render_textured
+from .appearance import Textured
 from .metrics import SAMPLES
 from .turntable import upright
 from .views import View
@@ -41,7 +41,7 @@ def six_sides(ctx, model: Textured, views: list[View], size: int = 240) -> torch
         camera = look_at(center + distance * away[name], center, top, fov_y=FOV, width=size, height=size)
         with torch.no_grad():
             clip = to_clip(model.vertices, clip_matrices([camera], box))
-            textured = render_textured(ctx, model, clip, model.texture, (size, size), SAMPLES)[0, ..., :3]
+            textured = model.draw(ctx, clip, camera, (size, size), SAMPLES)[0, ..., :3]
             bare = render_clay(ctx, clip, mesh, camera, (size, size), SAMPLES)[0]
         columns.append(torch.cat([bare, textured], dim=0).cpu())
     return torch.cat(columns, dim=1)
@@ -50,7 +50,7 @@ def six_sides(ctx, model: Textured, views: list[View], size: int = 240) -> torch
 @torch.no_grad()
 def coverage(ctx, model: Textured, views: list[View], size: int = MAP) -> tuple[torch.Tensor, torch.Tensor]:
     """How many of the views see each texel, int64 ``[size, size]``, and which texels belong to a chart, bool. A texel is seen where
-    its point lies within 1 % of the depth of what is drawn at its pixel."""
+    its point lies no deeper, by 1 %, than the deepest of what is drawn at its pixel and those around it."""
     flat = torch.cat(
         [2 * model.uv - 1, torch.zeros_like(model.uv[:, :1]), torch.ones_like(model.uv[:, :1])], dim=1
     )
@@ -63,13 +63,14 @@ def coverage(ctx, model: Textured, views: list[View], size: int = MAP) -> tuple[
     for view, matrix in zip(views, matrices, strict=True):
         clip = to_clip(model.vertices, matrix[None])
         drawn, _ = dr.rasterize(ctx, clip, model.faces, view.camera.resolution)
-        depth, _ = dr.interpolate(clip[0, :, 3:].contiguous(), drawn, model.faces)
+        depth, _ = dr.interpolate(clip[0, :, 3:].contiguous(), drawn, model.faces)  # zero where nothing is
+        deepest = torch.nn.functional.max_pool2d(depth[..., 0], 3, 1, 1)[0]
         there = to_clip(points, matrix[None])[0]
         h, w = view.camera.resolution
         xy = (there[:, :2] / there[:, 3:] + 1) / 2 * points.new_tensor([w, h])
         x, y = xy[:, 0].long().clamp(0, w - 1), xy[:, 1].long().clamp(0, h - 1)
         inside = ((xy >= 0) & (xy < points.new_tensor([w, h]))).all(dim=1) & (there[:, 3] > 0)
-        count += inside & (drawn[0, y, x, 3] > 0) & (there[:, 3] < 1.01 * depth[0, y, x, 0])
+        count += inside & (there[:, 3] < 1.01 * deepest[y, x])
     whole = torch.zeros(size, size, dtype=torch.long, device=points.device)
     whole[charts] = count
     return whole, charts
@@ -96,7 +97,7 @@ def rig(ctx, model: Textured, views: list[View], held: list[int], width: int = 9
     up, front = upright(views, center)
     reach = 1.15 * float((eyes - center).norm(dim=1).max())
     away = torch.nn.functional.normalize(front + 0.6 * torch.linalg.cross(up, front) + 0.5 * up, dim=0)
-    eye = center + reach / math.sin(FOV / 2) * away
+    eye = center + 0.8 * reach / math.sin(FOV / 2) * away
     camera = look_at(eye, center, up, fov_y=FOV, width=width, height=height)
     with torch.no_grad():
         clip = to_clip(model.vertices, clip_matrices([camera], box))

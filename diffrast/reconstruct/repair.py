@@ -28,18 +28,20 @@ def tidy(state: State, shape: Shape, faces: int, even: bool = True) -> Shape:
     """The shape without floaters and without faces that cut others, on at most ``faces`` faces; ``even``: of equal size.
     What was found is said in the state's notes."""
     v = torch.cat([shape.vertices, shape.colors], dim=1).double().cpu().numpy()
-    v, f, floaters = drop_floaters(state.ctx, state.used, v, shape.faces.long().cpu().numpy(), state.box)
+    f = shape.faces.long().cpu().numpy()
+    v, f, floaters = drop_floaters(state.ctx, state.used, v, f, state.box, shape.vertices.device)
     if even or len(f) > faces:
         v, f = at_most(v, f, faces)
     v = v.astype(np.float32)
-    cuts = len(self_intersections(v[:, :3], f))
+    cuts = left = len(self_intersections(v[:, :3], f))
     for _ in range(3):
-        if len(self_intersections(v[:, :3], f)) == 0:
+        if left == 0:
             break
-        v, f, _ = resolve(v, f, 0.5 * edge_for_faces(v, f, faces))
+        v, f, left = resolve(v, f, 0.5 * edge_for_faces(v, f, faces))
         if len(f) > faces:
-            v, f = at_most(v.astype(np.float64), f, faces)
+            v, f = at_most(v, f, faces)
             v = v.astype(np.float32)
+            left = len(self_intersections(v[:, :3], f))
     stage = state.run.progress.stage
     if floaters:
         state.notes.append(f"{stage}: parts removed that no mask asks for: {floaters}")
@@ -138,12 +140,15 @@ def part_volumes(v: np.ndarray, f: np.ndarray, part: np.ndarray) -> np.ndarray:
     return np.bincount(part, weights=(a * np.cross(b, c)).sum(axis=1) / 6)
 
 
+MOST = 32  # parts, by volume: what is left of a hull in space may be crumbs without number
 NEEDED = 0.2  # of a part's picture that no other part covers: then the view's mask asks for it
 
 
-def drop_floaters(ctx, views: list[View], v: np.ndarray, f: np.ndarray, box: np.ndarray, size: int = 192):
+def drop_floaters(ctx, views: list[View], v: np.ndarray, f: np.ndarray, box: np.ndarray,
+                  device: torch.device | str = "cpu", size: int = 192):  # fmt: skip
     """Without cavities, which no photograph can show, and without floaters: parts of which fewer than two masks (or one in
-    twenty) would miss anything. The largest part stays. Returns ``(v, f, number of parts dropped)``.
+    twenty) would miss anything. The largest part stays, and of the others at most ``MOST`` do.
+    Returns ``(v, f, number of parts dropped)``.
 
     What the hull of a few views leaves in space lies, in each of them, in front of or behind something that explains the
     mask; a part of the object, however small, has views in which nothing else does.
@@ -151,12 +156,12 @@ def drop_floaters(ctx, views: list[View], v: np.ndarray, f: np.ndarray, box: np.
     part = parts_of(f, len(v))
     volume = part_volumes(v, f, part)
     keep = volume >= volume.max()
-    others = np.flatnonzero((volume > 0) & ~keep)
-    if len(others):
-        masks, clip = _silhouettes(views, v, box, size)
+    others = [k for k in np.argsort(-volume)[:MOST] if volume[k] > 0 and not keep[k]]
+    if others:
+        masks, clip = (x.to(device) for x in _silhouettes(views, v, box, size))
         alone = []
         for k in [int(volume.argmax()), *others]:
-            faces = torch.from_numpy(f[part == k].astype(np.int32))
+            faces = torch.from_numpy(f[part == k].astype(np.int32)).to(device)
             alone.append(dr.rasterize(ctx, clip, faces, (size, size), grad_db=False)[0][..., 3] > 0)
         once = torch.stack(alone).sum(dim=0) == 1
         for k, cover in zip(others, alone[1:], strict=True):

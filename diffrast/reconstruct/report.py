@@ -247,7 +247,9 @@ def _views(blocks: list[str], held: int) -> str:
 def _maps(state: State) -> str:
     model = state.model
     assert model is not None
-    count, charts = portraits.coverage(state.ctx, model, state.used)
+    count, charts = model.seen, model.covered
+    if count is None:
+        count, charts = portraits.coverage(state.ctx, model, state.used)
     unseen = float((count[charts] == 0).float().mean()) if bool(charts.any()) else 0.0
     texture = model.texture[..., :3].detach().cpu()
     if len(texture) > 1024:

@@ -33,18 +33,23 @@ def start(state: State, views: list[View]) -> Shape:
 def from_hull(state: State, views: list[View]) -> Shape:
     """The visual hull as marching cubes finds it, smoothed."""
     v, f = visual_hull(views, state.box, hull_cells(views), spare_votes(state, views))
-    return as_shape(smooth(v, f, 5), f, state.device)
+    return as_shape(smooth(v, f, 3), f, state.device)
 
 
-def hull_cells(views: list[View]) -> int:
-    """Cells of the hull along its longest side: two pixels of the object each, so that what is a few pixels thin survives."""
-    longest = []
+def longest_side(views: list[View]) -> float:
+    """Of the object's picture, in pixels: the median over the views."""
+    sides = []
     for view in views:
         alpha = view.alpha
         assert alpha is not None
         on = alpha.numpy() > 0.5
-        longest.append(max(np.ptp(np.flatnonzero(on.any(axis=k))) + 1 for k in (0, 1)))
-    return int(np.clip(0.5 * np.median(longest), 64, 192))
+        sides.append(max(np.ptp(np.flatnonzero(on.any(axis=k))) + 1 for k in (0, 1)))
+    return float(np.median(sides))
+
+
+def hull_cells(views: list[View]) -> int:
+    """Cells of the hull along its longest side: three for four pixels of the object, so that what is a few pixels thin survives."""
+    return int(np.clip(0.75 * longest_side(views), 64, 192))
 
 
 def spare_votes(state: State, views: list[View]) -> int:
@@ -71,7 +76,7 @@ def spare_votes(state: State, views: list[View]) -> int:
 
 
 GRID_PIXELS = 200  # of the pictures' side, at most
-GRID_STEPS = 200
+GRID_STEPS = 150
 
 
 def from_grid(state: State, views: list[View]) -> Shape:
@@ -81,8 +86,8 @@ def from_grid(state: State, views: list[View]) -> Shape:
     while max(views[0].camera.width, views[0].camera.height) >> level > GRID_PIXELS:
         level += 1
     targets = make_targets(views, state.box, level, state.device)
-    # Six pixels of the object per cell: with fewer, noise in the pictures makes handles of its own.
-    grid = Grid(state.box, max(8, 2 * hull_cells(views) // (6 << level)))
+    # Five pixels of the object per cell: with fewer, noise in the pictures makes handles of its own.
+    grid = Grid(state.box, max(10, int(longest_side(views)) // (5 << level)))
     values = (HullField(views, spare_votes(state, views))(grid.points) / grid.step).clamp(-1, 1)
     until = run.progress.elapsed + 0.15 * (state.options.time_limit or math.inf)
 

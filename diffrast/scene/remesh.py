@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 import scipy.sparse as sp
 import torch
+from scipy.spatial import cKDTree
 
 from .largesteps import laplacian
 from .mesh import Mesh
@@ -73,6 +74,12 @@ def split_long(
 def _face_normals(v: np.ndarray, f: np.ndarray) -> np.ndarray:
     a, b, c = v[f[..., 0], :3], v[f[..., 1], :3], v[f[..., 2], :3]
     return np.cross(b - a, c - a)
+
+
+def _vertex_normals(v: np.ndarray, f: np.ndarray) -> np.ndarray:
+    normal = np.zeros((len(v), 3))
+    np.add.at(normal, f, _face_normals(v, f)[:, None])
+    return normal / (np.linalg.norm(normal, axis=1, keepdims=True) + 1e-300)
 
 
 def _ranks(cost: np.ndarray) -> np.ndarray:
@@ -211,9 +218,7 @@ def relax(v: np.ndarray, f: np.ndarray, amount: float = 0.5) -> np.ndarray:
     free[edges.ends[edges.count != 2].ravel()] = 0
     lap = laplacian(f, len(v))
     step = -(lap @ v[:, :3]) / np.maximum(lap.diagonal(), 1)[:, None]
-    normal = np.zeros((len(v), 3))
-    np.add.at(normal, f, _face_normals(v, f)[:, None])
-    normal /= np.linalg.norm(normal, axis=1, keepdims=True) + 1e-300
+    normal = _vertex_normals(v, f)
     out = v.copy()
     out[:, :3] += amount * free * (step - (step * normal).sum(axis=1, keepdims=True) * normal)
     return out
@@ -236,7 +241,7 @@ def drop_unused(v: np.ndarray, f: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 # Where the surface bends the edges are shorter, down to this share of what they are elsewhere: about six around a thin bar.
-FINEST = 0.3
+FINEST = 0.25
 
 
 def curvature_radii(v: np.ndarray, f: np.ndarray) -> np.ndarray:
@@ -245,8 +250,7 @@ def curvature_radii(v: np.ndarray, f: np.ndarray) -> np.ndarray:
     lap = laplacian(f, len(v))
     scale = sp.diags(1 / np.maximum(lap.diagonal(), 1))
     around = sp.identity(len(v)) - 0.5 * scale @ lap
-    normal = np.zeros((len(v), 3))
-    np.add.at(normal, f, _face_normals(v, f)[:, None])
+    normal = _vertex_normals(v, f)
     for _ in range(2):
         normal = around @ (normal / (np.linalg.norm(normal, axis=1, keepdims=True) + 1e-300))
     normal /= np.linalg.norm(normal, axis=1, keepdims=True) + 1e-300
@@ -267,6 +271,10 @@ def isotropic(
     """Remesh towards edges of length ``edge``: vertices ``[V, 3 + C]`` and faces ``[F, 3]`` in, new ones out. ``adapt``: as long
     as the radius of the surface's bend where that is less, down to ``FINEST`` times ``edge``, so that thin parts survive."""
     v, f = np.asarray(v, dtype=np.float64), np.asarray(f, dtype=np.int64)
+    points, at = cover(v, f, 0.4 * edge)
+    normals = _face_normals(v, f)
+    normals /= np.linalg.norm(normals, axis=1, keepdims=True) + 1e-300
+    surface = cKDTree(points), points, normals[at]
     for _ in range(iterations):
         if adapt:
             v = np.c_[v, _sizes(v, f, edge) / edge]
@@ -274,8 +282,33 @@ def isotropic(
         v, f = collapse_short(v, f, 4 / 5 * edge, 4 / 3 * edge, sized=adapt)
         v = v[:, :-1] if adapt else v
         f = flip_edges(v, f)
-        v = relax(v, f)
+        v = _onto(relax(v, f), *surface, 0.3 * edge)
     return v, f
+
+
+def cover(v: np.ndarray, f: np.ndarray, distance: float) -> tuple[np.ndarray, np.ndarray]:
+    """Points ``[N, 3]`` inside of faces, about ``distance`` apart, and the face of each ``[N]``."""
+    corners = v[f][..., :3]
+    longest = np.linalg.norm(corners - np.roll(corners, 1, axis=1), axis=2).max(axis=1)
+    cuts = np.clip(np.ceil(longest / distance), 1, 64).astype(int)
+    points, faces = [], []
+    for n in np.unique(cuts):
+        i, j = np.triu_indices(n)
+        weights = (np.stack([i, j - i, n - 1 - j], axis=1) + 1 / 3) / n
+        some = np.flatnonzero(cuts == n)
+        points.append((weights @ corners[some]).reshape(-1, 3))
+        faces.append(np.repeat(some, len(weights)))
+    return np.concatenate(points), np.concatenate(faces)
+
+
+def _onto(v: np.ndarray, tree: cKDTree, points: np.ndarray, normals: np.ndarray, most: float) -> np.ndarray:
+    """Vertices back onto the planes of the faces that they came from, by ``most`` at most: collapsing edges to midpoints would
+    make round parts thinner each time."""
+    nearest = tree.query(v[:, :3])[1]
+    height = ((v[:, :3] - points[nearest]) * normals[nearest]).sum(axis=1)
+    out = v.copy()
+    out[:, :3] -= np.clip(height, -most, most)[:, None] * normals[nearest]
+    return out
 
 
 def _sizes(v: np.ndarray, f: np.ndarray, edge: float) -> np.ndarray:

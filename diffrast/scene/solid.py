@@ -11,6 +11,8 @@ from scipy.ndimage import distance_transform_edt
 from scipy.spatial import cKDTree
 from skimage.measure import marching_cubes
 
+from .remesh import cover
+
 
 def winding_numbers(
     vertices: np.ndarray, faces: np.ndarray, origin: np.ndarray, step: float, shape
@@ -71,22 +73,9 @@ def solid_surface(vertices: np.ndarray, faces: np.ndarray, step: float) -> tuple
     # In steps: counted in voxels far from the surface, and measured to it beside it.
     field = distance_transform_edt(inside) - distance_transform_edt(~inside)
     near = np.argwhere(np.abs(field) < 2)
-    samples = _cover(v, faces, 0.4 * step)
+    samples, _ = cover(v, faces, 0.4 * step)
     distance = cKDTree(samples).query(origin + step * near, distance_upper_bound=1.5 * step)[0] / step
     at = tuple(near.T)
     field[at] = np.sign(field[at]) * np.clip(distance, 0.05, 1.0)
     p, f, _, _ = marching_cubes(np.clip(field, -1, 1), 0.0, gradient_direction="ascent")
     return origin + step * p, f.astype(np.int64)
-
-
-def _cover(v: np.ndarray, f: np.ndarray, distance: float) -> np.ndarray:
-    """Points on the faces, about ``distance`` apart."""
-    corners = v[f]
-    longest = np.linalg.norm(corners - np.roll(corners, 1, axis=1), axis=2).max(axis=1)
-    cuts = np.maximum(np.ceil(longest / distance).astype(int), 1)
-    points = []
-    for n in np.unique(cuts):
-        i, j = np.triu_indices(n + 1)
-        weights = np.stack([i, j - i, n - j], axis=1) / n
-        points.append((weights @ corners[cuts == n]).reshape(-1, 3))
-    return np.concatenate(points)
