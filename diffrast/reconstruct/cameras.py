@@ -146,7 +146,8 @@ def locate(
 ) -> list[View]:
     """Views whose cameras are fitted to pictures of a model that stays as it is, from small pictures to large ones.
 
-    ``render(clip [1, V, 4], camera)`` draws its ``vertices`` ``[V, 3]``: a picture ``[1, H, W, 4]``, lit as from the camera as given.
+    ``render(clip [1, V, 4], camera)`` draws its ``vertices`` ``[V, 3]``: a picture ``[1, H, W, 4]`` (what depends
+    on where the eye is, as seen by the camera as given).
     """
     top = max(0, round(math.log2(max(views[0].shape) / SIZE)))
     for around, level in enumerate((top, *range(top, -1, -1))):

@@ -259,7 +259,11 @@ def _maps(state: State) -> str:
         "texture",
         f"views per texel: red none ({100 * unseen:.1f} % of the texels of charts), blue one, yellow a third or more",
     )
-    pictures = (texture, portraits.coverage_picture(count, charts, len(state.used)))
+    step = max(1, len(count) // 1024)
+    pictures = (
+        texture,
+        portraits.coverage_picture(count[::step, ::step], charts[::step, ::step], len(state.used)),
+    )
     figures = (
         f"<figure>{_image(_jpeg(picture), caption)}<figcaption>{caption}</figcaption></figure>"
         for picture, caption in zip(pictures, captions, strict=True)
