@@ -41,8 +41,12 @@ PRIORS = {"base": 0.6, "gloss": 0.05, "metal": 0.02, "light": 0.002, "white": 0.
 
 def material(state: State) -> None:
     """A stage: what the texture shows taken apart into material and light."""
-    assert state.model is not None
-    model = state.run.checkpoint.begin("material", Material, lambda: start_material(state.ctx, state.model))
+
+    def begin() -> Material:
+        assert state.model is not None, "no stage before this one left a model"
+        return start_material(state.ctx, state.model)
+
+    model = state.run.checkpoint.begin("material", Material, begin)
     state.model, factor = fit_material(
         state.ctx,
         state.run,
