@@ -9,6 +9,7 @@ parts hide from the sky is dark without being painted so (``occlusion``).
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ from ..scene.camera import Camera
 from ..scene.environment import EnvironmentLight, latlong_directions
 from ..scene.gltf_material import MaterialData
 from ..scene.image import linear_to_srgb, srgb_to_linear
+from ..scene.light import Surrounding
 from ..scene.material import Lighting, MetallicRoughness
 from ..scene.mesh import Mesh, vertex_normals
 from ..scene.passes import finish
@@ -96,7 +98,7 @@ class Material(Textured):
             srgb_to_linear(self.texture),
             self.orm,
             self.normals,
-            self.light,
+            _kept(self.light),
         )
         picture = (
             color.new_zeros(rast[..., 0].numel(), 3).index_copy(0, index, color).view(*rast.shape[:3], 3)
@@ -104,12 +106,20 @@ class Material(Textured):
         return finish(picture, rast, clip, self.faces, BACKGROUND, samples)
 
 
+def prepared(light: torch.Tensor) -> Surrounding:
+    """A lat-long map ``[H, 2 H, 3]``, ready to be looked up. Differentiable."""
+    return EnvironmentLight(light, size=CUBE).prepare()
+
+
+# For pictures of a finished material, whose light does not change any more: many are drawn with the same.
+_kept = functools.lru_cache(maxsize=1)(prepared)
+
+
 def shade(
-    surface: Surface, base: torch.Tensor, orm: torch.Tensor, normals: torch.Tensor | None, light: torch.Tensor
+    surface: Surface, base: torch.Tensor, orm: torch.Tensor, normals: torch.Tensor | None, light: Surrounding
 ) -> torch.Tensor:
     """Display values ``[N, 3]`` of points. Differentiable into all maps."""
-    lights = Lighting(surroundings=[EnvironmentLight(light, size=CUBE).prepare()])
-    color, _ = MetallicRoughness(base, orm, normals).shade(surface, lights)
+    color, _ = MetallicRoughness(base, orm, normals).shade(surface, Lighting(surroundings=[light]))
     return linear_to_srgb(color.clamp(1e-4, 1))
 
 
@@ -255,7 +265,7 @@ def fit_material(
         index = torch.randint(len(seen.color), (batch,), generator=run.generator).to(seen.color.device)
         orm = torch.cat([hidden, found["gloss"].clamp(0, 1)], dim=-1)
         base, normals = srgb_to_linear(found["base"].clamp(0, 1)), found["normals"] if bumps else None
-        color = shade(seen.surface.pick(index), base, orm, normals, found["light"].exp())
+        color = shade(seen.surface.pick(index), base, orm, normals, prepared(found["light"].exp()))
         picture = torch.cat([color, torch.ones_like(color[:, :1])], dim=-1)
         picture = gain.expose(picture[:, None, None], seen.view[index], 0.0)[:, 0, 0, :3]
         difference = picture - seen.color[index]
