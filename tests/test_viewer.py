@@ -9,6 +9,7 @@ import torch
 from viewing import POSE, Page, decoded, direct, psnr, torus, wait
 
 import diffrast
+from diffrast.scene import save_image, save_mesh
 from diffrast.viewer import Viewer, protocol
 from diffrast.viewer.scene import CHANNELS
 
@@ -164,3 +165,26 @@ def test_messages_are_json_that_any_parser_reads(viewer):
         wait(lambda: page.of_type("state"), "the state")
         for message in page.messages:
             json.dumps(message, allow_nan=False)
+
+
+def test_surroundings_from_a_file(tmp_path, capsys, monkeypatch):
+    from diffrast import cli
+    from diffrast import viewer as package
+
+    save_mesh(tmp_path / "torus.glb", torus())
+    save_image(tmp_path / "sky.png", torch.rand(16, 32, 3))
+    view = ["view", str(tmp_path / "torus.glb"), "--port", "0", "--no-open", "--json", "--environment"]
+    shown = []
+
+    class Watched(Viewer):
+        def wait(self):
+            shown.append(self._scene.environment)
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(package, "Viewer", Watched)
+    assert cli.main([*view, str(tmp_path / "sky.png")]) == 0
+    levels, irradiance = shown[0]
+    assert irradiance.shape[0] == levels[0].shape[0] == 6
+    for name in ("missing.hdr", "torus.glb"):
+        assert cli.main([*view, str(tmp_path / name)]) in (1, 2)
+        assert name in capsys.readouterr().err

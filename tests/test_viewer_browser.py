@@ -5,7 +5,7 @@ import torch
 from driven import Driven
 from viewing import browser, psnr, torus, wait
 
-from diffrast.viewer import Photograph, Viewer
+from diffrast.viewer import Photograph, Viewer, scene
 from diffrast.viewer.camera import Pose
 from diffrast.viewer.channels import CHANNELS
 
@@ -172,6 +172,12 @@ def test_labels_are_readable_and_nothing_overlaps(page, theme):
       }
       return low; })()""")
     assert contrast == []  # WCAG 2.1, level AA
+    cut = page.js("""(() => { const menu = document.getElementById("channel");
+      const c = document.createElement("canvas").getContext("2d");
+      c.font = getComputedStyle(menu).font;
+      return arguments[0].filter((label) => c.measureText(label).width > menu.clientWidth - 40); })()""",
+                  [channel.label for channel in scene.CHANNELS.values()])  # fmt: skip
+    assert cut == []
     overlapping = page.js("""(() => {
       const items = [...document.querySelectorAll("#panel :is(h1, h2, .row, p, #losses, footer)")].filter((e) => e.offsetParent);
       const bad = [];

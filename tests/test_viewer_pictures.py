@@ -131,7 +131,7 @@ def test_the_error_of_a_perfect_photograph_is_black():
      ({"image": torch.zeros(4, 4, 2)}, r"C = 1, 3 or 4; got \[4, 4, 2\]"),
      ({"image": 3}, "image must be a tensor; got int"),
      ({"gradient": torch.zeros(4, 3)}, r"gradient needs to be \[V, 3\] with V=625 \(from mesh\); got \[4, 3\]"),
-     ({"image_gradient": torch.zeros(4)}, r"image_gradient must be \[H, W, C\]; got \[4\]"),
+     ({"image_gradient": torch.zeros(4)}, r"image_gradient must be \[H, W, C\] or \[B, H, W, C\]; got \[4\]"),
      ({"coverage": torch.zeros(4, 4, 1)}, r"coverage must be \[H, W\], a weight for each texel; got \[4, 4, 1\]"),
      ({"environment": torch.zeros(4, 4)}, r"environment must be linear \[H, W, 3\].*; got \[4, 4\]")],
 )  # fmt: skip
@@ -208,7 +208,9 @@ def test_texels_without_a_gradient_are_magenta():
 def test_a_picture_of_pixel_gradients():
     gradient = torch.zeros(32, 48, 3)
     gradient[:, :16], gradient[:, 32:] = 1e-4, -1e-4
-    scene = Scene().changed(image_gradient=gradient[None])
+    scene = Scene().changed(
+        image_gradient=torch.stack(gradient.split(16, dim=1))
+    )  # three pictures, side by side
     red, _, blue = scene.picture(dr.RasterizeContext(), Pose(), Options(channel="pixels"), 48, 32).unbind(-1)
     assert bool((red > blue + 0.2)[:, :16].all())
     assert bool((blue > red + 0.2)[:, 32:].all())

@@ -49,7 +49,10 @@ def test_a_reconstruction_with_a_viewer_gives_the_same_mesh(tmp_path, capsys, mo
             self.page.look(float(i), channel=CHANNELS[i % len(CHANNELS)])
             self.page.move(float(i), yaw=0.1 * i)
             wait(lambda: CHANNELS[i % len(CHANNELS)] == self._sessions[0].options.channel, "the channel")
-            self._next_snapshot = 0.0
+            self._next_snapshot, self._sessions[0].version = (
+                0.0,
+                self._scene.version,
+            )  # as if it had been drawn
             super().step(**values)
             self.shown.append({name: getattr(self._scene, name) is not None for name in VALUES})
 

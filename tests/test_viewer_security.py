@@ -118,8 +118,13 @@ def test_no_file_can_be_read(viewer, path):
     assert body == b"there is no such page\n"
 
 
-def test_the_three_files_and_their_headers(viewer):
-    for path, kind in (("/", "text/html"), ("/page.js", "text/javascript"), ("/page.css", "text/css")):
+def test_the_files_and_their_headers(viewer):
+    for path, kind in (
+        ("/", "text/html"),
+        ("/page.js", "text/javascript"),
+        ("/page.cameras.js", "text/javascript"),
+        ("/page.css", "text/css"),
+    ):
         status, headers, body = get(viewer, path)
         assert status == 200
         assert headers["Content-Type"].startswith(kind)
@@ -241,6 +246,29 @@ def test_a_flood_is_slowed_down_and_stops_nothing(viewer):
         assert count <= 2 + (1 + elapsed) * server.MESSAGES_PER_SECOND
         viewer._server._received = receive
         flood.socket.socket.shutdown(socket.SHUT_RDWR)  # without reading what waits
+    still_works(viewer)
+
+
+def test_a_flood_of_requests_stops_nothing(viewer):
+    stop = threading.Event()
+    answers: list[int] = []
+
+    def pour() -> None:
+        while not stop.is_set():
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                answers.append(get(viewer, "/page.js")[0])
+
+    threads = [threading.Thread(target=pour, daemon=True) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for _ in range(200):
+        viewer.step(loss=1.0)
+    wait(lambda: len(answers) > 50, "answers")
+    assert viewer.control.iteration == 199
+    stop.set()
+    for thread in threads:
+        thread.join(timeout=20)
+    assert set(answers) == {200}
     still_works(viewer)
 
 

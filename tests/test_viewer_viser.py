@@ -146,12 +146,10 @@ def test_a_real_viser_page_shows_the_mesh(tmp_path):
             (client,) = wait(lambda: server.get_clients().values(), "a page")
             client.camera.position = (0.0, -4.0, 1.0)
             client.camera.look_at = (0.0, 0.0, 0.0)
-            page = wait(
-                lambda: background._pages[client.client_id].shown and background._pages[client.client_id],
-                "a picture",
-            )
+            page = wait(lambda: background._pages.get(client.client_id), "the page's state")
+            wait(lambda: page.shown, "a picture")
             wait(
-                lambda: page.shown[0][3:6] == (0.0, -4.0, 1.0) and not page.shown[2],
+                lambda: np.allclose(page.shown[0][3:6], (0, -4, 1)) and not page.shown[2],
                 "the picture of that camera at rest",
             )
             eye = camera_of(page.shown[0], 64, 64)

@@ -16,7 +16,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from diffrast.reconstruct import Options, reconstruct
+from diffrast.reconstruct.options import Options
+from diffrast.reconstruct.pipeline import reconstruct
 from diffrast.viewer import Viewer
 
 ROOT = Path(__file__).resolve().parents[2]

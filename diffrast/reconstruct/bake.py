@@ -103,13 +103,13 @@ def _textured(mesh: Mesh, size: int) -> tuple[Textured, torch.Tensor]:
     source = torch.zeros(len(uv), dtype=torch.long, device=uv.device)
     source[index.long()] = mesh.faces.long()
     texture = torch.full((size, size, 3), 0.5, device=uv.device)
-    return Textured(mesh.vertices, mesh.faces, uv, index, source, texture, covered, "wrap"), places
+    return Textured(mesh.vertices, mesh.faces, uv, index, source, texture, covered, boundary="wrap"), places
 
 
 def _targets(views: list[View], mesh: Mesh) -> Targets:
     """The photographs, judged only a pixel inside of their masks: outlines hold background as well."""
     targets = make_targets(views, mesh.bounds().cpu().numpy(), 0, mesh.vertices.device)
-    mask = targets.images[..., 3]
+    mask = targets.images[..., 3].float()
     inside = 1 - torch.nn.functional.max_pool2d(1 - mask[:, None], 3, stride=1, padding=1)[:, 0, ..., None]
     sure = (inside > 0.99).float()
     return replace(targets, weights=sure if targets.weights is None else sure * targets.weights)

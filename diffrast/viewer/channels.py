@@ -128,7 +128,7 @@ def signed(values: torch.Tensor, scale: float) -> torch.Tensor:
 def coverage(s: Surface, _: Options, __: str) -> torch.Tensor:
     """How much has been learned of each texel: nothing is magenta; then from dark blue to yellow, by the logarithm."""
     seen = s.coverage
-    t = (1 + (seen / s.model.coverage_scale).clamp_min(1e-12).log10() / 4).clamp(0, 1)
+    t = (1 + (seen / s.model.coverage_scale).clamp_min(1e-12).log10() / 2).clamp(0, 1)
     ramp = torch.lerp(t.new_tensor([0.10, 0.14, 0.36]), t.new_tensor([0.97, 0.90, 0.30]), t)
     never = ramp.new_tensor([0.95, 0.10, 0.75])
     return torch.where(seen > 0, ramp, never) * (

@@ -25,7 +25,7 @@ PICTURES = {
         "Pixel gradient", "image_gradient", "Made brighter, red raises the loss, blue lowers it. Full colour: {scale:.2g}.",
     ),
     "error": Choice(
-        "Error in a photograph", "views", "The difference to the photograph looked through: none is black, one half or more white.",
+        "Photograph's error", "views", "The difference to the photograph looked through: none is black, one half or more white.",
     ),
 }  # fmt: skip
 CHANNELS: dict[str, Choice] = {**SURFACES, **PICTURES}
@@ -154,12 +154,12 @@ def _checked_gradient(gradient: torch.Tensor, mesh: Mesh | None) -> torch.Tensor
 
 
 def _checked_image_gradient(gradient: torch.Tensor) -> torch.Tensor:
-    """The sum over channels, ``[H, W, 1]``."""
+    """The sum over channels, ``[H, W, 1]``; of several pictures side by side."""
     shape = _shape(gradient)
-    if isinstance(gradient, torch.Tensor) and gradient.ndim == 4 and gradient.shape[0] == 1:
-        gradient = gradient[0]
+    if isinstance(gradient, torch.Tensor) and gradient.ndim == 4 and len(gradient):
+        gradient = torch.cat(list(gradient), dim=1)
     if not isinstance(gradient, torch.Tensor) or gradient.ndim != 3 or 0 in gradient.shape:
-        raise ValueError(f"Viewer: image_gradient must be [H, W, C]; got {shape}")
+        raise ValueError(f"Viewer: image_gradient must be [H, W, C] or [B, H, W, C]; got {shape}")
     return _copied(gradient).sum(-1, keepdim=True)
 
 

@@ -1,8 +1,8 @@
-"""The web server: one page of three fixed files, and one WebSocket.
+"""The web server: one page of four fixed files, and one WebSocket.
 
 What `websockets` gives: a limit on the size of a message (`MAX_MESSAGE`), a short queue behind which TCP makes the sender wait,
 limits on request line and headers, a time limit for the handshake, pings that find dead connections. What is added here: nothing
-is served but three files read at the start; requests must name a host that we are (against DNS rebinding) and come from our
+is served but four files read at the start; requests must name a host that we are (against DNS rebinding) and come from our
 own page (against other sites' scripts: browsers allow them to open WebSockets anywhere); numbers of connections and of
 messages per second are bounded; a message that does not parse is answered with an error and forgotten.
 """
@@ -32,6 +32,7 @@ logger = logging.getLogger("diffrast")
 FILES = {
     "/": ("page.html", "text/html; charset=utf-8"),
     "/page.js": ("page.js", "text/javascript; charset=utf-8"),
+    "/page.cameras.js": ("page.cameras.js", "text/javascript; charset=utf-8"),
     "/page.css": ("page.css", "text/css; charset=utf-8"),
 }
 SAFE = {

@@ -121,7 +121,8 @@ class Viewer:
             image: display values in [0, 1], ``[H, W, C]`` with C = 1, 3 or 4, row 0 at the bottom.
             views: photographs with their cameras (`diffrast.viewer.Photograph`, or views of a data set).
             gradient: of a loss by the mesh's vertices, ``[V, 3]``: drawn on the surface, by its part along the normal.
-            image_gradient: of a loss by a picture, ``[H, W, C]`` (summed over channels), row 0 at the bottom.
+            image_gradient: of a loss by a picture, ``[H, W, C]`` (summed over channels), row 0 at the bottom; pictures
+                ``[B, H, W, C]`` stand side by side.
             coverage: a weight for each texel, ``[Ht, Wt]``, 0 where nothing was ever learned.
             environment: what lights the "Surroundings" channel, linear ``[H, W, 3]``, longitude by latitude.
 
@@ -182,12 +183,16 @@ class Viewer:
     def _snapshot(self, given: dict[str, Any]) -> None:
         now = time.monotonic()
         self._promised = given.keys() & VALUES
-        looking = bool(self._sessions) and (now >= self._next_snapshot or self.control.paused)
+        drawn = any(session.version in (-1, self._scene.version) for session in self._sessions)
+        looking = (drawn and now >= self._next_snapshot) or (self._sessions and self.control.paused)
         if not looking and self._scene.version > 0:
             return
-        self._taken = given.keys() - (VALUES - self._looked_at())
+        before, self._taken = self._taken, given.keys() - (VALUES - self._looked_at())
         self.show(**{name: _value(given[name]) for name in self._taken})
-        self._next_snapshot = now + max(SNAPSHOT, 20 * (time.monotonic() - now))
+        if not self._taken <= before:  # somebody waits for what was not there yet
+            for session in self._sessions:
+                session.refresh_after = 0.0
+        self._next_snapshot = now + max(SNAPSHOT, 50 * (time.monotonic() - now))
 
     def _catch_up(self, given: dict[str, Any]) -> None:
         """While paused: somebody chose another channel, or opened a page."""

@@ -22,8 +22,8 @@ from .session import Order, Session
 logger = logging.getLogger("diffrast")
 
 QUALITY = 75  # of a JPEG
-SHARE = 0.05  # of the time that drawing may take from a running optimization while nobody moves the camera
-STATUS = 0.2  # seconds between two looks at the optimization's state
+SHARE = 0.03  # of the time that drawing may take from a running optimization while nobody moves the camera
+STATUS = 0.5  # seconds between two looks at the optimization's state
 
 
 class Worker:
