@@ -108,7 +108,9 @@ class Material(Textured):
 
 def prepared(light: torch.Tensor) -> Surrounding:
     """A lat-long map ``[H, 2 H, 3]``, ready to be looked up. Differentiable."""
-    return EnvironmentLight(light, size=CUBE).prepare()
+    return (
+        EnvironmentLight(light, size=CUBE).requires_grad_(False).prepare()
+    )  # but for a map that wants gradients
 
 
 # For pictures of a finished material, whose light does not change any more: many are drawn with the same.
@@ -119,7 +121,10 @@ def shade(
     surface: Surface, base: torch.Tensor, orm: torch.Tensor, normals: torch.Tensor | None, light: Surrounding
 ) -> torch.Tensor:
     """Display values ``[N, 3]`` of points. Differentiable into all maps."""
-    color, _ = MetallicRoughness(base, orm, normals).shade(surface, Lighting(surroundings=[light]))
+    material = MetallicRoughness(base, orm, normals).requires_grad_(
+        False
+    )  # but for what is computed from others
+    color, _ = material.shade(surface, Lighting(surroundings=[light]))
     return linear_to_srgb(color.clamp(1e-4, 1))
 
 
