@@ -20,6 +20,7 @@ import diffrast.torch as dr
 from diffrast.reconstruct.data import View, read_views
 from diffrast.reconstruct.masks import add_masks
 from diffrast.reconstruct.metrics import DEFINITIONS, SAMPLES, chamfer
+from diffrast.reconstruct.options import BASELINES
 from diffrast.reconstruct.orient import undo_turns
 from diffrast.reconstruct.pipeline import Options, reconstruct
 from diffrast.scene import load_mesh
@@ -63,6 +64,8 @@ INGREDIENTS: dict[str, dict[str, Any]] = {
     "all": {},
     "start: sphere": {"init": "sphere"},
     "start: grid": {"init": "grid"},
+    **{f"baseline: {name}": {"baseline": name} for name in BASELINES},
+    "sphere, no-remeshing": {"init": "sphere", "baseline": "no-remeshing"},
 }
 OPEN_SPACES = (
     "Share of the openings of the photographs' masks (enclosed background of at least 1 % of the object's area, all "

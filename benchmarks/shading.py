@@ -1,19 +1,22 @@
 """What shading costs on the CPU: `python benchmarks/shading.py`. Prints tables and writes JSON.
 
 One step of a textured metallic-roughness sphere of 20k triangles under an environment map, forward and backward into positions, two
-textures and the map, against the primitives that it is made of alone; and the prefilter of cube maps. On a machine that does
-other work at the same time the figures mean little.
+textures and the prefiltered map, against the primitives that it is made of alone (with as many channels), where the sphere fills
+half of the picture and all of it; the prefilter of cube maps; and the sparse Cholesky factorization of a smoothing matrix. On a
+machine that does other work at the same time the figures mean little.
 """
 
 import argparse
+from importlib.util import find_spec
 
 import torch
 from measure import machine, milliseconds, save, table
 from workloads import sphere
 
 import diffrast.torch as dr
-from diffrast.scene import Camera, Mesh
+from diffrast.scene import Camera, Mesh, icosphere
 from diffrast.scene.environment import EnvironmentLight, PreparedEnvironment
+from diffrast.scene.largesteps import SOLVERS, LargeSteps
 from diffrast.scene.light import Surrounding
 from diffrast.scene.material import MetallicRoughness
 from diffrast.scene.prefilter import prefilter
@@ -37,11 +40,13 @@ class Prepared(Surrounding):
 class Step:
     """The whole shaded step, and the same calls of primitives with nothing between them."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, distance: float) -> None:
         generator = torch.Generator().manual_seed(0)
         points, uv, tri = sphere(20_000)
         self.mesh = Mesh(points.requires_grad_(), tri, uv)
-        self.camera = Camera.look_at((0, 0.5, 2.9), (0, 0, 0), fov_y=0.8, width=size, height=size)
+        self.camera = Camera.look_at(
+            (0, 0.17 * distance, distance), (0, 0, 0), fov_y=0.8, width=size, height=size
+        )
         material = MetallicRoughness(*(torch.rand(512, 512, 3, generator=generator) for _ in range(2)))
         self.light = Prepared(EnvironmentLight(torch.rand(6, 64, 64, 3, generator=generator)))
         self.scene, self.size = Scene(self.mesh, material, [self.light]), size
@@ -82,10 +87,10 @@ class Step:
         torch.autograd.backward([image, base, orm, diffuse, place], [self.color_grad] + [gradient] * 4)
 
 
-def shading_table(sizes: list[int]) -> list[dict[str, object]]:
+def shading_table(cases: list[tuple[int, float]]) -> list[dict[str, object]]:
     rows = []
-    for size in sizes:
-        step = Step(size)
+    for size, distance in cases:
+        step = Step(size, distance)
         with torch.no_grad():
             covered = render(step.scene, step.camera, ctx=step.ctx).mask.float().mean().item()
         alone, shaded = milliseconds(step.primitives, 9), milliseconds(step.shaded, 9)
@@ -116,6 +121,29 @@ def prefilter_table(sizes: list[int]) -> list[dict[str, object]]:
     return rows
 
 
+def factorization_table() -> list[dict[str, object]]:
+    """Of ``I + 10 L`` of a sphere: the first solve, which factorizes, and each one after it."""
+    mesh = icosphere(1.0, 5)
+    smooth = {name: LargeSteps(mesh.faces, len(mesh.vertices), 10.0, solver=name)
+              for name in SOLVERS if name == "scipy" or find_spec(name)}  # fmt: skip
+    rows = []
+    for name, steps in smooth.items():
+        u = steps.from_vertices(mesh.vertices)
+
+        def first(name=name, steps=steps, u=u) -> None:
+            SOLVERS[name](steps.matrix)(u)
+
+        rows.append(
+            {
+                "solver": name,
+                "vertices": len(u),
+                "factorization + solve ms": milliseconds(first, 9),
+                "solve ms": milliseconds(lambda steps=steps, u=u: steps.to_vertices(u)),
+            }
+        )
+    return rows
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -127,8 +155,11 @@ def main() -> None:
     dr.set_log_level(2)
     print(", ".join(f"{k}: {v}" for k, v in machine().items()))
     results: dict[str, object] = {
-        "shading under an environment map, forward + backward": shading_table([256, 512]),
+        "shading under an environment map, forward + backward": shading_table(
+            [(256, 2.9), (512, 2.9), (512, 1.5)]
+        ),
         "prefilter of a cube map": prefilter_table([16, 32, 64]),
+        "sparse Cholesky factorization of a Laplacian": factorization_table(),
     }
     for title, rows in results.items():
         table(title, rows)  # type: ignore[arg-type]

@@ -7,7 +7,7 @@ import torch
 
 from diffrast import bench
 from diffrast.bench import __main__ as command
-from diffrast.bench import metrics, scenes, shapes, truth
+from diffrast.bench import metrics, scene, shapes, truth
 
 # Scene -> least cosine, largest relative error, most that the length may be off, of mode "area".
 REACHED = {
@@ -18,10 +18,10 @@ REACHED = {
 }
 
 
-@pytest.mark.parametrize("scene", REACHED)
-def test_gradients_agree_with_the_supersampled_truth(scene):
-    cosine, relative, length = REACHED[scene]
-    old, new = bench.gradients([scene], samples=1)
+@pytest.mark.parametrize("name", REACHED)
+def test_gradients_agree_with_the_supersampled_truth(name):
+    cosine, relative, length = REACHED[name]
+    old, new = bench.gradients([name], samples=1)
     assert (old["adapter"], new["adapter"]) == ("silhouette", "area")
     assert new["floor"] < relative / 2
     assert new["cosine"] > cosine and new["relative"] < relative and abs(new["ratio"] - 1) < length
@@ -32,16 +32,16 @@ def test_gradients_agree_with_the_supersampled_truth(scene):
 def test_the_truth_knows_the_derivative_of_an_area():
     """A white square on black that moves by dx, and the loss against black: its gradient is known."""
     vertices, tri = shapes.sheet()
-    turn = scenes.rotation(torch.tensor([0.0, 0.0, 0.4], dtype=torch.float64))
+    turn = scene.rotation(torch.tensor([0.0, 0.0, 0.4], dtype=torch.float64))
 
     def geometry(theta):
         return torch.nn.functional.pad((1 + theta[0]) * 0.5 * vertices @ turn.T, (0, 1), value=1.0)
 
-    scene = scenes.Scene(
+    square = scene.Scene(
         "square", "test", 64, ("scale",), tri, torch.ones(4, 3, dtype=torch.float64), geometry, lambda a, t: a,
         torch.zeros(1, 1, dtype=torch.float64), torch.full((1, 1), -0.999, dtype=torch.float64), background=(0.0,) * 3,
     )  # fmt: skip
-    found = truth.truth_of(scene, 0)
+    found = truth.truth_of(square, 0)
     # The mean of the squares is nearly the area, a quarter of the image, times (1 + scale)^2; pixels at the border weigh by their
     # coverage, which is less than one in a quarter of a pixel along the border.
     assert abs(float(found.gradient) - 0.5) < 0.02

@@ -5,7 +5,17 @@ import torch
 
 import diffrast
 import diffrast.torch as dr
-from diffrast.scene import Camera, CameraParameters, cube
+from diffrast import scene as scenes
+from diffrast.scene import (
+    Camera,
+    CameraParameters,
+    MeshParameters,
+    MetallicRoughness,
+    PointLight,
+    Shadow,
+    cube,
+    render,
+)
 
 SIZE = (32, 40)
 
@@ -48,6 +58,16 @@ HEALTHY = {
         dr.interpolate(s.pos[..., 2:].contiguous(), s.rast, s.tri)[0]
     ).mean(),
 }
+
+
+@pytest.mark.parametrize("mode", ["area", "silhouette"])
+def test_a_rendered_scene_gets_no_warning(mode):
+    mesh, lamp = MeshParameters(cube()), PointLight((2.0, 3.0, 2.0), (20.0,), shadow=Shadow(32))
+    scene = scenes.Scene(mesh, MetallicRoughness(), [lamp])
+    camera = CameraParameters(Camera.look_at((2, 1.5, 2.5), fov_y=0.6, width=SIZE[1], height=SIZE[0]))
+    loss = (render(scene, camera(), antialias=mode).image - 0.3).square().mean()
+    found = diffrast.lint(loss, *scene.parameters(), *camera.parameters())
+    assert not found, found
 
 
 @pytest.mark.parametrize("name", HEALTHY)

@@ -57,6 +57,7 @@ def folder(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("pose")
     save_mesh(path / "pot.glb", teapot())
     save_image(path / "photo.png", photo(teapot(), camera()))
+    save_image(path / "flat.png", torch.full((120, 160, 3), 0.4))
     return path
 
 
@@ -121,7 +122,7 @@ def test_the_jacobian_agrees_with_the_backward_pass():
     start = moved(start, torch.tensor([[0.03, -0.02, 0.04, 0.03, 0.02, 0.1]], dtype=torch.float64))
     with torch.no_grad():
         r, J = jacobian(model, start, view)
-        ours = (J[0].mT @ r[0]).double()
+        ours = (J.mT @ r).double()
     twist = torch.zeros(1, 6, dtype=torch.float64, requires_grad=True)
     residual = model.draw(moved(start, twist * units(model, start, view)), view) - view.image
     (theirs,) = torch.autograd.grad(0.5 * (residual * view.known[..., None]).square().sum(), twist)
@@ -203,7 +204,7 @@ def test_ctrl_c_keeps_the_best_so_far(folder, tmp_path, capsys, monkeypatch):
         return real(*args)
 
     monkeypatch.setattr(module, "refine", refine)
-    monkeypatch.setattr(module, "LEVELS", ((24, 2, 3, 2), *module.LEVELS[1:]))
+    monkeypatch.setattr(module, "LEVELS", ((24, 2, 3, 2), *module.LEVELS[2:]))
     args = [
         "pose",
         folder / "pot.glb",
@@ -228,6 +229,10 @@ def test_ctrl_c_keeps_the_best_so_far(folder, tmp_path, capsys, monkeypatch):
         ({"OUT": "pose.txt"}, "must end in .json; got pose.txt"),
         ({"MASK": "nowhere.png"}, "mask nowhere.png does not exist"),
         ({"OUT": "photo.json"}, "photo.png is the photograph itself"),
+        (
+            {"IMAGE": "flat.png", "MASK": ""},
+            "does not stand out from its background; give its mask with --mask",
+        ),
     ],
 )
 def test_bad_input(folder, capsys, monkeypatch, change, message):

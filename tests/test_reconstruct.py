@@ -284,6 +284,12 @@ def test_small_reconstruction_reaches_its_figures(finished):
     assert result["held_out"]["psnr"] > 26
     assert result["held_out"]["mask_iou"] > 0.97
     assert result["mesh"]["euler_number"] == 0
+    assert (result["mesh"]["parts"], result["mesh"]["closed"], result["mesh"]["self_intersections"]) == (
+        1,
+        True,
+        0,
+    )
+    assert result["mesh"]["faces"] <= 1500
     assert not result["interrupted"]
 
 

@@ -157,7 +157,7 @@ def compare(mesh, cam, base_at, material, metallic, roughness):
         )
 
     want = oracle.picture(
-        cam, mesh.vertices.double().numpy(), mesh.normals().double().numpy(), mesh.faces.numpy(), shade, 2
+        cam, mesh.vertices.double().numpy(), mesh.normals().double().numpy(), mesh.faces.numpy(), shade, 4
     )
     assert want.max() > 0.3
     return oracle.psnr(got, want)

@@ -1,6 +1,7 @@
 """Files of meshes: several materials both ways, separate indices, and every kind of bad file."""
 
 import json
+import math
 import struct
 
 import numpy as np
@@ -328,10 +329,31 @@ def test_truncated_and_foreign_files(tmp_path):
         (tmp_path / name).write_bytes(b"\xff\xd8\xff\xe0 this is a JPEG")
         with pytest.raises(ValueError, match=rf"a\.{name[2:]} (cannot be read|holds no triangle)"):
             load_mesh(tmp_path / name)
-    save_mesh(tmp_path / "m.ply", cube())
-    (tmp_path / "cut.ply").write_bytes((tmp_path / "m.ply").read_bytes()[:-20])
-    with pytest.raises(ValueError, match=r"cut\.ply cannot be read"):
-        load_mesh(tmp_path / "cut.ply")
+    for suffix in (".ply", ".stl"):
+        save_mesh(tmp_path / f"m{suffix}", cube())
+        (tmp_path / f"cut{suffix}").write_bytes((tmp_path / f"m{suffix}").read_bytes()[:-20])
+        with pytest.raises(ValueError, match=rf"cut\{suffix} cannot be read: .*(cut short|length)"):
+            load_mesh(tmp_path / f"cut{suffix}")
+
+
+@pytest.mark.parametrize(
+    ("corner", "face", "message"),
+    [
+        ("nan 0 0", "3 0 1 2", r"m\.ply: 1 of 4 vertices are not finite"),
+        ("0 0 0", "3 0 1 7", r"m\.ply: faces must lie in 0\.\.3, the vertices; got 0\.\.7"),
+        ("0 0 0", "4 0 1 2 3", None),
+    ],
+)
+def test_ply_by_hand(tmp_path, corner, face, message):
+    """Vertices that are not finite, indices out of range; a quadrangle becomes two triangles."""
+    head = "ply\nformat ascii 1.0\nelement vertex 4\nproperty float x\nproperty float y\nproperty float z\n"
+    head += "element face 1\nproperty list uchar int vertex_indices\nend_header\n"
+    (tmp_path / "m.ply").write_text(f"{head}{corner}\n1 0 0\n1 1 0\n0 1 0\n{face}\n")
+    if message is None:
+        assert load_mesh(tmp_path / "m.ply").areas().sum() == 1
+        return
+    with pytest.raises(ValueError, match=message):
+        load_mesh(tmp_path / "m.ply")
 
 
 def test_strips_fans_quantized_and_interleaved(tmp_path):
@@ -377,6 +399,34 @@ def test_occlusion_of_its_own_is_packed(tmp_path):
         back.metallic_roughness_texture[..., 0], 0.5 + 0.5 * stored[..., 0], atol=0.003, rtol=0
     )
     assert bool((back.metallic_roughness_texture[..., 1:] == 1).all())
+
+
+def test_second_uvs_and_their_transform(tmp_path, caplog):
+    """The example of KHR_texture_transform: the lower left quarter of the picture, turned by 90 degrees clockwise."""
+    mesh, data = plane(), MaterialData(base_color_texture=picture(4, 4), emissive_texture=picture(4, 4))
+    mesh.materials = [data]
+    save_mesh(tmp_path / "m.gltf", mesh)
+    document = json.loads((tmp_path / "m.gltf").read_text())
+    quarter = {"offset": [0, 1], "rotation": math.pi / 2, "scale": [0.5, 0.5], "texCoord": 1}
+    material, attributes = document["materials"][0], document["meshes"][0]["primitives"][0]["attributes"]
+    attributes["TEXCOORD_1"] = attributes.pop("TEXCOORD_0")
+    document["extensionsRequired"] = ["KHR_texture_transform"]
+    for info in (material["pbrMetallicRoughness"]["baseColorTexture"], material["emissiveTexture"]):
+        info["extensions"] = {"KHR_texture_transform": quarter}
+    (tmp_path / "m.gltf").write_text(json.dumps(document))
+    back = load_mesh(tmp_path / "m.gltf")
+    assert not caplog.records
+    # The picture's lower left corner is seen at the mesh's upper left one: the picture was turned clockwise.
+    assert mesh.uv is not None and back.uv is not None
+    torch.testing.assert_close(back.uv, 0.5 * torch.stack([1 - mesh.uv[:, 1], mesh.uv[:, 0]], dim=1))
+    (read,) = back.materials
+    assert read.base_color_texture is not None and read.emissive_texture is not None
+    # A texture that wants other UVs than the first cannot be kept, and the warning says so.
+    del material["emissiveTexture"]["extensions"]
+    (tmp_path / "m.gltf").write_text(json.dumps(document))
+    (read,) = load_mesh(tmp_path / "m.gltf").materials
+    assert read.emissive_texture is None
+    assert "the emissive texture of material '' has UVs of its own" in caplog.text
 
 
 def test_writing_is_refused_for_broken_meshes(tmp_path):

@@ -1,5 +1,7 @@
 """The renderer: order of the steps, buffers, layers, several materials, cameras, and modules as people expect them."""
 
+import math
+
 import numpy as np
 import pytest
 import shading
@@ -352,6 +354,12 @@ def test_errors():
         render(Scene(ball), cam, channels={"x": torch.rand(3, 1)})
     with pytest.raises(ValueError, match=r"background must have the camera's size \[8, 8, 3\]"):
         render(Scene(ball, background=torch.zeros(4, 4, 3)), cam)
+    with pytest.raises(ValueError, match="mode must be one of 'silhouette', 'area'; got 'no'"):
+        render(Scene(ball), cam, antialias="no")
+    with pytest.raises(ValueError, match=r"render\(\): mesh: 162 of 162 vertices are not finite"):
+        render(Scene(Mesh(ball.vertices * math.nan, ball.faces)), cam)
+    empty = Mesh(torch.zeros(0, 3), torch.zeros(0, 3, dtype=torch.int32))
+    assert not render(Scene(empty, Lambert()), cam).mask.any()
 
 
 def test_the_context_of_the_caller_is_used(raster):

@@ -10,12 +10,14 @@ import shading
 import torch
 from reference import shading as oracle
 
+import diffrast.torch as dr
 from diffrast.scene import Camera, cube, icosphere, plane
+from diffrast.scene.batch import concatenate
 from diffrast.scene.light import DirectionalLight, PointLight, SpotLight
 from diffrast.scene.material import Lambert
 from diffrast.scene.mesh import Mesh
 from diffrast.scene.renderer import Scene, render
-from diffrast.scene.shadow import Shadow
+from diffrast.scene.shadow import Shadow, shadow_map
 
 RADIUS, PLACE = 0.5, np.array([0.6, 1.5, 0.2])
 TO_SUN = np.array([0.5, 1.0, 0.3])
@@ -38,14 +40,14 @@ def overhead(size=SIZE):
     return Camera.look_at((-0.9, 3.0, -0.3), (-0.9, 0, -0.3), (0, 0, -1), fov_y=0.55, width=size, height=size)
 
 
-def lamp(kind, shadow):
+def lamp(kind, shadow, at=LAMP):
     if kind == "directional":
         return DirectionalLight(torch.tensor(-TO_SUN), (2.0, 2.0, 2.0), shadow=shadow).double()
     if kind == "spot":
         return SpotLight(
-            torch.tensor(LAMP), torch.tensor(-LAMP), (60.0,), inner=0.5, outer=0.6, shadow=shadow
+            torch.tensor(at), torch.tensor(-at), (60.0,), inner=0.5, outer=0.6, shadow=shadow
         ).double()
-    return PointLight(torch.tensor(LAMP), (60.0, 60.0, 60.0), shadow=shadow).double()
+    return PointLight(torch.tensor(at), (60.0, 60.0, 60.0), shadow=shadow).double()
 
 
 def misses_ball(ground, to, place):
@@ -87,8 +89,8 @@ def hard(kind, at, place, size, misses=misses_ball):
     return np.repeat((lit * to[..., 1] * irradiance / np.pi)[..., None], 3, -1)
 
 
-def picture(kind, shadow, place, body=BALL, samples=2):
-    scene = Scene(stage(torch.as_tensor(place), body), Lambert((1.0, 1.0, 1.0)), [lamp(kind, shadow)])
+def picture(kind, shadow, place, body=BALL, samples=2, at=LAMP):
+    scene = Scene(stage(torch.as_tensor(place), body), Lambert((1.0, 1.0, 1.0)), [lamp(kind, shadow, at)])
     return scene, render(scene, overhead(), samples=samples).image[0, ..., :3]
 
 
@@ -124,11 +126,11 @@ def test_what_is_lit_stays_lit():
     assert ratio.mean() > 0.99
 
 
-def numeric(kind, which, misses, step=0.02):
+def numeric(kind, which, misses, step=0.02, at=LAMP, place=PLACE):
     """The derivative of the weighed picture with hard shadows, less that without, so that only shadows count."""
     fine = SIZE * 10
     w = shading.weights((SIZE, SIZE)).repeat_interleave(10, 0).repeat_interleave(10, 1).numpy()
-    start = {"light": -TO_SUN if kind == "directional" else LAMP, "place": PLACE}
+    start = {"light": -TO_SUN if kind == "directional" else at, "place": place}
     found = []
     for i in range(3):
         values = []
@@ -146,26 +148,67 @@ def numeric(kind, which, misses, step=0.02):
 
 @pytest.mark.parametrize("kind", ["directional", "point"])
 @pytest.mark.parametrize("which", ["light", "place"])
-@pytest.mark.parametrize(("body", "resolution"), [(BOX, 512), (GEM, 1024)])
-def test_gradients_from_shadows(kind, which, body, resolution):
-    """A moving light and a moving occluder, which is out of the picture: its shadow alone tells."""
+@pytest.mark.parametrize(
+    ("body", "misses"), [(BOX, misses_convex(BOX)), (GEM, misses_convex(GEM)), (BALL, misses_ball)]
+)
+def test_gradients_from_shadows(kind, which, body, misses):
+    """A moving light and a moving occluder, which is out of the picture: its shadow alone tells. The ball has triangles that own
+    no pixel of the map along its whole outline."""
+    check_gradients(kind, which, body, misses, LAMP, PLACE, 512)
+
+
+def check_gradients(kind, which, body, misses, at, start, resolution):
     grads = []
     for shadow in (Shadow(resolution, 0.004), None):
-        place = torch.tensor(PLACE, requires_grad=True)
-        scene, image = picture(kind, shadow, place, body)
+        place = torch.tensor(start, requires_grad=True)
+        scene, image = picture(kind, shadow, place, body, at=at)
         light = scene.lights[0].direction if kind == "directional" else scene.lights[0].position
         loss = (image * shading.weights((SIZE, SIZE))).mean()
         grads.append(shading.flat_gradient([light if which == "light" else place], loss))
-    got, want = grads[0] - grads[1], numeric(kind, which, misses_convex(body))
+    got, want = grads[0] - grads[1], numeric(kind, which, misses, at=at, place=start)
     cosine, error = shading.cosine_and_error(got, want)
     assert cosine > 0.97 and error < 0.15, (
         f"got {got}, expected {want}: cosine {cosine:.4f}, error {error:.3f}"
     )
 
 
-def test_a_light_among_the_scene_is_refused():
-    scene = Scene(
-        stage(torch.tensor(PLACE)), Lambert(), [PointLight((0.0, 1.0, 0.0), shadow=Shadow(64))]
+# --- A lamp among the scene: a cube of shadow maps -----------------------------------------------------------------------------
+
+INSIDE, SMALL = np.array([0.5, 1.3, 0.4]), replace(GEM, vertices=0.5 * GEM.vertices)
+BELOW = np.array([0.1, 0.65, 0.1])  # its shadow crosses from one side of the cube to the next
+
+
+@pytest.mark.parametrize("kind", ["point", "spot"])
+def test_a_lamp_among_the_scene(kind):
+    with torch.no_grad():
+        _, got = picture(kind, Shadow(512, 0.002), BELOW, SMALL, at=INSIDE)
+        _, unshadowed = picture(kind, None, BELOW, SMALL, at=INSIDE)
+    lit = hard("point", INSIDE, BELOW, 8 * SIZE, misses_convex(SMALL)) > 0
+    lit = torch.from_numpy(lit.reshape(SIZE, 8, SIZE, 8, 3).mean((1, 3)))
+    assert 0.05 < (lit < 0.5).double().mean() < 0.5
+    assert (
+        oracle.psnr(got.numpy() / 3, (lit * unshadowed).numpy() / 3) > 30
+    )  # 3: most of what is seen is darker
+
+
+@pytest.mark.parametrize("which", ["light", "place"])
+def test_gradients_from_a_lamp_among_the_scene(which):
+    check_gradients("point", which, SMALL, misses_convex(SMALL), INSIDE, BELOW, 512)
+
+
+def test_shadows_in_all_directions():
+    """A lamp in the middle of six balls inside of a sphere: as much shadow as the balls' solid angles."""
+    axes = torch.cat([torch.eye(3), -torch.eye(3)])
+    turned = axes @ torch.linalg.matrix_exp(torch.tensor([[0.0, 0.5, -0.3], [-0.5, 0, 0.8], [0.3, -0.8, 0]]))
+    room = icosphere(2.0, 4)
+    balls = [replace(icosphere(0.3, 3), vertices=icosphere(0.3, 3).vertices + place) for place in turned]
+    mesh = concatenate([replace(room, faces=room.faces.flip(1)), *balls])
+    light = PointLight((0.0, 0.0, 0.0), shadow=Shadow(256, 0.002)).double()
+    seen = shadow_map(dr.RasterizeContext(), light, mesh.vertices.double(), mesh.faces)
+    d = torch.nn.functional.normalize(
+        torch.randn(20000, 3, generator=torch.Generator().manual_seed(0)), dim=1
     ).double()
-    with pytest.raises(ValueError, match="must be outside of the sphere around the scene"):
-        render(scene, overhead(8))
+    lit = seen.visibility(1.98 * d).detach()[:, 0]
+    want = ((d @ turned.double().T).amax(1) < math.cos(math.asin(0.3))).double()
+    assert (lit - want).abs().mean() < 0.01
+    assert lit[want > 0].mean() > 0.99

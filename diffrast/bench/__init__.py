@@ -6,7 +6,12 @@ imported by `import diffrast`.
 
 from .adapters import OURS, Adapter, Primitives
 from .gradients import gradients
-from .scenes import SCENES, Scene
+from .pictures import pictures
+from .problems import PROBLEMS, problems
+from .scene import Scene
+from .scenes import SCENES
 from .truth import Truth, truth_of
 
-__all__ = ["OURS", "SCENES", "Adapter", "Primitives", "Scene", "Truth", "gradients", "truth_of"]
+__all__ = [
+    "OURS", "PROBLEMS", "SCENES", "Adapter", "Primitives", "Scene", "Truth", "gradients", "pictures", "problems", "truth_of"
+]  # fmt: skip

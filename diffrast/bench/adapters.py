@@ -12,7 +12,7 @@ import torch
 import diffrast.torch as dr
 
 from ..ops.antialias import MODES
-from .scenes import Scene
+from .scene import Scene
 
 
 class Adapter(Protocol):
@@ -32,11 +32,22 @@ class Adapter(Protocol):
 
 
 class Primitives:
-    """Rasterize, interpolate, shade, antialias, by the primitives of a module with the field's usual names."""
+    """Rasterize, interpolate, shade, antialias, by the primitives of a module with the field's usual names.
 
-    def __init__(self, module: Any = dr, context: Any = None, **antialias: Any):
-        self.module, self.context, self.options = module, context, antialias
-        self.device = torch.device("cpu")
+    guard: pixels that are drawn beyond the border on each side and cut off, so that lines that leave the image have both ends.
+    antialias: further arguments for the module's `antialias`.
+    """
+
+    def __init__(
+        self,
+        module: Any = dr,
+        context: Any = None,
+        guard: int = 0,
+        device: str | torch.device = "cpu",
+        **antialias: Any,
+    ):
+        self.module, self.context, self.guard, self.options = module, context, guard, antialias
+        self.device = torch.device(device)
 
     def prepare(self, scene: Scene) -> None:
         self.scene = scene
@@ -47,12 +58,16 @@ class Primitives:
         self.background = torch.tensor(scene.background, device=self.device)
 
     def _image(self, theta: torch.Tensor) -> torch.Tensor:
-        scene, size = self.scene, (self.scene.size, self.scene.size)
-        pos = scene.geometry(theta).float()[None].to(self.device)
-        rast, _ = self.module.rasterize(self.context, pos, self.tri, size)
+        scene, drawn = self.scene, self.scene.size + 2 * self.guard
+        zoom = torch.tensor([scene.size / drawn] * 2 + [1.0, 1.0])
+        pos = (scene.geometry(theta).float()[None] * zoom).to(self.device)
+        rast, _ = self.module.rasterize(self.context, pos, self.tri, (drawn, drawn))
         attributes, _ = self.module.interpolate(self.attributes, rast, self.tri)
-        color = torch.where(rast[..., 3:] > 0, scene.shade(attributes, theta.float()), self.background)
-        return self.module.antialias(color.contiguous(), rast, pos, self.tri, **self.options)[0]
+        color = torch.where(
+            rast[..., 3:] > 0, scene.shade(attributes, theta.float().to(self.device)), self.background
+        )
+        image = self.module.antialias(color.contiguous(), rast, pos, self.tri, **self.options)[0]
+        return image[self.guard : drawn - self.guard, self.guard : drawn - self.guard]
 
     def render(self, theta: torch.Tensor) -> torch.Tensor:
         with torch.no_grad():

@@ -9,11 +9,13 @@ from .metrics import summary_of
 from .scenes import SCENES
 from .truth import samples_per_side, truth_of
 
+SAMPLES = 12
+
 
 def gradients(
     scenes: Sequence[str] | None = None,
     adapters: Mapping[str, Adapter] | None = None,
-    samples: int = 8,
+    samples: int = SAMPLES,
     progress=None,
 ) -> list[dict]:
     """The gradient of an L2 loss, by every adapter on every scene, against central differences of a supersampled render.

@@ -1,8 +1,8 @@
-"""The rows of `gradients` as text."""
+"""The rows of `gradients` and `problems` as text."""
 
 from collections.abc import Sequence
 
-# Title, width and format of each column of the table.
+# Title, width and format of each column of a table: of gradients, and of optimization problems.
 COLUMNS = (
     ("scene", 14, "{scene:<14}"),
     ("renderer", 12, "{adapter:<12}"),
@@ -14,14 +14,33 @@ COLUMNS = (
     ("PSNR/dB", 8, "{psnr_db:8.2f}"),
     ("ms", 6, "{ms:6.1f}"),
 )
+PROBLEM_COLUMNS = (
+    ("problem", 18, "{problem:<18}"),
+    ("renderer", 12, "{adapter:<12}"),
+    ("error", 9, "{error:9.1e}"),
+    ("mean", 9, "{mean:9.1e}"),
+    ("worst", 9, "{worst:9.1e}"),
+    ("found", 6, "{found:6.0%}"),
+    ("s/run", 6, "{seconds:6.1f}"),
+)
 
 
-def header(separator: str = " ") -> str:
-    return separator.join(f"{title:<{width}}" for title, width, _ in COLUMNS)
+def header(separator: str = " ", columns=COLUMNS) -> str:
+    return separator.join(f"{title:<{width}}" for title, width, _ in columns)
 
 
-def line(row: dict, separator: str = " ") -> str:
-    return separator.join(form.format(**row) for _, _, form in COLUMNS)
+def line(row: dict, separator: str = " ", columns=COLUMNS) -> str:
+    return separator.join(form.format(**row) for _, _, form in columns)
+
+
+def table(rows: Sequence[dict], columns=COLUMNS) -> list[str]:
+    """The lines of a Markdown table."""
+    rule = "|".join("-" * (width + 2) for _, width, _ in columns)
+    return [
+        f"| {header(' | ', columns)} |",
+        f"|{rule}|",
+        *(f"| {line(row, ' | ', columns)} |" for row in rows),
+    ]
 
 
 def components(row: dict) -> str:
@@ -31,8 +50,8 @@ def components(row: dict) -> str:
 
 
 def markdown(rows: Sequence[dict]) -> str:
-    """A Markdown table, and the components below it."""
-    rule = "|".join("-" * (width + 2) for _, width, _ in COLUMNS)
-    table = [f"| {header(' | ')} |", f"|{rule}|", *(f"| {line(row, ' | ')} |" for row in rows)]
+    """The rows of `gradients` as a table with the components below it; those of `problems` as a table."""
+    if rows and "problem" in rows[0]:
+        return "\n".join(table(rows, PROBLEM_COLUMNS)) + "\n"
     parts = [f"- {row['scene']}, {row['adapter']}: {components(row)}" for row in rows]
-    return "\n".join([*table, "", "Signed bias and ratio of each component:", "", *parts]) + "\n"
+    return "\n".join([*table(rows), "", "Signed bias and ratio of each component:", "", *parts]) + "\n"

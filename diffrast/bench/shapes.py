@@ -52,6 +52,26 @@ def sheet(rows: int = 1, columns: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
     return vertices, torch.cat([torch.stack([a, b, c], 1), torch.stack([a, c, d], 1)]).int()
 
 
+def torus(around: int, across: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Radii 0.5 and 0.2, `2 * around * across` triangles, the axis along z."""
+    i, j = (k.flatten() for k in torch.meshgrid(torch.arange(around), torch.arange(across), indexing="ij"))
+    a, b = 2 * torch.pi * i.double() / around, 2 * torch.pi * j.double() / across
+    radius = 0.5 + 0.2 * b.cos()
+    vertices = torch.stack([radius * a.cos(), radius * a.sin(), 0.2 * b.sin()], -1)
+    i1, j1 = (i + 1) % around, (j + 1) % across
+    p, q, r, s = i * across + j, i1 * across + j, i1 * across + j1, i * across + j1
+    return vertices, torch.cat([torch.stack([p, q, r], 1), torch.stack([p, r, s], 1)]).int()
+
+
+def fan(count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """A disk of radius 1 at z = 0: needles from its middle to its rim."""
+    turn = torch.arange(count, dtype=torch.float64) * (2 * torch.pi / count)
+    rim = torch.stack([turn.cos(), turn.sin(), torch.zeros_like(turn)], -1)
+    k = torch.arange(count)
+    tri = torch.stack([torch.zeros_like(k), k + 1, (k + 1) % count + 1], 1)
+    return torch.cat([torch.zeros(1, 3, dtype=torch.float64), rim]), tri.int()
+
+
 def joined(*meshes: tuple[torch.Tensor, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
     """Several meshes as one."""
     start, tri = 0, []

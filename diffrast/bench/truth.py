@@ -12,7 +12,7 @@ import torch
 
 import diffrast.torch as dr
 
-from .scenes import Scene
+from .scene import Scene
 
 # (factor on the step, sub-sample offset in x and y)
 VARIANTS = ((1.0, 0.0, 0.0), (0.5, 0.37, -0.29))

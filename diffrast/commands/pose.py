@@ -63,14 +63,19 @@ def run(args: argparse.Namespace) -> int:
     camera = Camera.perspective(fov_y=math.radians(args.fov), width=width, height=height)
     view = View(path.stem, path, rgb, None if args.mask else alpha, camera)
     view.mask = Path(args.mask) if args.mask else None
-    add_masks([view])
+    try:
+        add_masks([view])
+    except ValueError as error:
+        raise ValueError(str(error).replace("give masks with --masks", "give its mask with --mask")) from None
     assert view.alpha is not None
     image = srgb_to_linear(view.rgb)
     with torch.no_grad():
         found = find_pose(
             mesh, image, view.alpha, camera, orientations=args.orientations, progress=not args.quiet
         )
-        save_image(proof, overlay(mesh, image, view.alpha, found.camera))
+        # What lies behind an alpha of zero is not meant to be seen.
+        behind = image if alpha is None else image * alpha[..., None] + 1 - alpha[..., None]
+        save_image(proof, overlay(mesh, behind, view.alpha, found.camera))
     file = transforms(found.camera, path, out)
     write_text(out, json.dumps(file, indent=1) + "\n")
     facts = {"out": str(out), "overlay": str(proof), "rms": round(found.rms, 5), "iou": round(found.iou, 5),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
 from .command import Command, between, device_of, json_option, out_file, quiet_option, say, stopped
 
@@ -10,7 +11,7 @@ from .command import Command, between, device_of, json_option, out_file, quiet_o
 def options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("mesh", help="a .glb, .gltf, .obj, .ply or .stl file; its UVs are kept if it has any")
-    add("dataset", help="folder of posed photographs: NeRF-synthetic, Middlebury, COLMAP or IDR layout")
+    add("dataset", help="folder of posed photographs, as for reconstruct")
     add("--out", required=True, metavar="FILE", help="a .glb, .gltf or .obj to write")
     add("--masks", metavar="DIR", help="one mask per photograph, by the same name; bright is the object")
     add(
@@ -44,7 +45,6 @@ def run(args: argparse.Namespace) -> int:
     from ..reconstruct.bake import bake
     from ..reconstruct.data import load
     from ..reconstruct.metrics import mean_figures
-    from ..reconstruct.orient import undo_turns
     from ..scene import load_mesh, save_mesh
 
     if args.size is not None:
@@ -54,7 +54,10 @@ def run(args: argparse.Namespace) -> int:
     device = device_of(args)
     keep_freed_memory()
     mesh = load_mesh(args.mesh, textures=False)
-    views = undo_turns(load(args.dataset, args.masks).views)
+    capture = load(args.dataset, args.masks)
+    for reason in capture.left_out:
+        print(f"diffrast: left out: {reason}", file=sys.stderr)
+    views = capture.views
     baked = bake(mesh, views, size=args.size, steps=args.steps, new_uv=args.new_uv, seed=args.seed, device=device,
                  progress=not args.quiet)  # fmt: skip
     save_mesh(out, baked.mesh)

@@ -109,7 +109,7 @@ def _textured(mesh: Mesh, size: int) -> tuple[Textured, torch.Tensor]:
 def _targets(views: list[View], mesh: Mesh) -> Targets:
     """The photographs, judged only a pixel inside of their masks: outlines hold background as well."""
     targets = make_targets(views, mesh.bounds().cpu().numpy(), 0, mesh.vertices.device)
-    mask = targets.images[..., 3]
+    mask = targets.images[..., 3].float()
     inside = 1 - torch.nn.functional.max_pool2d(1 - mask[:, None], 3, stride=1, padding=1)[:, 0, ..., None]
     sure = (inside > 0.99).float()
     return replace(targets, weights=sure if targets.weights is None else sure * targets.weights)

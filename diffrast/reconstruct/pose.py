@@ -1,10 +1,10 @@
 """Where a known mesh stands before a camera, from one photograph: a search that goes from coarse to fine, then Gauss-Newton.
 
-1. Orientations evenly over all (Alexa 2022), each moved so that its outline's box is the mask's; judged by the overlap of outlines
-   in a small picture, the best ones then by colour as well.
+1. Orientations evenly over all (Alexa 2022, "Super-Fibonacci Spirals"), each moved so that its outline fills the box of the mask;
+   judged by the overlap of outlines in a small picture, the best ones then by colour as well.
 2. The best that differ are refined by Gauss-Newton with Levenberg and Marquardt's damping, in pictures that grow: the residuals
    are those of the antialiased picture, which changes evenly with the pose, and light is eliminated (pose_model.py). Its Jacobian
-   has six columns, each a central difference of two pictures half a pixel apart. (The backward pass gives one row at a time, of
+   has six columns, each a central difference of two pictures a pixel apart. (The backward pass gives one row at a time, of
    which there are thousands: the same matrix at a thousand times the cost. tests/test_pose.py compares the two.)
 """
 
@@ -26,7 +26,7 @@ COARSE = 32  # pixels along the window's side, while orientations are searched
 SHORTLIST = 384  # orientations of the best outlines, judged by colour too
 CHUNK = 96  # pictures drawn at once
 # Refinement: pixels along the window's side, bands of light, candidates that enter, steps at most.
-LEVELS = ((40, 2, 24, 8), (80, 2, 6, 8), (192, 3, 2, 12))
+LEVELS = ((40, 2, 24, 3), (40, 2, 8, 5), (80, 2, 4, 6), (192, 3, 2, 12))
 DIFFERENT = math.radians(12)  # candidates closer than this are one
 STEP = 0.5  # pixels between a pose and its neighbours, for the Jacobian
 
@@ -68,7 +68,9 @@ def find_pose(mesh: Mesh, image: torch.Tensor, mask: torch.Tensor, camera: Camer
     box, extent = _box(mask)
     model = Model(mesh)
     views = [window(image, mask, camera, box, min(n, box[2])) for n in (COARSE, *(n for n, *_ in LEVELS))]
-    steps = math.ceil(orientations / CHUNK) + math.ceil(SHORTLIST / CHUNK) + sum(most for *_, most in LEVELS)
+    steps = (
+        math.ceil(orientations / CHUNK) + math.ceil(SHORTLIST / CHUNK) + sum(count for *_, count, _ in LEVELS)
+    )
     with tqdm(total=steps, desc="pose", disable=not progress, leave=False) as bar:
         poses = place(model, camera, extent, sphere(orientations))
         poses = poses[_best(model, poses, views[0], 0, SHORTLIST, bar)]
@@ -78,9 +80,7 @@ def find_pose(mesh: Mesh, image: torch.Tensor, mask: torch.Tensor, camera: Camer
         try:
             for view, (_, bands, count, most) in zip(views[1:], LEVELS, strict=True):
                 some = poses[distinct(poses, count)]
-                refined, after = refine(model, some, view, bands, most, bar)
-                order = after.argsort()
-                poses, loss = refined[order], after[order]
+                poses, loss = refine(model, some, view, bands, most, bar)
         except KeyboardInterrupt:
             if loss is None:  # nothing is worth showing yet
                 raise
@@ -107,12 +107,10 @@ def overlay(mesh: Mesh, image: torch.Tensor, mask: torch.Tensor, camera: Camera)
     poses = Poses(pose[None, :3, :3], (pose[:3, :3] @ model.middle + pose[:3, 3])[None])
     drawn = model.draw(poses, view)[0, :height, :width].clamp(0, 1)
     cover = drawn[None, None, ..., 3]
-    wide = torch.nn.functional.max_pool2d(cover, 5, stride=1, padding=2)
-    line = (wide + torch.nn.functional.max_pool2d(-cover, 3, stride=1, padding=1))[0, 0, ..., None].clamp(
-        0, 1
-    )
-    photograph = image * mask[..., None] + 1 - mask[..., None] if bool((mask == 0).any()) else image
-    mixed = torch.lerp(photograph, drawn[..., :3] + photograph * (1 - drawn[..., 3:]), 0.5)
+    pool = torch.nn.functional.max_pool2d
+    edge = pool(cover, 5, stride=1, padding=2) + pool(-cover, 3, stride=1, padding=1)
+    line = edge[0, 0, ..., None].clamp(0, 1)
+    mixed = torch.lerp(image, drawn[..., :3] + image * (1 - drawn[..., 3:]), 0.5)
     return torch.lerp(mixed, mixed.new_tensor([0.9, 0.0, 0.25]).expand_as(mixed), line)
 
 
@@ -120,7 +118,7 @@ def overlay(mesh: Mesh, image: torch.Tensor, mask: torch.Tensor, camera: Camera)
 
 
 def sphere(count: int) -> torch.Tensor:
-    """``count`` rotations ``[count, 3, 3]``, float64, spread evenly over all: Super-Fibonacci spirals (Alexa 2022, section 4)."""
+    """``count`` rotations ``[count, 3, 3]``, float64, spread evenly over all: Super-Fibonacci spirals (Alexa 2022)."""
     s = torch.arange(count, dtype=torch.float64) + 0.5
     inner, outer = (s / count).sqrt(), (1 - s / count).sqrt()
     a, b = 2 * math.pi * s / math.sqrt(2), 2 * math.pi * s / 1.533751168755204288118041
@@ -144,8 +142,10 @@ def _box(mask: torch.Tensor) -> tuple[tuple[int, int, int], torch.Tensor]:
 
 def place(model: Model, camera: Camera, extent: torch.Tensor, R: torch.Tensor) -> Poses:
     """Poses with rotations R ``[N, 3, 3]`` whose outlines fill the box ``extent`` ``[2, 2]`` in pixels."""
+    # What reaches farthest in one of many directions is all that an outline's box can depend on.
+    directions = torch.randn(3, 1000, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     points = model.vertices.double()
-    points = points[torch.randperm(len(points), generator=torch.Generator().manual_seed(0))[:2000]]
+    points = points[(points @ directions).argmax(0).unique()]
     focal, middle, size = camera.K.diagonal()[:2], extent.mean(0), (extent[1] - extent[0]).norm()
     depth = torch.full((len(R), 1), float(focal.mean() * 2 * model.radius / size), dtype=torch.float64)
     ray = (middle - camera.K[:2, 2]) / focal
@@ -224,46 +224,45 @@ def units(model: Model, poses: Poses, view: Window) -> torch.Tensor:
     return torch.cat([turn.expand(-1, 3), (turn * model.radius).expand(-1, 2), turn * depth], dim=1)
 
 
-def jacobian(model: Model, poses: Poses, view: Window, bands: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
-    """Residuals ``[N, P]`` and their derivatives ``[N, P, 6]`` by twists in ``units``."""
-    count, axes = len(poses), torch.eye(6, dtype=torch.float64)
-    offsets = (
-        torch.cat([torch.zeros(1, 6, dtype=torch.float64), axes, -axes]) * units(model, poses, view)[:, None]
-    )
-    around = moved(
-        Poses(poses.R.repeat_interleave(13, 0), poses.t.repeat_interleave(13, 0)), offsets.view(-1, 6)
-    )
-    r = _residual(model.draw(around, view, bands), view).view(count, 13, -1)
-    return r[:, 0], (0.5 * (r[:, 1:7] - r[:, 7:])).mT
+def jacobian(model: Model, pose: Poses, view: Window, bands: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
+    """Residuals ``[P]`` of one pose and their derivatives ``[P, 6]`` by a twist in ``units``."""
+    axes = torch.eye(6, dtype=torch.float64)
+    by = torch.cat([torch.zeros_like(axes[:1]), axes, -axes]) * units(model, pose, view)
+    around = moved(Poses(pose.R.expand(13, 3, 3), pose.t.expand(13, 3)), by)
+    r = _residual(model.draw(around, view, bands), view)
+    return r[0], (0.5 * (r[1:7] - r[7:])).mT
 
 
 def refine(
     model: Model, poses: Poses, view: Window, bands: int, steps: int, bar: tqdm
 ) -> tuple[Poses, torch.Tensor]:
-    """Poses after at most ``steps`` steps of Levenberg-Marquardt (each pose has its own damping), and their losses ``[N]``."""
-    damping = torch.full((len(poses),), 1e-2, dtype=torch.float64)
-    loss = torch.full((len(poses),), math.inf)
-    for i in range(steps):
-        last, going = [], []
-        for k in range(len(poses)):  # one at a time: thirteen pictures each
-            r, J = (x.double() for x in jacobian(model, poses[k : k + 1], view, bands))
-            loss[k] = r.square().mean()
-            normal = J[0].mT @ J[0]
-            normal = normal + torch.diag(damping[k] * normal.diagonal() + 1e-9 * normal.trace() + 1e-12)
-            going.append(-torch.linalg.solve(normal, J[0].mT @ r[0]))
-        twist = torch.stack(going) * units(model, poses, view)
-        tried = moved(poses, twist)
-        after = torch.cat([_loss(model.draw(tried[k : k + 1], view, bands), view) for k in range(len(poses))])
-        better = after < loss
-        last = torch.stack(going).abs().amax(1)
-        poses = Poses(
-            torch.where(better[:, None, None], tried.R, poses.R),
-            torch.where(better[:, None], tried.t, poses.t),
-        )
-        loss = torch.where(better, after, loss)
-        damping = torch.where(better, 0.2 * damping, 8 * damping).clamp(1e-6, 1e4)
+    """Poses after at most ``steps`` steps of Gauss-Newton each, and their losses ``[N]``, the best first."""
+    ends = []
+    for k in range(len(poses)):
+        ends.append(_descend(model, poses[k : k + 1], view, bands, steps))
         bar.update()
-        if bool((last < 2e-3).all()):  # a thousandth of a pixel
-            bar.update(steps - i - 1)
+    loss = torch.tensor([end for _, end in ends])
+    after = Poses(torch.cat([p.R for p, _ in ends]), torch.cat([p.t for p, _ in ends]))
+    order = loss.argsort()
+    return after[order], loss[order]
+
+
+def _descend(model: Model, pose: Poses, view: Window, bands: int, steps: int) -> tuple[Poses, float]:
+    """Gauss-Newton from one pose with Levenberg and Marquardt's damping: a step that makes it worse is undone and damped more."""
+    damping, around, loss = 1e-2, None, math.inf
+    for _ in range(steps):
+        if around is None:
+            r, J = (x.double() for x in jacobian(model, pose, view, bands))
+            loss, around = float(r.square().mean()), (J.mT @ J, J.mT @ r)
+        normal, slope = around
+        diagonal = damping * normal.diagonal() + 1e-9 * normal.trace() + 1e-12
+        step = -torch.linalg.solve(normal + torch.diag(diagonal), slope)
+        tried = moved(pose, step[None] * units(model, pose, view))
+        after = float(_loss(model.draw(tried, view, bands), view))
+        if after < loss:
+            pose, loss, around, damping = tried, after, None, 0.2 * damping
+        else:
+            damping *= 8
+        if float(step.abs().max()) < 2e-3:  # a thousandth of a pixel
             break
-    return poses, loss
+    return pose, loss

@@ -72,8 +72,9 @@ class Model:
 
     def rasterize(self, poses: Poses, camera: Camera):
         """Clip positions ``[N, V, 4]``, ``rast`` and ``rast_db`` ``[N, n, n, 4]``."""
-        far = max(float(-poses.t[:, 2].min()) + 1.1 * self.radius, 1e-6)
-        near = max(float(-poses.t[:, 2].max()) - 1.1 * self.radius, 1e-3 * far)
+        depth = -poses.t[:, 2].detach()
+        far = max(float(depth.max()) + 1.1 * self.radius, 1e-6)
+        near = max(float(depth.min()) - 1.1 * self.radius, 1e-3 * far)
         project = camera.projection(near, far)
         matrices = torch.cat(
             [project[:, :3] @ poses.R, project[:, :3] @ poses.t[..., None] + project[:, 3:]], dim=-1

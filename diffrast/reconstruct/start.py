@@ -49,7 +49,7 @@ def longest_side(views: list[View]) -> float:
 
 def hull_cells(views: list[View]) -> int:
     """Cells of the hull along its longest side: three for four pixels of the object, so that what is a few pixels thin survives."""
-    return int(np.clip(0.75 * longest_side(views), 64, 192))
+    return int(np.clip(0.75 * longest_side(views), 64, 160))
 
 
 def spare_votes(state: State, views: list[View]) -> int:

@@ -12,13 +12,10 @@ import torch
 
 import diffrast.torch as dr
 
+from .vectors import dot, unit
+
 DIELECTRIC = 0.04  # reflectance at normal incidence of an index of refraction of 1.5 (glTF 2.0, appendix B)
 MIN_ROUGHNESS = 0.045  # below, the highlight of a point light is smaller than what float32 resolves
-
-
-def dot(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """``[..., 1]``."""
-    return (a * b).sum(-1, keepdim=True)
 
 
 def ggx(n_h: torch.Tensor, alpha: torch.Tensor) -> torch.Tensor:
@@ -44,7 +41,7 @@ def schlick(f0: torch.Tensor, cosine: torch.Tensor) -> torch.Tensor:
 def specular(n, v, l, n_v, n_l, f0, roughness) -> torch.Tensor:  # noqa: E741
     """Single-bounce reflection ``D F V`` (glTF 2.0, appendix B.3) of light from ``l`` towards ``v``: ``[N, 3]``."""
     alpha = roughness.clamp_min(MIN_ROUGHNESS) ** 2
-    h = torch.nn.functional.normalize(v + l, dim=-1)
+    h = unit(v + l)
     return ggx(dot(n, h).clamp(0, 1), alpha) * smith(n_l, n_v, alpha) * schlick(f0, dot(v, h))
 
 
@@ -88,7 +85,7 @@ def albedo(f0: torch.Tensor, n_v: torch.Tensor, roughness: torch.Tensor) -> tupl
     table = albedo_table(device=n_v.device).to(n_v.dtype)[None]
     at = torch.cat([n_v, roughness], dim=-1)[None, None]
     a, b = dr.texture(table, at, filter_mode="linear", boundary_mode="clamp")[0, 0].split(1, dim=-1)
-    factor = 1 + f0 * (1 / (a + b) - 1)
+    factor = torch.addcmul(torch.ones_like(a), f0, 1 / (a + b) - 1)
     return torch.addcmul(b, f0, a) * factor, factor
 
 

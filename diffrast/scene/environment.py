@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Sequence
 
 import torch
 
@@ -55,7 +56,14 @@ class EnvironmentLight(Surrounding):
     turn: torch.Tensor
     scale: torch.Tensor
 
-    def __init__(self, map, *, size: int | None = None, turn=0.0, scale=1.0):
+    def __init__(
+        self,
+        map: torch.Tensor,
+        *,
+        size: int | None = None,
+        turn: float | torch.Tensor = 0.0,
+        scale: float | Sequence[float] | torch.Tensor = 1.0,
+    ):
         super().__init__()
         own(self, "map", map, "[H, W, 3] or [6, S, S, 3]", (None, None, 3), (6, None, None, 3))
         own(self, "turn", turn, "a number", ())

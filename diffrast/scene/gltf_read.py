@@ -1,7 +1,8 @@
 """Reading glTF 2.0, ``.glb`` and ``.gltf`` (Khronos specification 2.0), into one mesh with its materials.
 
-Triangles, strips and fans of every node of the default scene; normalized and quantized attributes. Skins, morph targets, cameras
-and animations are left out. What is required but not known here is an error, not a wrong picture.
+Triangles, strips and fans of every node of the default scene; normalized and quantized attributes; textures with
+another set of UVs or a transform of them, as long as those of one material agree (others are left out with a warning). Skins, morph
+targets, cameras and animations are left out. What is required but not known here is an error, not a wrong picture.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import base64
 import binascii
 import json
 import logging
+import math
 import struct
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,7 +27,9 @@ from .obj import inside
 
 TYPES = {5120: "i1", 5121: "u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
 WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT4": 16}
-KNOWN = {"KHR_mesh_quantization", "KHR_materials_unlit", "KHR_materials_emissive_strength"}
+KNOWN = {
+    "KHR_mesh_quantization", "KHR_materials_unlit", "KHR_materials_emissive_strength", "KHR_texture_transform",
+}  # fmt: skip
 
 
 class _File:
@@ -136,7 +140,6 @@ def load_gltf(path: Path, *, textures: bool = True, max_pixels: int) -> Mesh:
 
 def _load(file: _File, textures: bool) -> Mesh:
     materials = [_material(file, m, textures) for m in file.json.get("materials", [])]
-    uv_sets = [m.uv_set for m in materials]
     parts: list[dict[str, Any]] = []
     for matrix, index in _nodes(file):
         for primitive in file.get("meshes", index)["primitives"]:
@@ -144,7 +147,8 @@ def _load(file: _File, textures: bool) -> Mesh:
             if mode not in STRIPS:
                 continue
             material = primitive.get("material", -1)
-            part = _primitive(file, primitive, mode, matrix, uv_sets[material] if material >= 0 else 0)
+            layout = materials[material].layout if material >= 0 else _Layout()
+            part = _primitive(file, primitive, mode, matrix, layout)
             if material >= 0 and part["uv"] is None and materials[material].has_texture:
                 raise ValueError(
                     f"mesh {file.path}: material {materials[material].data.name!r} has a texture but its triangles "
@@ -240,7 +244,7 @@ STRIPS = {
 
 
 def _primitive(
-    file: _File, primitive: dict[str, Any], mode: int, matrix: np.ndarray, uv_set: int
+    file: _File, primitive: dict[str, Any], mode: int, matrix: np.ndarray, layout: _Layout
 ) -> dict[str, Any]:
     attributes = primitive["attributes"]
     local = file.numbers(attributes["POSITION"])[:, :3].astype(np.float64)
@@ -261,19 +265,40 @@ def _primitive(
         normal = file.numbers(attributes["NORMAL"])[:, :3] @ np.linalg.pinv(linear)
         length = np.linalg.norm(normal, axis=1, keepdims=True)
         out["normal"] = (normal / np.maximum(length, 1e-30)).astype(np.float32)
-    if f"TEXCOORD_{uv_set}" in attributes:
-        uv = file.numbers(attributes[f"TEXCOORD_{uv_set}"]).astype(np.float32)
+    if f"TEXCOORD_{layout.uv_set}" in attributes:
+        uv = layout.place(file.numbers(attributes[f"TEXCOORD_{layout.uv_set}"])).astype(np.float32)
         out["uv"] = np.stack([uv[:, 0], 1 - uv[:, 1]], axis=1)  # the file's origin is the top left corner
     if "COLOR_0" in attributes:
         out["colors"] = file.numbers(attributes["COLOR_0"]).astype(np.float32)
     return out
 
 
+class _Layout(NamedTuple):
+    """Where a texture lies: the set of UVs that it uses, and what is done to them (KHR_texture_transform)."""
+
+    uv_set: int = 0
+    offset: tuple[float, ...] = (0.0, 0.0)
+    rotation: float = 0.0
+    scale: tuple[float, ...] = (1.0, 1.0)
+
+    def place(self, uv: np.ndarray) -> np.ndarray:
+        """UVs ``[N, 2]`` of the file to those to look up; v points down, the rotation is counter-clockwise to the eye."""
+        c, s = math.cos(self.rotation), math.sin(self.rotation)
+        return (uv * self.scale) @ np.array([[c, -s], [s, c]]) + self.offset
+
+
+def _layout(info: dict[str, Any]) -> _Layout:
+    t = info.get("extensions", {}).get("KHR_texture_transform", {})
+    offset, scale = (tuple(map(float, t.get(k, (d, d)))) for k, d in (("offset", 0), ("scale", 1)))
+    uv_set = t.get("texCoord", info.get("texCoord", 0))
+    return _Layout(uv_set, offset, float(t.get("rotation", 0)), scale)
+
+
 class _Material(NamedTuple):
-    """A material with the set of UVs that its textures use."""
+    """A material with the layout that its textures share."""
 
     data: MaterialData
-    uv_set: int
+    layout: _Layout
     has_texture: bool
 
 
@@ -298,15 +323,15 @@ def _material(file: _File, m: dict[str, Any], textures: bool) -> _Material:
         "occlusion": m.get("occlusionTexture"),
     }
     infos = {k: v for k, v in infos.items() if v is not None and textures}
-    uv_set = next((v.get("texCoord", 0) for v in infos.values()), 0)
-    for name, info in list(infos.items()):
-        if info.get("texCoord", 0) != uv_set:
+    layouts = {k: _layout(v) for k, v in infos.items()}
+    layout = next(iter(layouts.values()), _Layout())
+    for name, own in layouts.items():
+        if own != layout:
             logging.getLogger("diffrast").warning(
-                "mesh %s: the %s texture of material %r has UVs of its own and is left out",
-                file.path,
-                name,
-                data.name,
-            )
+                "mesh %s: the %s texture of material %r has UVs of its own (TEXCOORD_%d, or KHR_texture_transform) and is left "
+                "out: a mesh here has one set of UVs",
+                file.path, name, data.name, own.uv_set,
+            )  # fmt: skip
             del infos[name]
     if "base" in infos:
         data.base_color_texture = file.picture(infos["base"], linear=True)
@@ -320,7 +345,7 @@ def _material(file: _File, m: dict[str, Any], textures: bool) -> _Material:
     if "occlusion" in infos:
         red = file.picture(infos["occlusion"], linear=False)[..., :1]
         _pack_occlusion(data, 1 + float(infos["occlusion"].get("strength", 1)) * (red - 1))
-    return _Material(data, uv_set, bool(infos))
+    return _Material(data, layout, bool(infos))
 
 
 def _pack_occlusion(data: MaterialData, red: torch.Tensor) -> None:

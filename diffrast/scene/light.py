@@ -11,9 +11,10 @@ import math
 
 import torch
 
-from .brdf import MIN_ROUGHNESS, dot
+from .brdf import MIN_ROUGHNESS
 from .parameters import own
 from .shadow import Shadow
+from .vectors import dot, unit
 
 
 class Lamp(torch.nn.Module):
@@ -168,6 +169,4 @@ class SphericalHarmonicsLight(Surrounding):
         at = roughness.clamp(0, 1) * (len(table) - 1)
         below = at.detach().floor().clamp_max(len(table) - 2).long()[:, 0]
         keep = torch.lerp(table[below], table[below + 1], at - below[:, None])
-        return (
-            sh_basis(torch.nn.functional.normalize(direction, dim=-1)) * keep[:, list(BANDS)]
-        ) @ self.coefficients
+        return (sh_basis(unit(direction)) * keep[:, list(BANDS)]) @ self.coefficients

@@ -11,16 +11,15 @@ import math
 from dataclasses import dataclass, field
 
 import torch
-from torch.nn.functional import normalize
 
 import diffrast.torch as dr
 
 from . import brdf
-from .brdf import dot
 from .gltf_material import ALPHA_MODES, MaterialData
 from .light import Lamp, Surrounding, sh_basis
 from .parameters import own
 from .surface import Surface
+from .vectors import dot, unit
 
 
 @dataclass
@@ -164,7 +163,7 @@ class BlinnPhong(Unlit):
         n, v = surface.normal, surface.view
         total = torch.zeros_like(n)
         for to, _, irradiance in lights.arriving(surface):
-            n_h = dot(n, normalize(v + to, dim=-1)).clamp_min(1e-6)
+            n_h = dot(n, unit(v + to)).clamp_min(1e-6)
             lobe = gloss * ((exponent + 8) / (8 * math.pi) * n_h**exponent)
             total = total + irradiance * (color / math.pi + lobe)
         if lights.surroundings:
@@ -271,12 +270,12 @@ class MetallicRoughness(Material):
         assert surface.tangent is not None
         bumps = 2 * bumps - 1
         along = surface.tangent[:, :3]
-        t = normalize(along - dot(n, along) * n, dim=-1, eps=1e-12)
+        t = unit(along - dot(n, along) * n)
         # The back side sees the same bumps from below: n is turned already, and so is the side on which b lies.
         turned = torch.where(surface.facing, surface.tangent[:, 3:], -surface.tangent[:, 3:])
         b = torch.linalg.cross(n, t) * turned
         xy = bumps[:, :2] * self.normal_scale
-        return normalize(xy[:, :1] * t + xy[:, 1:] * b + bumps[:, 2:] * n, dim=-1)
+        return unit(xy[:, :1] * t + xy[:, 1:] * b + bumps[:, 2:] * n)
 
     def shade(self, surface: Surface, lights: Lighting) -> tuple[torch.Tensor, torch.Tensor | None]:
         base, alpha = self._base(surface)
@@ -288,15 +287,17 @@ class MetallicRoughness(Material):
         n, v = surface.normal, surface.view
         n_v = dot(n, v).clamp(1e-4, 1)
         roughness = roughness.expand_as(n_v)
-        f0 = brdf.DIELECTRIC + metallic * (base - brdf.DIELECTRIC)
+        f0 = torch.lerp(base.new_tensor(brdf.DIELECTRIC), base, metallic)
         energy, factor = brdf.albedo(f0, n_v, roughness)
         diffuse = base * (1 - metallic) * (1 - energy)
 
         total = None
         toward = brdf.dominant(n, v, n_v, roughness) if lights.surroundings else n
         for light in lights.surroundings:
-            part = diffuse * light.irradiance(n) + energy * light.radiance(toward, roughness)
-            part = part * occlusion
+            part = (
+                torch.addcmul(diffuse * light.irradiance(n), energy, light.radiance(toward, roughness))
+                * occlusion
+            )
             total = part if total is None else total + part
         for to, cosine, irradiance in lights.arriving(surface):
             gloss = brdf.specular(n, v, to, n_v, cosine, f0, roughness) * factor

@@ -50,9 +50,15 @@ def _load_trimesh(path: Path, *, textures: bool, max_pixels: int) -> Mesh:
     """Geometry, vertex colours and UVs by trimesh, from memory, so that a file can name no other."""
     import trimesh
 
+    data = path.read_bytes()
+    if path.suffix.lower() == ".stl" and len(data) >= 84 and not data.startswith(b"solid"):
+        size = 84 + 50 * int.from_bytes(data[80:84], "little")
+        if len(data) < size:  # trimesh would take it for text
+            raise ValueError(f"mesh {path} cannot be read: it is cut short: {len(data)} bytes of {size}")
     try:
-        data = io.BytesIO(path.read_bytes())
-        loaded = trimesh.load(data, file_type=path.suffix[1:].lower(), process=False, force="mesh")
+        loaded = trimesh.load(
+            io.BytesIO(data), file_type=path.suffix[1:].lower(), process=False, force="mesh"
+        )
     except Exception as error:  # trimesh's readers raise whatever their parsers do
         raise ValueError(f"mesh {path} cannot be read: {error}") from error
     if not isinstance(loaded, trimesh.Trimesh) or len(loaded.faces) == 0:

@@ -7,6 +7,7 @@ front, each antialiased after it lies over the ones behind: its silhouette then 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 
@@ -22,6 +23,7 @@ from .material import Lambert, Lighting, Material, MetallicRoughness
 from .mesh import Mesh
 from .shadow import ShadowMap, shadow_map
 from .surface import Surface, points
+from .vectors import unit
 
 
 class Scene(torch.nn.Module):
@@ -111,6 +113,7 @@ def render(
     max_layers: int | str = "auto",
     channels: Mapping[str, torch.Tensor] | None = None,
     cull: str = "none",
+    antialias: str = "area",
 ) -> Rendering:
     """Draws a scene.
 
@@ -118,12 +121,15 @@ def render(
         scene: its mesh has V vertices.
         camera: one, or several of one size (a batch). Near and far planes are fitted to the mesh.
         ctx: a rasterizer context; None: a new one (on the GPU keep one for all pictures).
-        samples: pictures are drawn at so many times the size along both axes and averaged; it finds silhouettes of triangles
-            smaller than a pixel, and smooths highlights.
+        samples: pictures are drawn at so many times the size along both axes and averaged; it smooths highlights and shadows.
         max_layers: how many layers of surfaces may be seen through one another; "auto": until a layer is empty or nothing
             shines through. Opaque scenes take one.
         channels: further attributes of vertices ``[V, C]`` to draw, by name.
         cull: as for ``dr.rasterize``.
+        antialias: the ``mode`` of ``dr.antialias``. "area" finds silhouettes of triangles smaller than a pixel and lines where
+            surfaces intersect; "silhouette" is a little faster and misses both, and so does its gradient.
+
+    Environment light is not occluded: surfaces do not shade or mirror one another, except by the shadows of lamps.
 
     Differentiable into the mesh's vertices, UVs, normals and colours, all parameters of materials and lights, the background
     and the camera's K and pose; through silhouettes (``dr.antialias``) and, with ``Lamp.shadow``, shadows too. Which surface is
@@ -162,7 +168,7 @@ def render(
 
     picture = _backdrop(scene, cameras, samples, lighting, pos, extra)
     for layer in reversed(layers):
-        picture = dr.antialias(_over(layer, picture), layer.rast, pos, mesh.faces, cull=cull)
+        picture = dr.antialias(_over(layer, picture), layer.rast, pos, mesh.faces, cull=cull, mode=antialias)
     if samples > 1:
         b, h, w, c = picture.shape
         picture = picture.view(b, h // samples, samples, w // samples, samples, c).mean((2, 4))
@@ -188,9 +194,9 @@ def _shade(scene, mesh, lighting, maps, rast, rast_db, eyes, extra) -> _Layer:
     flat = rast.flatten(0, 2)
     index = (flat.detach()[:, 3] > 0).nonzero()[:, 0]
     pixels, pixels_db = flat.index_select(0, index), rast_db.flatten(0, 2).index_select(0, index)
-    eye = eyes[index // (rast.shape[1] * rast.shape[2])] if len(eyes) > 1 else eyes.expand(len(index), 4)
+    which = index // (rast.shape[1] * rast.shape[2]) if len(eyes) > 1 else None
     tangents = any(m.wants_tangents for m in scene.materials)
-    surface = points(mesh, pixels, pixels_db, eye, tangents)
+    surface = points(mesh, pixels, pixels_db, eyes, which, tangents)
     lit = [None if m is None else m.visibility(surface.position) for m in maps]
     lights = Lighting(lighting.lamps, lit, lighting.surroundings)
     color, alpha = _by_material(scene, mesh, surface, pixels, lights)
@@ -274,7 +280,9 @@ def _clip_matrix(camera: Camera, mesh: Mesh) -> torch.Tensor:
     with torch.no_grad():
         view = camera.world_to_camera
         depth = -(mesh.vertices.to(view) @ view[2, :3] + view[2, 3])
-        near, far = float(depth.min()), float(depth.max())
+        near, far = (float(depth.min()), float(depth.max())) if len(depth) else (1.0, 1.0)
+    if not math.isfinite(far - near):
+        mesh.validate("render(): mesh")
     room = 1e-3 * max(abs(near), abs(far), 1e-6) + 1e-3 * (far - near)
     near, far = near - room, far + room
     if not camera.parallel:
@@ -333,7 +341,7 @@ def _rays(camera: Camera, samples: int) -> torch.Tensor:
         return camera.forward.expand(len(pixels), 3)
     ray = pad(pixels, (0, 1), value=1.0) @ torch.linalg.inv(camera.K).T
     ray = torch.cat([ray[:, :2], -ray[:, 2:]], dim=-1)
-    return torch.nn.functional.normalize(ray @ camera.world_to_camera[:3, :3].to(ray), dim=-1)
+    return unit(ray @ camera.world_to_camera[:3, :3].to(ray))
 
 
 def _finished(layers: list[_Layer], image, channels, cameras) -> Rendering:

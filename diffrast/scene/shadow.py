@@ -39,26 +39,41 @@ class Shadow:
 
 @dataclass
 class ShadowMap:
-    """Moments of the depth as seen from a lamp: ``moments`` ``[1, S, S, 2]`` of depths in 0..1, ``clip`` ``[4, 4]`` from the
-    world into the map's clip space, ``axis`` ``[4]``: depth is its product with ``(x, y, z, 1)``."""
+    """Moments of the depth as seen from a lamp, one picture, or the six sides of a cube around a lamp among the scene.
+
+    ``moments`` ``[K, S, S, 2]`` of depths in 0..1, ``clip`` ``[K, 4, 4]`` from the world into each picture's clip space, ``axis``
+    ``[K, 4]``: depth is its product with ``(x, y, z, 1)``. ``middle`` ``[3]``: the lamp, where K is 6."""
 
     moments: torch.Tensor
     clip: torch.Tensor
     axis: torch.Tensor
+    middle: torch.Tensor | None
     settings: Shadow
 
     def visibility(self, position: torch.Tensor) -> torch.Tensor:
         """The part of the light ``[N, 1]`` that reaches points ``[N, 3]``; 1 outside of the map. Differentiable into position and
         everything that the map was made from."""
         point = pad(position, (0, 1), value=1.0)
-        clip = point @ self.clip.T
+        count, size = self.moments.shape[:2]
+        if self.middle is None:
+            side, clip, depth = 0, point @ self.clip[0].T, (point @ self.axis[0])[:, None]
+        else:
+            way = (position - self.middle).detach()
+            side = torch.cat([way, -way], dim=-1).argmax(-1)
+            clip = (self.clip[side] @ point[..., None])[..., 0]
+            depth = (self.axis[side] * point).sum(-1, keepdim=True)
         uv = 0.5 + 0.5 * clip[:, :2] / clip[:, 3:]
         inside = ((uv > 0) & (uv < 1)).all(-1, keepdim=True) & (clip[:, 3:] > 0)
-        uv = torch.where(inside, uv, 0.5)
-        mean, square = dr.texture(self.moments, uv[None, None], filter_mode="linear", boundary_mode="clamp")[
+        u, v = torch.where(inside, uv, 0.5).clamp(0.5 / size, 1 - 0.5 / size).unbind(-1)
+        # One above the other in one texture.
+        uv, atlas = (
+            torch.stack([u, (v + side) / count], dim=-1),
+            self.moments.reshape(1, count * size, size, 2),
+        )
+        mean, square = dr.texture(atlas, uv[None, None], filter_mode="linear", boundary_mode="clamp")[
             0, 0
         ].split(1, -1)
-        beyond = (point @ self.axis)[:, None] - mean - self.settings.bias
+        beyond = depth - mean - self.settings.bias
         variance = (square - mean * mean).clamp_min(1e-6)
         bound = variance / (variance + beyond.clamp_min(0).square())
         if self.settings.bleed > 0:
@@ -74,34 +89,26 @@ def _upright(direction: torch.Tensor) -> torch.Tensor:
     return torch.stack([right, torch.linalg.cross(right, direction), -direction])
 
 
-def _frustum(lamp, vertices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """World to clip space ``[4, 4]`` of a lamp's view of the vertices ``[V, 3]``, and the axis ``[4]`` of its depth. Differentiable
-    into the lamp; what only frames the picture is constant."""
+def _frustum(
+    lamp, vertices: torch.Tensor, blur: float
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+    """World to clip space ``[K, 4, 4]`` of a lamp's views of the vertices ``[V, 3]``, the axes ``[K, 4]`` of their depths, and the
+    middle of the cube if K is 6. Differentiable into the lamp; what only frames the picture is constant."""
     low, high = vertices.amin(0), vertices.amax(0)
     center, radius = 0.5 * (low + high), float(0.5 * (high - low).norm()) * MARGIN
-    zero, one = low.new_zeros(1), low.new_ones(1)
-    last = torch.cat([zero, zero, zero, one])
-    if hasattr(lamp, "position"):
+    last = torch.cat([low.new_zeros(3), low.new_ones(1)])
+    if not hasattr(lamp, "position"):
+        view = _view(_upright(normalize(lamp.direction, dim=0)), center)
+        clip = torch.stack([view[0], view[1], -view[2] / radius, last])
+        near, far = -radius, radius
+    else:
         way = center - lamp.position
         distance = way.norm()
-        if float(distance.detach()) <= 1.05 * radius:
-            raise ValueError(
-                "Shadow: a lamp that casts shadows must be outside of the sphere around the scene; its distance from the middle "
-                f"is {float(distance.detach()):.3g}, the radius {radius:.3g}"
-            )
-        turn = _upright(way / distance)
-        view = torch.cat([turn, -(turn @ lamp.position)[:, None]], dim=1)  # [3, 4]
         d = float(distance.detach())
-        near, far = d - radius, d + radius
-        clip = torch.stack([
-            view[0], view[1],
-            -(far + near) / (far - near) * view[2] - 2 * far * near / (far - near) * last, -view[2],
-        ])  # fmt: skip
-    else:
-        turn = _upright(normalize(lamp.direction, dim=0))
-        view = torch.cat([turn, -(turn @ center)[:, None]], dim=1)
-        near, far = -radius, radius
-        clip = torch.stack([view[0], view[1], -view[2] / radius, last])
+        if d <= 1.05 * radius:
+            return _cube(lamp.position, d + radius, blur)
+        view, near, far = _view(_upright(way / distance), lamp.position), d - radius, d + radius
+        clip = _perspective(view, near, far)
     with torch.no_grad():
         seen = pad(vertices, (0, 1), value=1.0) @ clip.T
         seen = seen[:, :2] / seen[:, 3:]
@@ -109,34 +116,60 @@ def _frustum(lamp, vertices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         half = (0.5 * MARGIN * (seen.amax(0) - seen.amin(0))).clamp_min(1e-9)
     clip = torch.cat([(clip[:2] - middle[:, None] * clip[3:]) / half[:, None], clip[2:]])
     axis = (-view[2] - near * last) / (far - near)
-    return clip, axis
+    return clip[None], axis[None], None
+
+
+def _cube(position: torch.Tensor, far: float, blur: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """As ``_frustum``: the six sides of a cube around ``position``, each wider by what the filter takes from its border."""
+    half = 1 / max(1 - 6 * blur, 0.4)
+    axes = torch.eye(3, dtype=position.dtype, device=position.device)
+    views = [_view(_upright(direction), position) for direction in torch.cat([axes, -axes])]
+    scale = position.new_tensor([[1 / half], [1 / half], [1.0], [1.0]])
+    clip = torch.stack([scale * _perspective(view, 1e-3 * far, far) for view in views])
+    return clip, torch.stack([-view[2] / far for view in views]), position
+
+
+def _view(turn: torch.Tensor, eye: torch.Tensor) -> torch.Tensor:
+    """World to the space of an eye, ``[3, 4]``."""
+    return torch.cat([turn, -(turn @ eye)[:, None]], dim=1)
+
+
+def _perspective(view: torch.Tensor, near: float, far: float) -> torch.Tensor:
+    """To clip space ``[4, 4]``, 90 degrees wide."""
+    last = torch.cat([view.new_zeros(3), view.new_ones(1)])
+    depth = -(far + near) / (far - near) * view[2] - 2 * far * near / (far - near) * last
+    return torch.stack([view[0], view[1], depth, -view[2]])
 
 
 def shadow_map(ctx: dr.RasterizeContext, lamp, vertices: torch.Tensor, faces: torch.Tensor) -> ShadowMap:
     """The shadow map of a lamp with a ``shadow``, of a mesh ``[V, 3]``, ``[F, 3]``. Differentiable into vertices and the lamp.
 
-    The map frames the whole mesh. A point or spot light must lie outside of the sphere around it (ValueError)."""
+    One picture that frames the whole mesh; six, of 90 degrees each, for a point or spot light that is inside of the sphere around
+    the mesh (six times the cost)."""
     settings: Shadow = lamp.shadow
     size = settings.resolution
-    clip, axis = _frustum(lamp, vertices.detach())
+    clip, axis, middle = _frustum(lamp, vertices.detach(), settings.blur)
     point = pad(vertices, (0, 1), value=1.0)
-    pos = (point @ clip.T)[None]
+    pos = point @ clip.mT
     rast, rast_db = dr.rasterize(ctx, pos, faces, (size, size), grad_db=False)
-    depth, slope = dr.interpolate((point @ axis)[:, None], rast, faces, rast_db, diff_attrs="all")
+    depth, slope = dr.interpolate(
+        (point @ axis.T).T[..., None].contiguous(), rast, faces, rast_db, diff_attrs="all"
+    )
     hit = (rast[..., 3:] > 0).to(depth)
     # A pixel holds a piece of a slanted surface, not a point: its own variance (Lauritzen 2007, GPU Gems 3, section 8.4.2).
     square = depth * depth + 0.25 * slope.detach().square().sum(-1, keepdim=True).clamp_max(1e-2)
     moments = torch.cat([depth, square], dim=-1) * hit + (1 - hit)
-    moments = dr.antialias(moments, rast, pos, faces)
-    return ShadowMap(_blur(moments, settings.blur * size), clip, axis, settings)
+    moments = dr.antialias(moments, rast, pos, faces, mode="area")
+    return ShadowMap(_blur(moments, settings.blur * size), clip, axis, middle, settings)
 
 
 def _blur(image: torch.Tensor, sigma: float) -> torch.Tensor:
-    """A Gaussian of ``sigma`` pixels over ``[1, S, S, C]``; beyond the border is what lies on it."""
+    """A Gaussian of ``sigma`` pixels over ``[K, S, S, C]``; beyond the border is what lies on it."""
     radius = max(1, math.ceil(3 * sigma))
     at = torch.arange(-radius, radius + 1, dtype=image.dtype, device=image.device)
     kernel = torch.softmax(-0.5 * (at / max(sigma, 0.3)) ** 2, dim=0)
-    planes = image[0].permute(2, 0, 1)[:, None]  # [C, 1, S, S]
-    planes = pad(planes, (radius,) * 4, mode="replicate")
+    planes = image.movedim(-1, 1)
+    shape = planes.shape
+    planes = pad(planes.flatten(0, 1)[:, None], (radius,) * 4, mode="replicate")  # [K C, 1, S, S]
     planes = conv2d(conv2d(planes, kernel.view(1, 1, 1, -1)), kernel.view(1, 1, -1, 1))
-    return planes[:, 0].permute(1, 2, 0)[None].contiguous()
+    return planes.view(shape).movedim(1, -1).contiguous()

@@ -9,6 +9,7 @@ import torch
 import diffrast.torch as dr
 
 from .mesh import Mesh
+from .vectors import unit
 
 
 @dataclass
@@ -41,21 +42,27 @@ class Surface:
 
 
 def points(
-    mesh: Mesh, rast: torch.Tensor, rast_db: torch.Tensor, eye: torch.Tensor, tangents: bool
+    mesh: Mesh,
+    rast: torch.Tensor,
+    rast_db: torch.Tensor,
+    eyes: torch.Tensor,
+    which: torch.Tensor | None,
+    tangents: bool,
 ) -> Surface:
-    """The surface at the covered pixels ``rast`` ``[N, 4]``, ``rast_db`` ``[N, 4]``, seen from ``eye`` (per point: its
-    position and 1, or for a parallel projection the direction to it and 0) ``[N, 4]``. Differentiable into mesh, rast and eye."""
-    rast, rast_db = rast[None, None], rast_db[None, None]
-    position = dr.interpolate(mesh.vertices, rast, mesh.faces)[0][0, 0]
+    """The surface at the covered pixels ``rast`` ``[N, 4]``, ``rast_db`` ``[N, 4]``, seen from ``eyes`` ``[B, 4]`` (each its
+    position and 1, or for a parallel projection the direction to it and 0); ``which`` ``[N]`` sees each point, None: the only
+    one. Differentiable into mesh, rast and eyes."""
     normals, normal_faces = mesh.shading_normals()
-    normal = torch.nn.functional.normalize(dr.interpolate(normals, rast, normal_faces)[0][0, 0], dim=-1)
-    view = torch.nn.functional.normalize(eye[:, :3] - eye[:, 3:] * position, dim=-1)
-    triangle = dr.triangle_id(rast)[0, 0]
-    with torch.no_grad():
-        a, b, c = mesh.vertices[mesh.faces.long()].unbind(1)
-        face_normal = torch.linalg.cross(b - a, c - a)
-        facing = (face_normal[triangle] * view).sum(-1, keepdim=True) >= 0
+    triangle = dr.triangle_id(rast[None, None])[0, 0]
+    row = triangle if which is None else triangle + which * len(mesh.faces)
+    facing, limit = (values[row][:, None] for values in _seen(mesh, normals, normal_faces, eyes))
+    sliver = rast_db.detach().square().sum(-1, keepdim=True) > limit
+    rast, rast_db = torch.where(sliver, rast.detach(), rast)[None, None], rast_db[None, None]
+    position = dr.interpolate(mesh.vertices, rast, mesh.faces)[0][0, 0]
+    normal = unit(dr.interpolate(normals, rast, normal_faces)[0][0, 0])
     normal = torch.where(facing, normal, -normal)
+    eye = eyes if which is None else eyes[which]
+    view = unit(eye[:, :3] - eye[:, 3:] * position)
     uv = uv_da = tangent = color = None
     if mesh.uv is not None:
         uv, uv_da = (x[0, 0] for x in dr.interpolate(mesh.uv, rast, mesh.uv_index, rast_db, diff_attrs="all"))
@@ -66,6 +73,25 @@ def points(
     if mesh.colors is not None:
         color = dr.interpolate(mesh.colors, rast, mesh.faces)[0][0, 0]
     return Surface(position, normal, view, facing, uv, uv_da, tangent, color)
+
+
+@torch.no_grad()
+def _seen(mesh, normals, normal_faces, eyes) -> tuple[torch.Tensor, torch.Tensor]:
+    """Of each triangle, for one eye after the other ``[B F]``: whether it shows its outside, and above which squared length of
+    ``rast_db`` it is a sliver at a pixel.
+
+    A sliver is less than half a pixel high, seen at a slant, and the normal turns by more than 0.3 radians per pixel. Few are hit
+    by a pixel's centre, and the derivatives of shading inside of those few have no bound. What moves there is the outline with the
+    colour beside it, and ``antialias`` knows its motion: the sliver's own would count it twice. (The limits are the best of
+    those tried on pictures of a fine mesh, against finite differences.)
+    """
+    corners, ends = mesh.vertices[mesh.faces.long()], normals[normal_faces.long()]
+    normal = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    to_eye = eyes[:, None, :3] - eyes[:, None, 3:] * corners.mean(1)  # [B, F, 3]
+    cosine = torch.nn.functional.cosine_similarity(normal, to_eye, dim=-1, eps=1e-20)
+    turn = (ends - ends.roll(1, dims=1)).norm(dim=-1).amax(1)  # over the triangle
+    limit = (0.3 / turn).clamp_min(2).square().where(cosine.abs() < 0.5, torch.inf)
+    return (cosine >= 0).reshape(-1), limit.reshape(-1)
 
 
 def _tangents(mesh: Mesh) -> tuple[torch.Tensor, torch.Tensor]:
