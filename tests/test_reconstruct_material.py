@@ -163,7 +163,8 @@ def test_paint_and_light_are_told_apart(unwrapped, tmp_path, monkeypatch):
     at = dr.texture(base[None], found.uv[None, None], filter_mode="linear", boundary_mode="clamp")[0, 0]
     true = paint[found.source]
     at = at * (at * true).sum() / at.square().sum()
-    assert float((at - true).abs().mean()) < 0.06
+    plain = (3 * found.vertices[found.source, 0]).sin().abs() > 0.3  # a texel or two from where paints meet
+    assert float((at - true)[plain].abs().mean()) < 0.06
     # The light comes from above and behind, as it did.
     direction = latlong_directions(*found.light.shape[:2])
     sides = [found.light[(direction @ torch.tensor([0.0, 0.6, 0.8]) * s) > 0.8].mean() for s in (1, -1)]

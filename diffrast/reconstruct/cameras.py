@@ -141,15 +141,17 @@ def locate(
     vertices: torch.Tensor,
     render: Callable[[torch.Tensor, Targets], torch.Tensor],
     rates: dict[str, float],
-    steps: int = 40,
+    steps: int = 50,
 ) -> list[View]:
     """Views whose cameras are fitted to pictures of a model that stays as it is, from small pictures to large ones.
 
     ``render(clip [B, V, 4], targets)`` draws its ``vertices`` ``[V, 3]``: pictures ``[B, H, W, 4]``.
     """
     top = max(0, round(math.log2(max(views[0].shape) / SIZE)))
-    for level in range(top, -1, -1):
+    for around, level in enumerate((top, *range(top, -1, -1))):
         targets = make_targets(views, box, level, device)
+        if around == 0:  # turned about the eye a picture moves most: what is far off comes near
+            targets.calibration = replace(targets.calibration, center=None)
         scale = 2.0 ** (level - top)
         parts = targets.calibration.parts()
         groups = [{"params": [parts[n].requires_grad_()], "rate": rate * scale} for n, rate in rates.items()]

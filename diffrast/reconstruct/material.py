@@ -41,8 +41,9 @@ PRIORS = {"base": 0.6, "gloss": 0.05, "metal": 0.02, "light": 0.002, "white": 0.
 
 def material(state: State) -> None:
     """A stage: what the texture shows taken apart into material and light."""
-    assert state.model is not None
-    model = state.run.checkpoint.begin("material", Material, lambda: start_material(state.ctx, state.model))
+    textured = state.model
+    assert textured is not None
+    model = state.run.checkpoint.begin("material", Material, lambda: start_material(state.ctx, textured))
     state.model, factor = fit_material(
         state.ctx,
         state.run,
@@ -85,10 +86,10 @@ class Material(Textured):
         rast, rast_db = dr.rasterize(ctx, clip, self.faces, size)
         index = (rast[..., 3].flatten() > 0).nonzero()[:, 0]
         mesh = Mesh(self.vertices, self.faces, self.uv, uv_faces=self.uv_faces)
-        eye = torch.nn.functional.pad(camera.center.to(clip), (0, 1), value=1.0).expand(len(index), 4)
+        eye = torch.nn.functional.pad(camera.center.to(clip), (0, 1), value=1.0)[None]
         flat, flat_db = rast.flatten(0, 2)[index], rast_db.flatten(0, 2)[index]
         color = shade(
-            points(mesh, flat, flat_db, eye, True),
+            points(mesh, flat, flat_db, eye, None, True),
             srgb_to_linear(self.texture),
             self.orm,
             self.normals,
@@ -142,9 +143,9 @@ def seen_points(ctx, model: Textured, targets: Targets, generator: torch.Generat
         if len(pick) > most:
             pick = pick[torch.randperm(len(pick), generator=generator)[:most].to(pick.device)]
         view = targets.view_matrices(index)[0]
-        eye = torch.nn.functional.pad(-view[:3, :3].T @ view[:3, 3], (0, 1), value=1.0)
+        eye = torch.nn.functional.pad(-view[:3, :3].T @ view[:3, 3], (0, 1), value=1.0)[None]
         flat, flat_db = rast.flatten(0, 2)[pick], rast_db.flatten(0, 2)[pick]
-        found.append(points(mesh, flat, flat_db, eye.expand(len(pick), 4), bumps))
+        found.append(points(mesh, flat, flat_db, eye, None, bumps))
         colors.append(targets.images[i].flatten(0, 1)[pick, :3].float())
         views.append(torch.full_like(pick, i))
     together = {

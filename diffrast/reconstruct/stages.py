@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 
@@ -24,6 +25,8 @@ from .repair import tidy, without_cuts
 from .start import start
 from .state import Stage, State
 from .targets import texture_side
+
+T = TypeVar("T")
 
 
 def read(state: State) -> None:
@@ -115,7 +118,7 @@ def stages_for(options: Options) -> tuple[Stage, ...]:
     return (*STAGES[:-1], Stage("material", material, work=20, share=0.35, alone=True), STAGES[-1])
 
 
-def made(value):
+def made(value: T | None) -> T:
     """What an earlier stage was to leave."""
     if value is None:
         raise ValueError(
