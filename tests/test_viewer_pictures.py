@@ -228,7 +228,11 @@ def test_what_a_lens_finds_can_be_shown():
     found = diffrast.lens(loss)
     scene = Scene().changed(mesh=mesh, gradient=found.vertices, image_gradient=found.image)
     picture = scene.picture(ctx, pose, Options(channel="gradient"), 64, 64, smooth=False)
-    red, _, blue = picture[scene.picture(ctx, pose, Options(channel="mask"), 64, 64, smooth=False) > 0].view(-1, 3).unbind(-1)
+    red, _, blue = (
+        picture[scene.picture(ctx, pose, Options(channel="mask"), 64, 64, smooth=False) > 0]
+        .view(-1, 3)
+        .unbind(-1)
+    )
     assert float((red - blue).max()) > 0.2
     assert float((blue - red).max()) < 0.05
     red, _, blue = scene.picture(ctx, Pose(), Options(channel="pixels"), 64, 64).unbind(-1)
