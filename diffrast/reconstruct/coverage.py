@@ -10,8 +10,9 @@ import torch
 
 import diffrast.torch as dr
 
+from ..scene.passes import clip_matrices, to_clip
 from .appearance import Textured, at_texels, fill_gaps
-from .portraits import coverage
+from .views import View
 
 if TYPE_CHECKING:
     from .state import State
@@ -21,7 +22,7 @@ def count_views(state: State) -> None:
     """Ends a stage that made ``state.model``: counts the photographs that show each texel, and fills those that none does."""
     assert state.model is not None
     views = state.targets(0).calibration.apply(state.used)
-    seen, _ = coverage(state.ctx, state.model, views, len(state.model.texture))
+    seen = views_of_texels(state.ctx, state.model, views, len(state.model.texture))
     model = replace(state.model, seen=seen)
     state.model = replace(model, texture=fill_unseen(state.ctx, model, model.texture))
     unseen = float((seen[model.covered] == 0).float().mean())
@@ -29,6 +30,36 @@ def count_views(state: State) -> None:
         state.notes.append(
             f"no photograph shows {unseen:.1%} of the texture; colours there are those around, smoothed"
         )
+
+
+@torch.no_grad()
+def views_of_texels(ctx, model: Textured, views: list[View], size: int) -> torch.Tensor:
+    """How many of the views see each texel, int64 ``[size, size]``, zero between charts. A texel is seen where its point
+    lies no deeper, by 1 %, than the deepest of what is drawn at its pixel and those around it."""
+    flat = torch.cat(
+        [2 * model.uv - 1, torch.zeros_like(model.uv[:, :1]), torch.ones_like(model.uv[:, :1])], dim=1
+    )
+    rast, _ = dr.rasterize(ctx, flat[None], model.uv_faces, (size, size))
+    points, _ = dr.interpolate(model.vertices[model.source], rast, model.uv_faces)
+    charts = rast[0, ..., 3] > 0
+    points = points[0][charts]
+    box = torch.stack([model.vertices.amin(0), model.vertices.amax(0)])
+    count = torch.zeros(len(points), dtype=torch.long, device=points.device)
+    matrices = clip_matrices([v.camera for v in views], box)
+    for view, matrix in zip(views, matrices, strict=True):
+        clip = to_clip(model.vertices, matrix[None])
+        drawn, _ = dr.rasterize(ctx, clip, model.faces, view.camera.resolution)
+        depth, _ = dr.interpolate(clip[0, :, 3:].contiguous(), drawn, model.faces)  # zero where nothing is
+        deepest = torch.nn.functional.max_pool2d(depth[..., 0], 3, 1, 1)[0]
+        there = to_clip(points, matrix[None])[0]
+        h, w = view.camera.resolution
+        xy = (there[:, :2] / there[:, 3:] + 1) / 2 * points.new_tensor([w, h])
+        x, y = xy[:, 0].long().clamp(0, w - 1), xy[:, 1].long().clamp(0, h - 1)
+        inside = ((xy >= 0) & (xy < points.new_tensor([w, h]))).all(dim=1) & (there[:, 3] > 0)
+        count += inside & (there[:, 3] < 1.01 * deepest[y, x])
+    whole = torch.zeros(size, size, dtype=torch.long, device=points.device)
+    whole[charts] = count
+    return whole
 
 
 def fill_unseen(ctx, model: Textured, texture: torch.Tensor) -> torch.Tensor:

@@ -64,14 +64,15 @@ def coarse_shape(state: State) -> None:
     )
 
 
+def remesh(state: State) -> None:
+    """New triangles for the fine stage; by one process, because rounding decides which edges collapse."""
+    if state.options.baseline != "no-remeshing":
+        state.shape = tidy(state, made(state.shape), state.faces)
+
+
 def fine_shape(state: State) -> None:
     """The same at full resolution on a finer mesh."""
-
-    def even() -> Shape:
-        shape = made(state.shape)
-        return shape if state.options.baseline == "no-remeshing" else tidy(state, shape, state.faces)
-
-    shape = state.run.checkpoint.begin("fine shape", Shape, even)
+    shape = state.run.checkpoint.begin("fine shape", Shape, lambda: made(state.shape))
     rates = state.rates(Rates(move=1e-2, paint=0.03, calibrate=EVERYTHING))
     targets = state.targets(0)
     state.shape = fit_shape(
@@ -109,6 +110,7 @@ STAGES = (
     Stage("preflight", preflight, work=1, again=True, alone=True),
     Stage("hull", hull, work=3, alone=True),
     Stage("coarse shape", coarse_shape, work=20, share=0.25),
+    Stage("remesh", remesh, work=3, alone=True),
     Stage("fine shape", fine_shape, work=28, share=0.35),
     Stage("unwrap", unwrap, work=4, alone=True),
     Stage("texture", texture, work=32, share=0.40),
