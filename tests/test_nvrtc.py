@@ -23,7 +23,7 @@ BOUNDS = {
     "antialias_walk": (104, 256),
     "antialias_walk_color_bwd": (104, 592),
     "antialias_walk_bwd": (184, 400),
-    "antialias_walk_jvp": (184, 416),
+    "antialias_walk_jvp": (200, 416),
     "interpolate_bwd": (72, 0),
     "resolve": (72, 256),
     "texture_bwd_anisotropic": (176, 0),

@@ -17,6 +17,7 @@ COLUMNS = (
     ("floor", 7, "{floor:7.4f}"),
     ("PSNR/dB", 8, "{psnr_db:8.2f}"),
     ("ms", 6, "{ms:6.1f}"),
+    ("draws", 5, "{samples:5}"),
 )
 PROBLEM_COLUMNS = (
     ("problem", 18, "{problem:<18}"),
@@ -64,7 +65,10 @@ def machine() -> str:
 
 def markdown(rows: Sequence[dict]) -> str:
     """The rows of `gradients` as a table with the components below it; those of `problems` as a table."""
-    measured = ["", f"Measured on {', '.join(sorted({row['machine'] for row in rows}))}."]
+    measured = [
+        "",
+        f"Measured on {', '.join(sorted({row.get('machine', 'an earlier machine') for row in rows}))}.",
+    ]
     if rows and "problem" in rows[0]:
         return "\n".join([*table(rows, PROBLEM_COLUMNS), *measured]) + "\n"
     parts = [f"- {row['scene']}, {row['adapter']}: {components(row)}" for row in rows]
