@@ -171,8 +171,8 @@ def test_a_view_is_located_by_its_picture(views, true_shape):
     model = fit_texture(ctx, new_run(), "texture", model, targets, Rates(0.0, 0.05, squared=True), steps=60)
     given = disturbed(views[:2], 2.0)
 
-    def render(clip, targets):
-        return model.draw(ctx, clip, targets.cameras[0], targets.resolution)
+    def render(clip, camera):
+        return model.draw(ctx, clip, camera, camera.resolution)
 
     found = locate(given, bounds(views), CPU, model.vertices, render, {"turn": 5e-3, "move": 5e-3})
     for view, truth in zip(found, views, strict=False):

@@ -93,9 +93,14 @@ def texture(state: State) -> None:
     fitted = fit_texture(state.ctx, state.run, "texture", model, targets, rates, **state.budget("texture"))
     state.model = replace(fitted, vertices=without_cuts(fitted.vertices, model.vertices, model.faces))
     count_views(state)
-    state.views = correct_cameras(state.views, state.held, targets.calibration)
-    locate_held_out(state, state.model)
-    equal_exposures(state, state.model)
+
+
+def correct(state: State) -> None:
+    """What was found out about cameras and exposures goes into the views; those that were kept out are located by the model."""
+    model, found = made(state.model), state.targets(0).calibration
+    state.views = correct_cameras(state.views, state.held, found)
+    locate_held_out(state, model)
+    equal_exposures(state, model)
 
 
 STAGES = (
@@ -107,6 +112,7 @@ STAGES = (
     Stage("fine shape", fine_shape, work=28, share=0.35),
     Stage("unwrap", unwrap, work=4, alone=True),
     Stage("texture", texture, work=32, share=0.40),
+    Stage("correct", correct, work=1, again=True),
     Stage("write", write_outputs, work=8, again=True, alone=True),
 )
 
@@ -115,7 +121,7 @@ def stages_for(options: Options) -> tuple[Stage, ...]:
     """The stages that the options ask for."""
     if not options.pbr:
         return STAGES
-    return (*STAGES[:-1], Stage("material", material, work=20, share=0.35, alone=True), STAGES[-1])
+    return (*STAGES[:-2], Stage("material", material, work=20, share=0.35, alone=True), *STAGES[-2:])
 
 
 def made(value: T | None) -> T:
