@@ -40,7 +40,7 @@ LAYOUTS: dict[str, Callable[[Path], list[Entry]]] = {
     "*.txt": read_krt,
 }
 RESOLUTION = 1600  # pixels of the longer side that are used unless more are asked for
-TOTAL = 200_000_000  # pixels of all views together: with the work on a batch, less than 4 GB
+TOTAL = 150_000_000  # pixels of all views together: with the work on a batch, less than 4 GB
 FACTORS = sorted({a << k for a in (1, 3) for k in range(12)})  # that photographs are reduced by
 FEWEST = 3  # views
 

@@ -7,6 +7,8 @@ import math
 import numpy as np
 import torch
 
+import diffrast.torch as dr
+
 from ..scene.camera import Camera, look_at
 from ..scene.mesh import Mesh
 from ..scene.passes import clip_matrices, render_clay, to_clip
@@ -42,6 +44,35 @@ def six_sides(ctx, model: Textured, views: list[View], size: int = 240) -> torch
             bare = render_clay(ctx, clip, mesh, camera, (size, size), SAMPLES)[0]
         columns.append(torch.cat([bare, textured], dim=0).cpu())
     return torch.cat(columns, dim=1)
+
+
+@torch.no_grad()
+def coverage(ctx, model: Textured, views: list[View], size: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """How many of the views see each texel, int32 ``[size, size]``, and which texels belong to a chart, bool. A texel is seen where
+    its point lies no deeper, by 1 %, than the deepest of what is drawn at its pixel and those around it."""
+    flat = torch.cat(
+        [2 * model.uv - 1, torch.zeros_like(model.uv[:, :1]), torch.ones_like(model.uv[:, :1])], dim=1
+    )
+    rast, _ = dr.rasterize(ctx, flat[None], model.uv_faces, (size, size))
+    points, _ = dr.interpolate(model.vertices[model.source], rast, model.uv_faces)
+    charts = rast[0, ..., 3] > 0
+    points = points[0][charts]
+    count = torch.zeros(len(points), dtype=torch.int32, device=points.device)
+    matrices = clip_matrices([v.camera for v in views], _box(model))
+    for view, matrix in zip(views, matrices, strict=True):
+        clip = to_clip(model.vertices, matrix[None])
+        drawn, _ = dr.rasterize(ctx, clip, model.faces, view.camera.resolution)
+        depth, _ = dr.interpolate(clip[0, :, 3:].contiguous(), drawn, model.faces)  # zero where nothing is
+        deepest = torch.nn.functional.max_pool2d(depth[..., 0], 3, 1, 1)[0]
+        there = to_clip(points, matrix[None])[0]
+        h, w = view.camera.resolution
+        xy = (there[:, :2] / there[:, 3:] + 1) / 2 * points.new_tensor([w, h])
+        x, y = xy[:, 0].long().clamp(0, w - 1), xy[:, 1].long().clamp(0, h - 1)
+        inside = ((xy >= 0) & (xy < points.new_tensor([w, h]))).all(dim=1) & (there[:, 3] > 0)
+        count += inside & (there[:, 3] < 1.01 * deepest[y, x])
+    whole = torch.zeros(size, size, dtype=torch.int32, device=points.device)
+    whole[charts] = count
+    return whole, charts
 
 
 def coverage_picture(model: Textured, views: int) -> torch.Tensor:
