@@ -48,7 +48,7 @@ enum PairBits {
 
 template <typename T>
 DR_FN bool is_silhouette(const AntialiasArgs<T>& a, i64 view, i64 t, int e) {
-  const int along = side_of(a, view, t);
+  int along = side_of(a, view, t);
   return along != 0 && beyond(a, view, (int)(3 * t + e), along) < 0;
 }
 
@@ -287,8 +287,56 @@ DR_FN void antialias_bwd(const AntialiasArgs<T>& a, i64 i) {
   }
 }
 
+// --- Forward mode ----------------------------------------------------------------------------------------
+
+// How fast the crossing of a pair moves, from the tangents of pos.
+template <typename T>
+DR_FN double alpha_motion(const T* pos, const T* tangent, const SilhouetteEdge<T>& e) {
+  double g_near, g_far, g_from[3] = {0, 0, 0}, g_to[3] = {0, 0, 0}, sum = 0;
+  crossing_bwd(e.far_value, crossing_of(e.near_value, e.far_value), 1, g_near, g_far);
+  edge_function_bwd(pos + e.from, pos + e.to, e.near, g_near, g_from, g_to);
+  edge_function_bwd(pos + e.from, pos + e.to, e.far, g_far, g_from, g_to);
+  for (int c = 0; c < 3; ++c) {  // x, y and w
+    const int k = c < 2 ? c : 3;
+    sum += g_from[c] * (double)tangent[e.from + k] + g_to[c] * (double)tangent[e.to + k];
+  }
+  return sum;
+}
+
+// The derivative of `out` along given motions of color and pos: grad_out and grad_pos hold these tangents,
+// and out that of the output.
+template <typename T>
+DR_FN void antialias_jvp(const AntialiasArgs<T>& a, i64 i) {
+  const i64 begin = i * a.run, end = dr_min(begin + a.run, a.count);
+  for (i64 c = begin * a.channels; c < end * a.channels; ++c) a.out[c] = a.grad_out[c];
+  if (!any_pair(a, begin, end)) return;
+  for (i64 p = begin; p < end; ++p) {
+    if (!any_pair(a, p, p + 1)) continue;
+    const Inflow in = inflow_of(a, p);
+    double motion[4] = {0, 0, 0, 0}, total = 0;  // of the weights
+    for (int k = 0; k < 4; ++k) {
+      const PixelPair pair = pair_of(a, p, k);
+      if (!receives(pair)) continue;
+      const SilhouetteEdge<T> e = edge_of(a, p, pair);
+      motion[k] = a.boost * e.sign * alpha_motion(a.pos, a.grad_pos, e), total += motion[k];
+    }
+    const i64 own = p * a.channels;
+    for (int k = 0; k < 4; ++k) {
+      const PixelPair pair = pair_of(a, p, k);
+      if (!receives(pair)) continue;
+      const double weight = in.weight[k] / in.norm;
+      const double change = (motion[k] - (in.sum > 1 ? weight * total : 0)) / in.norm;
+      const i64 other = pair.other * a.channels;
+      for (i64 n = 0; n < a.channels; ++n)
+        a.out[own + n] += (T)weight * (a.grad_out[other + n] - a.grad_out[own + n]) +
+                          (T)change * (a.color[other + n] - a.color[own + n]);
+    }
+  }
+}
+
 DR_KERNEL(antialias_side, AntialiasArgs)
 DR_KERNEL(antialias_silhouettes, AntialiasArgs)
 DR_KERNEL(antialias_find, AntialiasArgs)
 DR_KERNEL(antialias_blend, AntialiasArgs)
 DR_SCATTER(antialias_bwd, AntialiasArgs)
+DR_KERNEL(antialias_jvp, AntialiasArgs)

@@ -5,39 +5,7 @@
 // 3. antialias_walk_bwd: one element per cell; scatters to the vertices.
 //
 // What is decided in 1 is read again in 2 and 3, so forward and backward cannot disagree about it.
-#include "cell.h"
-#include "walk.h"
-
-template <typename T>
-struct WalkArgs {
-  typedef T Scalar;
-  const T* color;   // [B, H, W, C]
-  const T* rast;    // [B, H, W, 4]
-  const T* pos;     // [B|1, V, 4]
-  const int* tri;   // [F, 3]
-  const int* ring;  // [F, 3]
-  i8* side;    // [B|1, F] 1 counter-clockwise, -1 clockwise, 0 covers nothing; or null: computed where needed
-  u8* code;    // [B, H, W] bit 0: something crosses the pair with the pixel to the right, bit 1: above;
-               // bits 2 and 3: and it runs closer to the pair's direction than across
-  T* place;    // [B, H, W, 2] where, from the centre (0) to the other (1)
-  int* owner;  // [B, H, W, 2, 2] what crosses (struct Owner)
-  T* out;      // [B, H, W, C]
-  const T* grad_out;  // [B, H, W, C]
-  T* grad_color;      // [B, H, W, C]
-  T* grad_pos;        // [slabs, B|1, V, 4]
-  i64 count;          // B * H * W
-  i64 height, width, channels;
-  i64 triangles;                 // F
-  i64 pos_stride, table_stride;  // V * 4 and F, or 0 where the batch shares the positions
-  i64 cull;                      // 0 none, 1 back, 2 front
-  i64 run;                       // how many pixels make one element
-  i64 slab_size;                 // numel of one copy of grad_pos
-  double boost;
-
-  DR_FN void slab(i64 k) {
-    if (grad_pos) grad_pos += k * slab_size;
-  }
-};
+#include "placed_cell.h"
 
 template <typename T>
 DR_FN void antialias_walk_side(const WalkArgs<T>& a, i64 i) {
@@ -51,7 +19,7 @@ DR_FN void antialias_walk_side(const WalkArgs<T>& a, i64 i) {
 template <typename T>
 DR_FN int find_crossing(const WalkArgs<T>& a, i64 p, int vertical, PixelPlace at) {
   const i64 q = vertical ? p + a.width : p + 1;
-  if (a.rast[4 * p + 3] == a.rast[4 * q + 3]) return 0;
+  if (a.rast[4 * p + 3] == a.rast[4 * q + 3] || continues(a, at.view, p, q)) return 0;
   const PixelCentre cp = centre_of(a, at.ix, at.iy), cq = centre_of(a, at.ix + !vertical, at.iy + vertical);
   const PixelCentre cs = centre_of(a, at.ix + vertical, at.iy + !vertical);
   const Owner owner = crossing_owner(a, at.view, p, q, cp, cq);
@@ -79,133 +47,6 @@ DR_FN void antialias_walk_find(const WalkArgs<T>& a, i64 i) {
   }
 }
 
-// --- Cells -----------------------------------------------------------------------------------------------
-
-// A cell with what belongs to its corners and sides.
-struct PlacedCell {
-  Cell cell;
-  i64 view, cx, cy;
-  i64 pixel[4];     // of the corners; at the border of the image those beyond it are their mirror images
-  i64 pair[4];      // of the crossed sides: 2 * pixel + (vertical)
-  double share[4];  // of the crossings in the junction
-  i64 vertex;       // which is the junction, or -1
-  int arms;
-};
-
-struct CellPoint {
-  double x, y;
-};
-
-// Where a vertex is seen in a cell, in pixels from corner 0.
-template <typename T>
-DR_FN CellPoint cell_point(const WalkArgs<T>& a, const T* p, i64 cx, i64 cy) {
-  return {((double)p[0] / p[3] + 1) * 0.5 * (double)a.width - (double)cx - 0.5,
-          ((double)p[1] / p[3] + 1) * 0.5 * (double)a.height - (double)cy - 0.5};
-}
-
-// Adjoint: adds to the vertex's gradient.
-template <typename T>
-DR_FN void cell_point_bwd(const WalkArgs<T>& a, const T* p, double gx, double gy, T* grad) {
-  gx *= 0.5 * (double)a.width / p[3], gy *= 0.5 * (double)a.height / p[3];
-  const double gw = -(gx * p[0] + gy * p[1]) / p[3];
-  if (!dr_finite((T)gx + (T)gy + (T)gw)) return;  // a vertex in the eye
-  accumulate(grad, (T)gx), accumulate(grad + 1, (T)gy), accumulate(grad + 3, (T)gw);
-}
-
-// How far a point lies on the inner side of side k of its cell.
-DR_FN double inward(int k, double x, double y) {
-  return k == 0 ? y : k == 1 ? 1 - x : k == 2 ? 1 - y : x;
-}
-
-// The junction of two crossings. Where both edges meet at a vertex, and go into the cell on their way to it:
-// that vertex, even if it is outside. Otherwise the middle of the chord, unless a crossing runs along its
-// side and the chord does not: it belongs to something else, and its place changes too fast to be connected
-// with; then there is one crossing less.
-template <typename T>
-DR_FN int join_two(const WalkArgs<T>& a, int grazing, PlacedCell& c) {
-  int first = -1, second = -1;
-  for (int k = 0; k < 4; ++k)
-    if (c.cell.arm[k]) (first < 0 ? first : second) = k;
-  const Owner o = {a.owner[2 * c.pair[first]], a.owner[2 * c.pair[first] + 1]};
-  const Owner q = {a.owner[2 * c.pair[second]], a.owner[2 * c.pair[second] + 1]};
-  int shared = 0, vertex = -1;
-  for (int i = 1; i < 3; ++i)
-    for (int j = 1; j < 3; ++j) {
-      if (o.second >= 0 || q.second >= 0) continue;
-      const int v = a.tri[o.first / 3 * 3 + (o.first + i) % 3];
-      if (v == a.tri[q.first / 3 * 3 + (q.first + j) % 3]) vertex = v, ++shared;
-    }
-  if (shared == 1) {
-    const T* p = a.pos + c.view * a.pos_stride + 4 * (i64)vertex;
-    const CellPoint at = cell_point(a, p, c.cx, c.cy);
-    if (p[3] > 0 && inward(first, at.x, at.y) > 0 && inward(second, at.x, at.y) > 0) {
-      c.vertex = vertex, c.cell.x = at.x, c.cell.y = at.y;
-      for (int k = 0; k < 4; ++k) c.share[k] = 0;
-      return 2;
-    }
-  }
-  if (shared == 2 || (o.second >= 0 && o.first == q.first && o.second == q.second)) return 2;
-  int arms = 2;
-  for (int k = 0; k < 4; ++k) {
-    if (!c.cell.arm[k] || !(grazing >> k & 1)) continue;
-    const double dx = c.cell.x - crossing_x(k, c.cell.at[k]), dy = c.cell.y - crossing_y(k, c.cell.at[k]);
-    const double along = dx * side_x(k) + dy * side_y(k), across = dx * side_y(k) - dy * side_x(k);
-    if (across * across > along * along) c.cell.arm[k] = false, --arms;
-  }
-  return arms;
-}
-
-// The cell whose lower left corner is pixel (cx, cy), from -1 to width - 1 and height - 1.
-template <typename T>
-DR_FN bool load_cell(const WalkArgs<T>& a, i64 view, i64 cx, i64 cy, PlacedCell& c) {
-  const i64 x0 = dr_max(cx, (i64)0), x1 = dr_min(cx + 1, a.width - 1);
-  const i64 y0 = dr_max(cy, (i64)0), y1 = dr_min(cy + 1, a.height - 1), base = view * a.height;
-  c.view = view, c.cx = cx, c.cy = cy;
-  c.pixel[0] = (base + y0) * a.width + x0, c.pixel[1] = (base + y0) * a.width + x1;
-  c.pixel[2] = (base + y1) * a.width + x1, c.pixel[3] = (base + y1) * a.width + x0;
-  int grazing = 0;
-  c.arms = 0, c.vertex = -1;
-  for (int k = 0; k < 4; ++k) {
-    const i64 owner = c.pixel[k == 0 || k == 3 ? 0 : k == 1 ? 1 : 3];
-    const int vertical = k & 1, code = (vertical ? y0 < y1 : x0 < x1) ? a.code[owner] >> vertical : 0;
-    c.cell.arm[k] = code & 1;
-    c.pair[k] = 2 * owner + vertical;
-    c.arms += c.cell.arm[k];
-    grazing |= (code & 5) == 5 ? 1 << k : 0;
-  }
-  if (c.arms == 0) return false;
-  if (c.arms != 2 && grazing) {
-    c.arms = 0;
-    for (int k = 0; k < 4; ++k) c.cell.arm[k] = c.cell.arm[k] && !(grazing >> k & 1), c.arms += c.cell.arm[k];
-    if (c.arms == 0) return false;
-  }
-  double x = 0, y = 0;
-  for (int k = 0; k < 4; ++k) {
-    const double place = c.cell.arm[k] ? (double)a.place[c.pair[k]] : 0.5;
-    c.cell.at[k] = k < 2 ? place : 1 - place;
-    c.share[k] = c.cell.arm[k] ? 1.0 / c.arms : 0;
-    x += c.share[k] * crossing_x(k, c.cell.at[k]), y += c.share[k] * crossing_y(k, c.cell.at[k]);
-  }
-  c.cell.x = x, c.cell.y = y;
-  if (c.arms == 2) c.arms = join_two(a, grazing, c);
-  if (c.arms == 1) {  // it ends here: goes to the middle, and on along the border between the quarters
-    c.cell.x = c.cell.y = 0.5;
-    bool arm[4];
-    for (int k = 0; k < 4; ++k) arm[k] = c.cell.arm[k] || c.cell.arm[(k + 2) % 4], c.share[k] = 0;
-    for (int k = 0; k < 4; ++k) {
-      if (!c.cell.arm[k]) c.pair[k] = -1, c.cell.at[k] = 0.5;
-      c.cell.arm[k] = arm[k];
-    }
-  }
-  return c.arms > 0;
-}
-
-// The cell around pixel (ix, iy) of which that pixel is corner r.
-template <typename T>
-DR_FN bool cell_of_pixel(const WalkArgs<T>& a, PixelPlace at, int r, PlacedCell& c) {
-  return load_cell(a, at.view, at.ix - (r == 1 || r == 2), at.iy - (r >= 2), c);
-}
-
 // Whether anything crosses in the cells around pixels begin to end - 1, or, at the ends of rows, elsewhere.
 template <typename T>
 DR_FN bool any_crossing(const WalkArgs<T>& a, i64 begin, i64 end) {
@@ -214,7 +55,13 @@ DR_FN bool any_crossing(const WalkArgs<T>& a, i64 begin, i64 end) {
   for (i64 row = -1; row < 2; ++row) {
     const u8* code = a.code + row * a.width;
     const i64 from = dr_max(begin - 1, -row * a.width), to = dr_min(end, last - row * a.width);
-    for (i64 p = from; p <= to; ++p) any |= code[p];
+    i64 p = from;
+    for (; p + 8 <= to + 1; p += 8) {
+      u64 eight;
+      memcpy(&eight, code + p, 8);
+      any |= eight != 0;
+    }
+    for (; p <= to; ++p) any |= code[p];
   }
   return any != 0;
 }
@@ -233,6 +80,7 @@ DR_FN void blend_areas(const WalkArgs<T>& a, i64 p, PixelPlace at) {
   const T* own = a.color + p * a.channels;
   T* out = a.out + p * a.channels;
   bool touched = false;
+  DR_UNROLL
   for (int r = 0; r < 4; ++r) {
     PlacedCell c;
     if (!cell_of_pixel(a, at, r, c)) continue;
@@ -283,6 +131,7 @@ DR_FN void shares_of_cell(const WalkArgs<T>& a, i64 view, i64 cx, i64 cy, CellSh
   PlacedCell c;
   to.any = load_cell(a, view, cx, cy, c);
   if (!to.any) return;
+  DR_UNROLL
   for (int m = 0; m < 4; ++m) {
     const i64 x = cx + (m == 1 || m == 2), y = cy + (m >= 2);
     to.pixel[m] = c.pixel[m], to.real[m] = x >= 0 && y >= 0 && x < a.width && y < a.height;
@@ -336,9 +185,9 @@ DR_FN void antialias_walk_color_bwd(const WalkArgs<T>& a, i64 i) {
   }
 }
 
-// Adds the gradient of a pair's crossing to the vertices of what crosses.
-template <typename T>
-DR_FN void crossing_place_bwd(const WalkArgs<T>& a, i64 view, i64 pair, double g) {
+// From the gradient of a pair's crossing to the vertices of what crosses.
+template <typename T, typename Use>
+DR_FN void crossing_place_bwd(const WalkArgs<T>& a, i64 view, i64 pair, double g, Use& use) {
   const i64 p = pair >> 1;
   const int vertical = (int)(pair & 1);
   const PixelPlace at = place_of(a, p);
@@ -347,7 +196,6 @@ DR_FN void crossing_place_bwd(const WalkArgs<T>& a, i64 view, i64 pair, double g
   const Signed s = signed_of(a, view, owner, cp, cq);
   const double r = g / (s.p - s.q), place = s.p / (s.p - s.q), gp = r * (1 - place), gq = r * place;
   const T* pos = a.pos + view * a.pos_stride;
-  T* grad = a.grad_pos + view * a.pos_stride;
   for (int n = 0; n < (owner.second < 0 ? 1 : 2); ++n) {
     const i64 t = owner.second < 0 ? owner.first / 3 : n ? owner.second : owner.first;
     const int* tri = a.tri + 3 * t;
@@ -368,12 +216,20 @@ DR_FN void crossing_place_bwd(const WalkArgs<T>& a, i64 view, i64 pair, double g
     for (int k = 0; k < 3; ++k) total += (T)(gx[k][0] + gx[k][1] + gx[k][2] + gz[k]);
     if (!dr_finite(total)) continue;  // of a size that no derivative can be computed for
     for (int k = 0; k < 3; ++k) {
-      T* to = grad + 4 * (i64)tri[k];
+      const i64 to = view * a.pos_stride + 4 * (i64)tri[k];
       for (int m = 0; m < 3; ++m)
-        if (gx[k][m] != 0) accumulate(to + (m < 2 ? m : 3), (T)gx[k][m]);
-      if (gz[k] != 0) accumulate(to + 2, (T)gz[k]);
+        if (gx[k][m] != 0) use(to + (m < 2 ? m : 3), gx[k][m]);
+      if (gz[k] != 0) use(to + 2, gz[k]);
     }
   }
+}
+
+// The gradient of the place of the crossing on side k, from those of the places in the cell and of its
+// junction.
+DR_FN double place_gradient(const PlacedCell& c, int k, const double (&g_at)[4], double g_x, double g_y) {
+  if (!c.cell.arm[k] || c.pair[k] < 0) return 0;
+  const double g = g_at[k] + c.share[k] * (g_x * side_x(k) + g_y * side_y(k));
+  return k < 2 ? g : -g;
 }
 
 template <typename T>
@@ -381,6 +237,7 @@ DR_FN void cell_bwd(const WalkArgs<T>& a, i64 view, i64 cx, i64 cy) {
   PlacedCell c;
   if (!load_cell(a, view, cx, cy, c)) return;
   double g_at[4] = {0, 0, 0, 0}, g_x = 0, g_y = 0;
+  DR_UNROLL
   for (int r = 0; r < 4; ++r) {
     const i64 x = c.cx + (r == 1 || r == 2), y = c.cy + (r >= 2);
     if (x < 0 || y < 0 || x >= a.width || y >= a.height) continue;
@@ -394,14 +251,12 @@ DR_FN void cell_bwd(const WalkArgs<T>& a, i64 view, i64 cx, i64 cy) {
     quarter_shares_bwd(turned(c.cell, r), g, g_at_turned, gx, gy);
     turned_bwd(r, g_at_turned, gx, gy, g_at, g_x, g_y);
   }
+  AddGradient<T> add = {a.grad_pos};
   for (int k = 0; k < 4; ++k) {
-    if (!c.cell.arm[k] || c.pair[k] < 0) continue;
-    const double g = g_at[k] + c.share[k] * (g_x * side_x(k) + g_y * side_y(k));
-    if (g != 0) crossing_place_bwd(a, view, c.pair[k], a.boost * (k < 2 ? g : -g));
+    const double g = place_gradient(c, k, g_at, g_x, g_y);
+    if (g != 0) crossing_place_bwd(a, view, c.pair[k], a.boost * g, add);
   }
-  if (c.vertex < 0) return;
-  const i64 vertex = view * a.pos_stride + 4 * c.vertex;
-  cell_point_bwd(a, a.pos + vertex, a.boost * g_x, a.boost * g_y, a.grad_pos + vertex);
+  if (c.vertex >= 0) cell_point_bwd(a, view * a.pos_stride + 4 * c.vertex, a.boost * g_x, a.boost * g_y, add);
 }
 
 // A pixel stands for the cell of which it is the lower left corner, and for those beyond the image next to
@@ -418,8 +273,68 @@ DR_FN void antialias_walk_bwd(const WalkArgs<T>& a, i64 i) {
   }
 }
 
+// --- Forward mode ----------------------------------------------------------------------------------------
+
+// How fast what a cell's areas depend on moves: the places of its crossings, and its junction if that is a
+// vertex.
+struct CellMotion {
+  double place[4], x, y;
+};
+
+template <typename T>
+DR_FN CellMotion cell_motion(const WalkArgs<T>& a, const PlacedCell& c) {
+  CellMotion motion = {{0, 0, 0, 0}, 0, 0};
+  for (int k = 0; k < 4; ++k) {
+    if (!c.cell.arm[k] || c.pair[k] < 0) continue;
+    TimesTangent<T> use = {a.grad_pos, 0};
+    crossing_place_bwd(a, c.view, c.pair[k], a.boost, use);
+    motion.place[k] = use.sum;
+  }
+  if (c.vertex < 0) return motion;
+  const i64 vertex = c.view * a.pos_stride + 4 * c.vertex;
+  TimesTangent<T> x = {a.grad_pos, 0}, y = {a.grad_pos, 0};
+  cell_point_bwd(a, vertex, a.boost, 0.0, x), cell_point_bwd(a, vertex, 0.0, a.boost, y);
+  motion.x = x.sum, motion.y = y.sum;
+  return motion;
+}
+
+// The derivative of `out` along given motions of color and pos: grad_out and grad_pos hold these tangents,
+// and out that of the output. Areas change by the product of their gradients with the motions.
+template <typename T>
+DR_FN void antialias_walk_jvp(const WalkArgs<T>& a, i64 i) {
+  const i64 begin = i * a.run, end = dr_min(begin + a.run, a.count);
+  for (i64 c = begin * a.channels; c < end * a.channels; ++c) a.out[c] = a.grad_out[c];
+  if (!any_crossing(a, begin, end)) return;
+  PixelPlace at = place_of(a, begin);
+  for (i64 p = begin; p < end; ++p, step(a, at)) {
+    if (!any_crossing(a, p, p + 1)) continue;
+    const T *own = a.color + p * a.channels, *own_motion = a.grad_out + p * a.channels;
+    for (int r = 0; r < 4; ++r) {
+      PlacedCell c;
+      if (!cell_of_pixel(a, at, r, c)) continue;
+      const Cell cell = turned(c.cell, r);
+      const Shares shares = quarter_shares(cell);
+      const CellMotion motion = cell_motion(a, c);
+      for (int m = 1; m < 4; ++m) {
+        Shares one = {{0, 0, 0, 0}};
+        one.of[m] = 1;
+        double g_at_turned[4] = {0, 0, 0, 0}, gx = 0, gy = 0, g_at[4] = {0, 0, 0, 0}, g_x = 0, g_y = 0;
+        quarter_shares_bwd(cell, one, g_at_turned, gx, gy);
+        turned_bwd(r, g_at_turned, gx, gy, g_at, g_x, g_y);
+        double change = g_x * motion.x + g_y * motion.y;
+        for (int k = 0; k < 4; ++k) change += place_gradient(c, k, g_at, g_x, g_y) * motion.place[k];
+        const i64 other = c.pixel[(r + m) & 3] * a.channels;
+        for (i64 n = 0; n < a.channels; ++n)
+          a.out[p * a.channels + n] += (T)shares.of[m] * (a.grad_out[other + n] - own_motion[n]) +
+                                       (T)change * (a.color[other + n] - own[n]);
+      }
+    }
+  }
+}
+
 DR_KERNEL(antialias_walk_side, WalkArgs)
 DR_KERNEL(antialias_walk_find, WalkArgs)
 DR_KERNEL(antialias_walk_blend, WalkArgs)
 DR_KERNEL(antialias_walk_color_bwd, WalkArgs)
 DR_SCATTER(antialias_walk_bwd, WalkArgs)
+DR_KERNEL(antialias_walk_jvp, WalkArgs)

@@ -31,17 +31,18 @@ DR_FN int side_of(const Args& a, i64 view, i64 t) {
 }
 
 // The half-edge on which the surface goes on beyond an edge of triangle t, which faces `along`: that of a
-// triangle on the other side of it; or -1: the edge is a silhouette. Two triangles that run along their edge
-// in opposite directions, and face the same way, lie on opposite sides.
+// triangle on the other side of it, which faces `along` then; or -1: the edge is a silhouette. Two triangles
+// that run along their edge in opposite directions, and face the same way, lie on opposite sides.
 template <typename Args>
-DR_FN int beyond(const Args& a, i64 view, int home, int along) {
+DR_FN int beyond(const Args& a, i64 view, int home, int& along) {
+  int facing = -along;
   for (int h = a.ring[home];; h = a.ring[h]) {
     if (h < 0)
       h = ~h;
     else
-      along = -along;
+      facing = -facing;
     if (h == home) return -1;
-    if (side_of(a, view, h / 3) * along < 0) return h;
+    if (side_of(a, view, h / 3) == facing) return along = facing, h;
   }
 }
 

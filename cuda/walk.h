@@ -29,50 +29,62 @@ struct WalkEnd {
 // Goes from inside triangle t along a line, upwards or downwards (direction 1 or -1), until the surface ends,
 // the goal is covered, or the triangle `target` is reached. Which edge a triangle is left by follows from the
 // sides on which its corners lie and the way it faces, and a corner's side is the same for all its triangles:
-// rounding cannot lead the walk astray.
+// rounding cannot lead the walk astray. Of each further triangle only the corner opposite to the edge that it
+// is entered by is new.
 template <typename Args, typename T>
 DR_FN WalkEnd walk(const Args& a, i64 view, i64 t, i64 target, PixelLine<T> line, int direction,
                    double goal) {
   const T* pos = a.pos + view * a.pos_stride;
   int side = side_of(a, view, t);
-  for (int n = 0; n < kLongestWalk && side != 0; ++n) {
-    const bool rising = (side * direction > 0) != line.vertical;
+  if (side == 0) return {kCovers, -1, -1};
+  // The triangle is left by the edge opposite to its corner e, from corner i below the line to corner j above
+  // it, or the other way round: the line passes every triangle that faces the same way in the same direction.
+  bool rising = (side * direction > 0) != line.vertical;
+  int e = -1;
+  const T *ci = pos, *cj = pos;
+  double oi = 0, oj = 0;
+  {
     const T* corner[3];
     double off[3];
     for (int k = 0; k < 3; ++k) corner[k] = pos + 4 * (i64)a.tri[3 * t + k], off[k] = line.off(corner[k]);
-    // The edge opposite to corner e, from corner i to j, is the one that the line crosses on its way out.
-    const bool over[3] = {off[0] >= 0, off[1] >= 0, off[2] >= 0};
-    int e = -1;
     for (int k = 0; k < 3; ++k) {
-      const bool from = over[(k + 1) % 3], to = over[(k + 2) % 3];
-      e = (from != to) & (to == rising) ? k : e;
+      const int i = (k + 1) % 3, j = (k + 2) % 3;
+      if ((off[i] >= 0) == rising || (off[j] >= 0) != rising) continue;
+      e = k, ci = corner[i], cj = corner[j], oi = off[i], oj = off[j];
     }
-    const int i = e == 0 ? 1 : e == 1 ? 2 : 0, j = e == 0 ? 2 : e == 1 ? 0 : 1;
-    const T* ci = i == 0 ? corner[0] : i == 1 ? corner[1] : corner[2];
-    const T* cj = j == 0 ? corner[0] : j == 1 ? corner[1] : corner[2];
-    const double oi = i == 0   ? off[0]
-                      : i == 1 ? off[1]
-                               : off[2],
-                 oj = j == 0   ? off[0]
-                      : j == 1 ? off[1]
-                               : off[2];
+  }
+  if (e < 0) return {kCovers, -1, -1};  // the line only touches the triangle
+  for (int n = 0; n < kLongestWalk; ++n) {
     const double along = line.along(ci) * oj - line.along(cj) * oi, w = ci[3] * oj - cj[3] * oi,
                  jump = oj - oi;
-    if (e < 0) return {kCovers, -1, -1};  // the line only touches the triangle
     // Seen behind the eye: the triangle goes on to infinity. Otherwise (along / w - goal) * direction >= 0.
     if (!(w * jump > 0) || (along - goal * w) * direction * jump >= 0) return {kCovers, -1, t};
-    const int home = (int)(3 * t + e), next = beyond(a, view, home, side);
+    const int home = (int)(3 * t + e), before = side, next = beyond(a, view, home, side);
     if (next < 0) return {kSilhouette, home, t};
     t = next / 3;
     if (t == target) return {kSmooth, -1, t};
-    side = side_of(a, view, t);
+    if (side != before) {
+      const T* const c = ci;
+      const double o = oi;
+      rising = !rising, ci = cj, oi = oj, cj = c, oj = o;
+    }
+    const int k = next % 3;
+    const T* const c = pos + 4 * (i64)a.tri[next];
+    const double o = line.off(c);
+    if ((o >= 0) == rising)
+      e = k == 2 ? 0 : k + 1, cj = c, oj = o;
+    else
+      e = k == 0 ? 2 : k - 1, ci = c, oi = o;
   }
   return {kCovers, -1, -1};
 }
 
-// Whether triangle u, on the same edge as t, is the surface beyond it.
+// Whether triangle u, seen at pixel q, is the surface beyond an edge of triangle t, seen at p: the usual
+// case.
 template <typename Args>
-DR_FN bool continues(const Args& a, i64 view, i64 t, i64 u) {
+DR_FN bool continues(const Args& a, i64 view, i64 p, i64 q) {
+  const i64 t = triangle_of(a.rast, p, a.triangles), u = triangle_of(a.rast, q, a.triangles);
+  if (t < 0 || u < 0) return false;
   for (int e = 0; e < 3; ++e) {
     const int home = (int)(3 * t + e), next = a.ring[home];
     if ((next < 0 ? ~next : next) / 3 != u) continue;
@@ -154,7 +166,7 @@ DR_FN bool is_grazing(const Args& a, i64 view, Owner owner, Signed s, PixelCentr
   return across * across > along * along;
 }
 
-// Finds what crosses between the centres of pixels p and q, q right of p or above it.
+// Finds what crosses between the centres of pixels p and q, q right of p or above it, unless `continues`.
 template <typename Args>
 DR_FN Owner crossing_owner(const Args& a, i64 view, i64 p, i64 q, PixelCentre cp, PixelCentre cq) {
   const bool vertical = q != p + 1;
@@ -163,7 +175,6 @@ DR_FN Owner crossing_owner(const Args& a, i64 view, i64 p, i64 q, PixelCentre cp
   const Line line = {vertical, vertical ? cp.X : cp.Y};
   const double at[2] = {vertical ? cp.Y : cp.X, vertical ? cq.Y : cq.X};
   const i64 t[2] = {triangle_of(a.rast, p, a.triangles), triangle_of(a.rast, q, a.triangles)};
-  if (t[0] >= 0 && t[1] >= 0 && continues(a, view, t[0], t[1])) return {-1, -1};
   WalkEnd end[2] = {{kCovers, -1, -1}, {kCovers, -1, -1}};
   for (int n = 0; n < 2; ++n) {
     if (t[n] < 0) continue;

@@ -2,7 +2,7 @@
 
 `import diffrast.torch as dr` gives the primitives; `diffrast.scene` the meshes, cameras and images on top of them.
 `diffrast.diagnose(...)` says why a picture is blank or odd, `diffrast.lint(loss)` where gradients get lost, `diffrast.lens(loss)`
-shows them by pixel and by vertex and compares them with differences.
+shows them by pixel and by vertex and compares them with differences. `diffrast.least_squares` solves for a few parameters.
 `diffrast.Viewer` shows meshes in the browser. Importing diffrast starts no graphics context, touches no GPU and leaves
 torch unimported.
 """
@@ -15,12 +15,19 @@ if TYPE_CHECKING:
     from .diagnosis import diagnose as diagnose
     from .lensing import lens as lens
     from .linting import lint as lint
+    from .solver import least_squares as least_squares
     from .viewer import Viewer as Viewer
 
 __version__ = "0.1.0"
 
 # What loads torch, found when they are first asked for.
-_LATER = {"diagnose": ".diagnosis", "lens": ".lensing", "lint": ".linting", "Viewer": ".viewer"}
+_LATER = {
+    "diagnose": ".diagnosis",
+    "lens": ".lensing",
+    "least_squares": ".solver",
+    "lint": ".linting",
+    "Viewer": ".viewer",
+}
 
 
 def __getattr__(name: str):

@@ -8,6 +8,7 @@ import torch
 from diffrast import bench
 from diffrast.bench import __main__ as command
 from diffrast.bench import metrics, scene, shapes, truth
+from diffrast.scene import load_image
 
 # Scene -> least cosine, largest relative error, most that the length may be off, of mode "area".
 REACHED = {
@@ -15,7 +16,13 @@ REACHED = {
     "bumpy 20k 64": (0.993, 0.10, 0.05),
     "sheets weak": (0.995, 0.03, 0.03),
     "sliver": (0.99, 0.12, 0.06),
+    "slivers": (0.99, 0.10, 0.05),
+    "rotation": (0.99, 0.10, 0.05),
+    "occlusion": (0.99, 0.12, 0.10),
+    "intrinsics": (0.999, 0.04, 0.03),
 }
+# Where both modes are right: only shading changes, or edges are long and straight.
+BOTH = {"near plane": 0.06, "texture": 0.02, "material": 0.05, "light": 0.02, "shadow": 0.03}
 
 
 @pytest.mark.parametrize("name", REACHED)
@@ -29,6 +36,52 @@ def test_gradients_agree_with_the_supersampled_truth(name):
     assert new["psnr_db"] > old["psnr_db"] + 2
 
 
+@pytest.mark.parametrize("name", BOTH)
+def test_both_modes_agree_with_the_supersampled_truth(name):
+    for row in bench.gradients([name], samples=1):
+        assert row["cosine"] > 0.999 and row["relative"] < BOTH[name] and row["floor"] < BOTH[name] / 2
+
+
+def test_a_jump_within_the_shading_is_out_of_reach():
+    for row in bench.gradients(["hard shadow"], samples=1):
+        assert row["floor"] < 0.1 < 0.9 < row["relative"]
+
+
+def test_more_samples_begin_with_the_same_ones():
+    few, many = (bench.SCENES["vertices"](n) for n in (2, 5))
+    assert torch.equal(few.starts, many.starts[:2]) and torch.equal(few.targets, many.targets[:2])
+
+
+def test_a_guard_band_mends_the_border():
+    """Cubes that leave the image."""
+    rows = bench.gradients(
+        ["cube 16"], {str(n): bench.Primitives(mode="area", guard=n) for n in (0, 1)}, samples=4
+    )
+    assert rows[1]["worst_relative"] < rows[0]["worst_relative"] and rows[1]["cosine"] > 0.99
+
+
+def test_optimization_problems():
+    """One that can be solved in a test, and a cube that only starts."""
+    (row,) = bench.problems(["shadow"], {"area": bench.OURS["area"]}, seeds=1)
+    assert (
+        row["problem"] == "shadow"
+        and row["error"] < 0.1
+        and row["errors"] == [row["error"]]
+        and row["found"] in (0, 1)
+    )
+    start, later = (bench.cube_from(8, steps=n, views=1)(bench.OURS["area"], 0)[0] for n in (1, 40))
+    assert later < 0.9 * start
+    with pytest.raises(ValueError, match=r"problems\(\): names must be among cube from 4x4, .*; got nothing"):
+        bench.problems(["nothing"])
+
+
+def test_pictures_of_derivatives(tmp_path):
+    """Of two sheets in 10x10 pixels: one row of four images; only areas see the line where they intersect."""
+    area, silhouette = bench.pictures(tmp_path / "a.png", [("sheets strong", "tz", 10)], side=24)
+    assert area < 0.05 and silhouette == 1
+    assert load_image(tmp_path / "a.png").shape == (32, 128, 3)
+
+
 def test_the_truth_knows_the_derivative_of_an_area():
     """A white square on black that moves by dx, and the loss against black: its gradient is known."""
     vertices, tri = shapes.sheet()
@@ -39,7 +92,7 @@ def test_the_truth_knows_the_derivative_of_an_area():
 
     square = scene.Scene(
         "square", "test", 64, ("scale",), tri, torch.ones(4, 3, dtype=torch.float64), geometry, lambda a, t: a,
-        torch.zeros(1, 1, dtype=torch.float64), torch.full((1, 1), -0.999, dtype=torch.float64), background=(0.0,) * 3,
+        torch.zeros(1, 1, dtype=torch.float64), torch.full((1, 1), -0.999, dtype=torch.float64), background=(0.0, 0.0, 0.0),
     )  # fmt: skip
     found = truth.truth_of(square, 0)
     # The mean of the squares is nearly the area, a quarter of the image, times (1 + scale)^2; pixels at the border weigh by their
@@ -80,6 +133,10 @@ def test_another_renderer_is_measured_through_three_functions():
     assert row["adapter"] == "black" and row["relative"] == 1 and row["cosine"] == 0
     with pytest.raises(ValueError, match=r"gradients\(\): scenes must be among cube 16, .*; got nothing"):
         bench.gradients(["nothing"])
+    assert [r["scene"] for r in bench.gradients(["sheets"], {"black": Black()}, samples=1)] == [
+        "sheets strong",
+        "sheets weak",
+    ]
 
 
 def test_command_writes_json_and_a_table(tmp_path, capsys):
@@ -94,4 +151,8 @@ def test_command_writes_json_and_a_table(tmp_path, capsys):
     )
     table = files[1].read_text().splitlines()
     assert table[0].startswith("| scene") and table[2].startswith("| texture") and "contrast" in table[-1]
+    assert any(line.startswith("Measured on") for line in table)
+    arguments = ["--scenes", "shadow", *arguments[2:]]  # the other scene's row stays
+    assert command.main([*arguments, "--json", str(files[0]), "--markdown", str(files[1])]) == 0
+    assert [row["scene"] for row in json.loads(files[0].read_text())] == ["texture", "shadow"]
     assert "texture" in capsys.readouterr().out

@@ -18,10 +18,12 @@ BOUNDS = {
     "antialias_bwd": (104, 64),
     "antialias_find": (80, 32),
     "antialias_blend": (80, 0),
+    "antialias_jvp": (104, 0),
     # Four corners and four sides of a cell, turned four ways.
     "antialias_walk": (104, 256),
     "antialias_walk_color_bwd": (104, 592),
     "antialias_walk_bwd": (184, 400),
+    "antialias_walk_jvp": (184, 416),
     "interpolate_bwd": (72, 0),
     "resolve": (72, 256),
     "texture_bwd_anisotropic": (176, 0),

@@ -7,11 +7,12 @@ imported by `import diffrast`.
 from .adapters import OURS, Adapter, Primitives
 from .gradients import gradients
 from .pictures import pictures
-from .problems import PROBLEMS, problems
+from .problems import PROBLEMS, cube_from, problems
 from .scene import Scene
 from .scenes import SCENES
 from .truth import Truth, truth_of
 
 __all__ = [
-    "OURS", "PROBLEMS", "SCENES", "Adapter", "Primitives", "Scene", "Truth", "gradients", "pictures", "problems", "truth_of"
+    "OURS", "PROBLEMS", "SCENES", "Adapter", "Primitives", "Scene", "Truth", "cube_from", "gradients", "pictures",
+    "problems", "truth_of",
 ]  # fmt: skip

@@ -6,6 +6,7 @@ from statistics import median
 
 from .adapters import OURS, Adapter
 from .metrics import summary_of
+from .report import machine
 from .scenes import SCENES
 from .truth import samples_per_side, truth_of
 
@@ -21,7 +22,7 @@ def gradients(
     """The gradient of an L2 loss, by every adapter on every scene, against central differences of a supersampled render.
 
     Args:
-        scenes: names of `SCENES`; None: all.
+        scenes: names of `SCENES`, or how several begin: "cube" is all cubes; None: all.
         adapters: renderers by name; None: ours, one for each mode of `antialias`.
         samples: how many parameter vectors per scene; the seeds are fixed.
         progress: called with each row as soon as it is there.
@@ -34,10 +35,17 @@ def gradients(
     Raises:
         ValueError: an unknown scene.
     """
-    names = list(SCENES) if scenes is None else list(scenes)
-    unknown = [name for name in names if name not in SCENES]
-    if unknown:
-        raise ValueError(f"gradients(): scenes must be among {', '.join(SCENES)}; got {', '.join(unknown)}")
+    names = list(SCENES)
+    if scenes is not None:
+        groups = {
+            wanted: [n for n in SCENES if n == wanted or n.startswith(wanted + " ")] for wanted in scenes
+        }
+        unknown = [wanted for wanted, found in groups.items() if not found]
+        if unknown:
+            raise ValueError(
+                f"gradients(): scenes must be among {', '.join(SCENES)}; got {', '.join(unknown)}"
+            )
+        names = [name for found in groups.values() for name in found]
     rows = []
     for name in names:
         scene = SCENES[name](samples)
@@ -62,6 +70,7 @@ def gradients(
             row |= {
                 "ms": 1e3 * median(seconds),
                 "samples": samples,
+                "machine": machine(),
                 "group": scene.group,
             }
             row |= {"size": scene.size, "supersampling": samples_per_side(scene.size)}

@@ -1,6 +1,10 @@
 """The rows of `gradients` and `problems` as text."""
 
+import platform
 from collections.abc import Sequence
+from pathlib import Path
+
+import torch
 
 # Title, width and format of each column of a table: of gradients, and of optimization problems.
 COLUMNS = (
@@ -49,9 +53,22 @@ def components(row: dict) -> str:
     return "  ".join(f"{name} {bias[name]:+.3f} x{ratio[name]:.3f}" for name in bias)
 
 
+def machine() -> str:
+    """What a time was measured on."""
+    name, info = platform.processor() or platform.machine(), Path("/proc/cpuinfo")
+    if info.exists():
+        lines = info.read_text(encoding="utf-8").splitlines()
+        name = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), name)
+    return f"{name}, {torch.get_num_threads()} thread(s), torch {torch.__version__}"
+
+
 def markdown(rows: Sequence[dict]) -> str:
     """The rows of `gradients` as a table with the components below it; those of `problems` as a table."""
+    measured = ["", f"Measured on {', '.join(sorted({row['machine'] for row in rows}))}."]
     if rows and "problem" in rows[0]:
-        return "\n".join(table(rows, PROBLEM_COLUMNS)) + "\n"
+        return "\n".join([*table(rows, PROBLEM_COLUMNS), *measured]) + "\n"
     parts = [f"- {row['scene']}, {row['adapter']}: {components(row)}" for row in rows]
-    return "\n".join([*table(rows), "", "Signed bias and ratio of each component:", "", *parts]) + "\n"
+    return (
+        "\n".join([*table(rows), *measured, "", "Signed bias and ratio of each component:", "", *parts])
+        + "\n"
+    )

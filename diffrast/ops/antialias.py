@@ -4,11 +4,12 @@ Laine et al. 2020, section 3; docs/MATH.md, section 5.
 """
 
 from functools import partial
+from typing import Any
 
 import torch
 
 from .. import backends
-from . import antialias_area, validate  # noqa: F401 (registers the operators of mode "area")
+from . import antialias_area, forward_mode, validate  # noqa: F401 (registers the operators of mode "area")
 from .antialias_launch import launch, runs
 from .rasterize import CULL
 from .topology import Topology, topology_of
@@ -77,7 +78,8 @@ def antialias(
         )
     validate.choice(op, "cull", cull, CULL)
     validate.choice(op, "mode", mode, list(MODES))
-    out, *_ = getattr(torch.ops.diffrast, MODES[mode])(
+    out, *_ = forward_mode.call(
+        MODES[mode],
         color.contiguous(),
         rast.contiguous(),
         pos.contiguous(),
@@ -167,6 +169,29 @@ def _(grad_out, color, rast, pos, tri, pairs, boost, needs_color, needs_pos):
     return color.new_empty(color.shape if needs_color else (0,)), pos.new_empty(
         pos.shape if needs_pos else (0,)
     )
+
+
+@torch.library.custom_op("diffrast::antialias_jvp", mutates_args=())
+def _antialias_jvp(
+    tangent_color: torch.Tensor,
+    tangent_pos: torch.Tensor,
+    color: torch.Tensor,
+    rast: torch.Tensor,
+    pos: torch.Tensor,
+    tri: torch.Tensor,
+    pairs: torch.Tensor,
+    boost: float,
+) -> torch.Tensor:
+    run = backends.kernels_for(rast)
+    out = run.empty(color.shape, color.dtype, color.device)
+    fields: dict[str, Any] = {"pairs": pairs, "out": out, "grad_out": tangent_color, "grad_pos": tangent_pos}
+    _launch(run, "antialias_jvp", runs(run, rast), (color, rast, pos, tri, None), boost=boost, **fields)
+    return out
+
+
+@_antialias_jvp.register_fake
+def _(tangent_color, tangent_pos, color, rast, pos, tri, pairs, boost):
+    return torch.empty_like(color)
 
 
 def _setup_context(ctx, inputs, output):

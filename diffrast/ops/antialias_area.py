@@ -95,6 +95,32 @@ def _(grad_out, color, rast, pos, tri, code, place, owner, boost, needs_color, n
     )
 
 
+@torch.library.custom_op("diffrast::antialias_area_jvp", mutates_args=())
+def _antialias_jvp(
+    tangent_color: torch.Tensor,
+    tangent_pos: torch.Tensor,
+    color: torch.Tensor,
+    rast: torch.Tensor,
+    pos: torch.Tensor,
+    tri: torch.Tensor,
+    code: torch.Tensor,
+    place: torch.Tensor,
+    owner: torch.Tensor,
+    boost: float,
+) -> torch.Tensor:
+    run = backends.kernels_for(rast)
+    out = run.empty(color.shape, color.dtype, color.device)
+    fields: dict[str, Any] = {"code": code, "place": place, "owner": owner, "out": out}
+    fields |= {"grad_out": tangent_color, "grad_pos": tangent_pos}
+    _launch(run, "antialias_walk_jvp", runs(run, rast), (color, rast, pos, tri, None), boost=boost, **fields)
+    return out
+
+
+@_antialias_jvp.register_fake
+def _(tangent_color, tangent_pos, color, rast, pos, tri, code, place, owner, boost):
+    return torch.empty_like(color)
+
+
 def _setup_context(ctx, inputs, output):
     color, rast, pos, tri, _, ctx.boost, _ = inputs
     found = output[1:]

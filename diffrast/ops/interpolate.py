@@ -6,7 +6,7 @@ from functools import lru_cache
 import torch
 
 from .. import backends
-from . import validate
+from . import forward_mode, validate
 
 
 def interpolate(
@@ -55,7 +55,9 @@ def interpolate(
         fits = validate.shape_is(rast_db, *rast.shape)
         validate.tensor(op, "rast_db", rast_db, f"{list(rast.shape)} like rast", fits, like=("rast", rast))
         rast_db = rast_db.contiguous()
-    out, out_da = torch.ops.diffrast.interpolate(attr.contiguous(), rast.contiguous(), tri, rast_db, channels)
+    out, out_da = forward_mode.call(
+        "interpolate", attr.contiguous(), rast.contiguous(), tri, rast_db, channels
+    )
     return out.to(dtype), out_da.to(dtype)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from .. import backends
-from . import validate
+from . import forward_mode, validate
 from .context import RasterizeContext, choose, say_once
 
 CULL = ("none", "back", "front")
@@ -166,7 +166,7 @@ def _validate(
 def _resolve(
     pos: torch.Tensor, tri: torch.Tensor, ids: torch.Tensor, with_db: bool, grad_db: bool
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    rast, rast_db = torch.ops.diffrast.resolve(pos, tri, ids, with_db)
+    rast, rast_db = forward_mode.call("resolve", pos, tri, ids, with_db)
     return rast, rast_db if grad_db else rast_db.detach()
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from . import validate
+from . import forward_mode, validate
 from .texture_mip import (
     MAX_LEVELS,
     Mip,
@@ -106,9 +106,9 @@ def texture(
     bias = None if mip_level_bias is None else mip_level_bias.contiguous()
     sampling = (uv.contiguous(), uv_da, bias, filter_mode, boundary_mode, max_anisotropy)
     if count > 0:
-        out = torch.ops.diffrast.texture_mipmapped(levels[0], count, *sampling)[0]
+        out = forward_mode.call("texture_mipmapped", levels[0], count, *sampling)[0]
     else:
-        out = torch.ops.diffrast.texture(levels, *sampling)
+        out = forward_mode.call("texture", levels, *sampling)
     return out.to(dtype)
 
 

@@ -6,7 +6,7 @@ from itertools import pairwise
 import torch
 
 from .. import backends
-from . import validate
+from . import forward_mode, validate
 
 # A field of the kernel's struct (cuda/texture.cu) holds this many addresses; 2^24 texels along an axis are also what float32
 # coordinates can tell apart.
@@ -56,7 +56,9 @@ def texture_construct_mip(
     check_texture(op, tex, cube_mode)
     axes = shrinking_axes(tex, cube_mode)
     count = level_count(tex, axes, check_max_level(op, max_mip_level))
-    return Mip(torch.ops.diffrast.texture_mip(tex.contiguous(), count, axes) if count > 0 else [], tex.shape)
+    return Mip(
+        forward_mode.call("texture_mip", tex.contiguous(), count, axes) if count > 0 else [], tex.shape
+    )
 
 
 def is_volume(tex: object, cube: bool) -> bool:
