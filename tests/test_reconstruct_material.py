@@ -11,12 +11,12 @@ from test_reconstruct_cameras import CPU, new_run
 import diffrast.torch as dr
 from diffrast.reconstruct import material
 from diffrast.reconstruct.appearance import fill_gaps, unwrap
-from diffrast.reconstruct.coverage import fill_unseen
+from diffrast.reconstruct.coverage import fill_unseen, views_of_texels
 from diffrast.reconstruct.geometry import Shape
 from diffrast.reconstruct.material import Material, fit_material, normalized, occlusion, start_material
 from diffrast.reconstruct.targets import make_targets
 from diffrast.reconstruct.views import View
-from diffrast.scene import Mesh, load_mesh, save_mesh
+from diffrast.scene import Mesh, load_mesh, look_at, save_mesh
 from diffrast.scene.environment import EnvironmentLight, latlong_directions
 from diffrast.scene.image import linear_to_srgb, srgb_to_linear
 from diffrast.scene.material import MetallicRoughness
@@ -36,6 +36,34 @@ def shape_of(mesh: trimesh.Trimesh) -> Shape:
 @pytest.fixture(scope="module")
 def unwrapped():
     return unwrap(dr.RasterizeContext(), shape_of(torus()), 128)
+
+
+def from_above(views: int) -> list[View]:
+    """Cameras that see the upper side of the torus (larger z) only."""
+    cameras = []
+    for i in range(views):
+        a = 2 * math.pi * i / views
+        eye = (0.5 * math.cos(a), 0.5 * math.sin(a), 5.0)
+        cameras.append(look_at(eye, (0, 0, 0), (0, 1, 0), fov_y=0.65, width=96, height=96))
+    white = torch.ones(96, 96, 3)
+    return [View(str(i), Path(f"{i}.png"), white, torch.ones(96, 96), c) for i, c in enumerate(cameras)]
+
+
+def test_texels_know_how_many_photographs_show_them(unwrapped):
+    views = from_above(3)
+    targets = make_targets(views, BOX.double().numpy(), 0, CPU)
+    seen = views_of_texels(dr.RasterizeContext(), unwrapped, targets)
+    flat = torch.nn.functional.pad(2 * unwrapped.uv - 1, (0, 1))
+    rast, _ = dr.rasterize(
+        dr.RasterizeContext(),
+        torch.nn.functional.pad(flat, (0, 1), value=1.0)[None],
+        unwrapped.uv_faces,
+        (128, 128),
+    )
+    height = dr.interpolate(unwrapped.vertices[unwrapped.source], rast, unwrapped.uv_faces)[0][0, ..., 2]
+    inside = unwrapped.covered
+    assert float((seen[inside & (height > 0.2)] == 3).float().mean()) > 0.98
+    assert float((seen[inside & (height < -0.1)] == 0).float().mean()) > 0.98
 
 
 def test_unseen_texels_are_filled_smoothly(unwrapped):

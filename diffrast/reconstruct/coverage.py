@@ -10,8 +10,9 @@ import torch
 
 import diffrast.torch as dr
 
+from ..scene.mesh import vertex_normals
 from .appearance import Textured, at_texels, fill_gaps
-from .portraits import coverage
+from .targets import Targets
 
 if TYPE_CHECKING:
     from .state import State
@@ -20,8 +21,7 @@ if TYPE_CHECKING:
 def count_views(state: State) -> None:
     """Ends a stage that made ``state.model``: counts the photographs that show each texel, and fills those that none does."""
     assert state.model is not None
-    views = state.targets(0).calibration.apply(state.used)
-    seen, _ = coverage(state.ctx, state.model, views, len(state.model.texture))
+    seen = views_of_texels(state.ctx, state.model, state.targets(0))
     model = replace(state.model, seen=seen)
     state.model = replace(model, texture=fill_unseen(state.ctx, model, model.texture))
     unseen = float((seen[model.covered] == 0).float().mean())
@@ -29,6 +29,38 @@ def count_views(state: State) -> None:
         state.notes.append(
             f"no photograph shows {unseen:.1%} of the texture; colours there are those around, smoothed"
         )
+
+
+@torch.no_grad()
+def views_of_texels(ctx, model: Textured, targets: Targets) -> torch.Tensor:
+    """How many pictures show the middle of each texel, int32 ``[S, S]``: it faces the eye, nothing lies before it, and the mask
+    has it."""
+    size, device = model.texture.shape[0], model.texture.device
+    normals = vertex_normals(model.vertices, model.faces)
+    places = torch.cat([model.vertices, normals], dim=1)[model.source]
+    places, _ = at_texels(ctx, model.uv, model.uv_faces, places, size)
+    position, normal = places[model.covered].split(3, dim=1)
+    count = torch.zeros(len(position), dtype=torch.int32, device=device)
+    for i in range(len(targets.images)):
+        index = torch.tensor([i], device=device)
+        rast, _ = dr.rasterize(
+            ctx, targets.clip(model.vertices, index), model.faces, targets.resolution, grad_db=False
+        )
+        depth = torch.where(rast[..., 3] > 0, rast[..., 2], -torch.inf)[:, None]
+        # The farthest around: beside an outline, and on a slope, a texel must not hide itself.
+        depth = torch.nn.functional.max_pool2d(depth, 3, 1, 1)
+        clip = targets.clip(position, index)[0]
+        there = clip[:, :3] / clip[:, 3:]
+        pictures = torch.cat([depth, targets.images[index][..., 3:].float().permute(0, 3, 1, 2)], dim=1)
+        nearest, mask = torch.nn.functional.grid_sample(
+            pictures, there[None, None, :, :2], mode="nearest", align_corners=False
+        )[0, :, 0]  # fmt: skip
+        view = targets.view_matrices(index)[0]
+        toward = torch.nn.functional.normalize(-view[:3, :3].T @ view[:3, 3] - position, dim=1)
+        count += ((there[:, 2] <= nearest + 0.01) & (mask > 0.5) & ((toward * normal).sum(1) > 0.05)).int()
+    seen = torch.zeros(size, size, dtype=torch.int32, device=device)
+    seen[model.covered] = count
+    return seen
 
 
 def fill_unseen(ctx, model: Textured, texture: torch.Tensor) -> torch.Tensor:
