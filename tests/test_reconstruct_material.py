@@ -1,5 +1,6 @@
 """Texels that no photograph shows; materials and light from photographs."""
 
+import math
 from pathlib import Path
 
 import pytest
