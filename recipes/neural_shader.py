@@ -119,7 +119,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     options = Options(holdout=2, steps=args.steps, device=args.device, overwrite=True)
     if args.smoke:
         options = replace(
-            options, steps=min(args.steps, 80), resolution=100, faces=1500, texture=128, frames=0
+            options, steps=min(args.steps, 200), resolution=100, faces=1500, texture=128, frames=0
         )
     kept: list[State] = []
 

@@ -10,9 +10,9 @@ import torch
 
 import diffrast.torch as dr
 
-from ..scene.passes import clip_matrices, to_clip
+from ..scene.mesh import vertex_normals
 from .appearance import Textured, at_texels, fill_gaps
-from .views import View
+from .targets import Targets
 
 if TYPE_CHECKING:
     from .state import State
@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 def count_views(state: State) -> None:
     """Ends a stage that made ``state.model``: counts the photographs that show each texel, and fills those that none does."""
     assert state.model is not None
-    views = state.targets(0).calibration.apply(state.used)
-    seen = views_of_texels(state.ctx, state.model, views, len(state.model.texture))
+    seen = views_of_texels(state.ctx, state.model, state.targets(0))
     model = replace(state.model, seen=seen)
     state.model = replace(model, texture=fill_unseen(state.ctx, model, model.texture))
     unseen = float((seen[model.covered] == 0).float().mean())
@@ -33,33 +32,35 @@ def count_views(state: State) -> None:
 
 
 @torch.no_grad()
-def views_of_texels(ctx, model: Textured, views: list[View], size: int) -> torch.Tensor:
-    """How many of the views see each texel, int64 ``[size, size]``, zero between charts. A texel is seen where its point
-    lies no deeper, by 1 %, than the deepest of what is drawn at its pixel and those around it."""
-    flat = torch.cat(
-        [2 * model.uv - 1, torch.zeros_like(model.uv[:, :1]), torch.ones_like(model.uv[:, :1])], dim=1
-    )
-    rast, _ = dr.rasterize(ctx, flat[None], model.uv_faces, (size, size))
-    points, _ = dr.interpolate(model.vertices[model.source], rast, model.uv_faces)
-    charts = rast[0, ..., 3] > 0
-    points = points[0][charts]
-    box = torch.stack([model.vertices.amin(0), model.vertices.amax(0)])
-    count = torch.zeros(len(points), dtype=torch.long, device=points.device)
-    matrices = clip_matrices([v.camera for v in views], box)
-    for view, matrix in zip(views, matrices, strict=True):
-        clip = to_clip(model.vertices, matrix[None])
-        drawn, _ = dr.rasterize(ctx, clip, model.faces, view.camera.resolution)
-        depth, _ = dr.interpolate(clip[0, :, 3:].contiguous(), drawn, model.faces)  # zero where nothing is
-        deepest = torch.nn.functional.max_pool2d(depth[..., 0], 3, 1, 1)[0]
-        there = to_clip(points, matrix[None])[0]
-        h, w = view.camera.resolution
-        xy = (there[:, :2] / there[:, 3:] + 1) / 2 * points.new_tensor([w, h])
-        x, y = xy[:, 0].long().clamp(0, w - 1), xy[:, 1].long().clamp(0, h - 1)
-        inside = ((xy >= 0) & (xy < points.new_tensor([w, h]))).all(dim=1) & (there[:, 3] > 0)
-        count += inside & (there[:, 3] < 1.01 * deepest[y, x])
-    whole = torch.zeros(size, size, dtype=torch.long, device=points.device)
-    whole[charts] = count
-    return whole
+def views_of_texels(ctx, model: Textured, targets: Targets) -> torch.Tensor:
+    """How many pictures show the middle of each texel, int32 ``[S, S]``: it faces the eye, nothing lies before it, and the mask
+    has it."""
+    size, device = model.texture.shape[0], model.texture.device
+    normals = vertex_normals(model.vertices, model.faces)
+    places = torch.cat([model.vertices, normals], dim=1)[model.source]
+    places, _ = at_texels(ctx, model.uv, model.uv_faces, places, size)
+    position, normal = places[model.covered].split(3, dim=1)
+    count = torch.zeros(len(position), dtype=torch.int32, device=device)
+    for i in range(len(targets.images)):
+        index = torch.tensor([i], device=device)
+        rast, _ = dr.rasterize(
+            ctx, targets.clip(model.vertices, index), model.faces, targets.resolution, grad_db=False
+        )
+        depth = torch.where(rast[..., 3] > 0, rast[..., 2], -torch.inf)[:, None]
+        # The farthest around: beside an outline, and on a slope, a texel must not hide itself.
+        depth = torch.nn.functional.max_pool2d(depth, 3, 1, 1)
+        clip = targets.clip(position, index)[0]
+        there = clip[:, :3] / clip[:, 3:]
+        pictures = torch.cat([depth, targets.images[index][..., 3:].float().permute(0, 3, 1, 2)], dim=1)
+        nearest, mask = torch.nn.functional.grid_sample(
+            pictures, there[None, None, :, :2], mode="nearest", align_corners=False
+        )[0, :, 0]  # fmt: skip
+        view = targets.view_matrices(index)[0]
+        toward = torch.nn.functional.normalize(-view[:3, :3].T @ view[:3, 3] - position, dim=1)
+        count += ((there[:, 2] <= nearest + 0.01) & (mask > 0.5) & ((toward * normal).sum(1) > 0.05)).int()
+    seen = torch.zeros(size, size, dtype=torch.int32, device=device)
+    seen[model.covered] = count
+    return seen
 
 
 def fill_unseen(ctx, model: Textured, texture: torch.Tensor) -> torch.Tensor:
