@@ -85,7 +85,7 @@ def measure(args: argparse.Namespace) -> dict[str, float]:
 
     stages = with_stage("write", write, with_stage("read", read))
     options = Options(
-        holdout=args.holdout, steps=args.steps, time_limit=args.time_limit, overwrite=True,
+        holdout=args.holdout, steps=args.steps, time_limit=args.time_limit, resolution=args.resolution, overwrite=True,
         refine_cameras=not args.as_given, frames=0,
     )  # fmt: skip
     metrics = reconstruct(args.data, args.out, options, stages=stages)
@@ -109,6 +109,9 @@ def main() -> None:
     parser.add_argument("--as-given", action="store_true", help="leave the cameras as they are, to compare")
     parser.add_argument("--holdout", type=int, default=4)
     parser.add_argument("--steps", type=int)
+    parser.add_argument(
+        "--resolution", type=int, help="reduce the photographs to at most so many pixels a side"
+    )
     parser.add_argument("--time-limit", type=float)
     parser.add_argument("--out", type=Path, default=ROOT / "out" / "cameras")
     args = parser.parse_args()

@@ -77,17 +77,21 @@ def main() -> None:
             }
         )
         print(f"{i:3}", rows[-1], flush=True)
+        args.out.write_text(json.dumps(summary(rows), indent=1) + "\n", encoding="utf-8")
+    print({k: v for k, v in summary(rows).items() if k != "rows"})
+
+
+def summary(rows: list[dict]) -> dict:
     degrees = [row["degrees"] for row in rows]
-    summary = {
+    return {
         "poses": len(rows),
         "under_1_degree": sum(d < 1 for d in degrees),
         "median_degrees": median(degrees),
         "worst_degrees": max(degrees),
         "median_seconds": median(row["seconds"] for row in rows),
         "threads": torch.get_num_threads(),
+        "rows": rows,
     }
-    print(summary)
-    args.out.write_text(json.dumps({**summary, "rows": rows}, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

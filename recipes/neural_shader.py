@@ -24,6 +24,7 @@ from diffrast.reconstruct.appearance import Textured, at_texels
 from diffrast.reconstruct.loop import Batches, cosine, optimize
 from diffrast.reconstruct.options import Options
 from diffrast.reconstruct.pipeline import reconstruct, with_stage
+from diffrast.reconstruct.stages import made
 from diffrast.reconstruct.state import State
 from diffrast.reconstruct.targets import over_white
 from diffrast.scene import save_image
@@ -68,7 +69,7 @@ def network(device) -> torch.nn.Module:
 
 def neural(state: State) -> None:
     """The stage: features and network against the photographs; the shape stays as it is."""
-    base, targets, run = state.model, state.targets(0), state.run
+    base, targets, run = made(state.model), state.targets(0), state.run
     features = torch.cat(
         [base.texture, torch.zeros_like(base.texture[..., :1]).expand(-1, -1, CHANNELS - 3)], dim=-1
     )
@@ -97,7 +98,7 @@ def neural(state: State) -> None:
 @torch.no_grad()
 def three_pictures(state: State) -> torch.Tensor:
     """A view that was kept out: the photograph, the shader, the baked texture, side by side [H, 3 W, 3]."""
-    view, model = state.views[state.held[0]], state.model
+    view, model = state.views[state.held[0]], made(state.model)
     matrix = clip_matrices([view.camera], torch.from_numpy(state.box)).to(model.vertices)
     draw = [model.draw, lambda *a: Textured.draw(model, *a)]
     clip = to_clip(model.vertices, matrix)
@@ -118,7 +119,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     options = Options(holdout=2, steps=args.steps, device=args.device, overwrite=True)
     if args.smoke:
         options = replace(
-            options, steps=min(args.steps, 80), resolution=100, faces=1500, texture=128, frames=0
+            options, steps=min(args.steps, 200), resolution=100, faces=1500, texture=128, frames=0
         )
     kept: list[State] = []
 

@@ -137,7 +137,7 @@ def test_ctrl_c_from_outside_writes_everything(demo, tmp_path):
             assert process.wait(timeout=300) == 130, log.read_text()
         finally:
             process.kill()
-    outputs = {"mesh.glb", "turntable.mp4", "report.html", "metrics.json"}
+    outputs = {"mesh.glb", "turntable.mp4", "report.html", "metrics.json", "preflight.jpg", "config.yaml"}
     assert {p.name for p in out.iterdir()} == outputs | {"checkpoint.pt"}
     text = log.read_text()
     assert "stopped early" in text

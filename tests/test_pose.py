@@ -79,7 +79,7 @@ def test_orientations_are_even():
 def test_outlines_fill_the_box():
     model, view = Model(teapot()), camera()
     extent = torch.tensor([[40.0, 30.0], [100.0, 90.0]], dtype=torch.float64)
-    poses = place(model, view, extent, sphere(50))
+    poses = place(model, view, extent, sphere(12))
     for R, t in zip(poses.R, poses.t, strict=True):
         pixels, _ = replace(view, world_to_camera=rigid(R, t)).project(model.vertices.double())
         box = torch.stack([pixels.amin(0), pixels.amax(0)])

@@ -155,8 +155,8 @@ def test_tidy_says_what_it_did_and_keeps_to_its_faces(ring):
 
 
 def test_a_bound_on_faces_is_kept_or_refused():
-    v, f = arrays(torus(96))
-    for faces in (300, 2000):
+    v, f = arrays(torus(48))
+    for faces in (300, 1500):
         w, g = at_most(v, f, faces)
         assert 0.6 * faces < len(g) <= faces
         assert trimesh.Trimesh(w, g, process=False).euler_number == 0
@@ -175,10 +175,10 @@ def state_of(views: list[View], tmp_path: Path, **options) -> State:
 
 
 def table() -> trimesh.Trimesh:
-    """A top on four legs, one fortieth of its width thick."""
+    """A top on four legs, one thirtieth of its width thick."""
     parts = [trimesh.creation.box((2, 2, 0.2))]
     for x, y in LEGS:
-        leg = trimesh.creation.cylinder(0.025, 1.5, sections=16)
+        leg = trimesh.creation.cylinder(0.03, 1.5, sections=12)
         leg.apply_translation([x, y, -0.75])
         parts.append(leg)
     return trimesh.util.concatenate(parts)
@@ -188,8 +188,8 @@ LEGS = [(x, y) for x in (-0.8, 0.8) for y in (-0.8, 0.8)]
 
 
 def test_thin_legs_survive(tmp_path):
-    state = state_of(photographs(table(), 14, 200), tmp_path)
-    state.faces = 6000
+    state = state_of(photographs(table(), 12, 150), tmp_path)
+    state.faces = 3000
     shape = start(state, state.used)
     v, f = shape.vertices.numpy(), shape.faces.numpy()
     assert len(f) <= 3000
@@ -212,7 +212,7 @@ def test_every_start_gives_a_closed_mesh_of_the_right_topology(ring, tmp_path, i
     mesh = trimesh.Trimesh(shape.vertices.numpy(), shape.faces.numpy(), process=False)
     assert mesh.is_watertight
     assert mesh.euler_number == (2 if init == "sphere" else 0)
-    assert len(mesh.faces) <= 1500
+    assert len(mesh.faces) <= 3000
     if init != "sphere":
         assert mesh.volume == pytest.approx(torus().volume, rel=0.25)
     assert shape.colors.shape == shape.vertices.shape

@@ -17,10 +17,11 @@ from diffrast.reconstruct.geometry import Shape
 from diffrast.reconstruct.material import Material, fit_material, normalized, occlusion, start_material
 from diffrast.reconstruct.targets import make_targets
 from diffrast.reconstruct.views import View
-from diffrast.scene import Mesh, load_mesh, save_mesh
+from diffrast.scene import Mesh, load_mesh, look_at, save_mesh
 from diffrast.scene.environment import EnvironmentLight, latlong_directions
 from diffrast.scene.image import linear_to_srgb, srgb_to_linear
 from diffrast.scene.material import MetallicRoughness
+from diffrast.scene.mesh import vertex_normals
 from diffrast.scene.renderer import Scene, render
 
 
@@ -41,8 +42,6 @@ def unwrapped():
 def from_above(views: int) -> list[View]:
     """Cameras that see the upper side of the torus (larger z) only."""
     cameras = []
-    from diffrast.scene import look_at
-
     for i in range(views):
         a = 2 * math.pi * i / views
         eye = (0.5 * math.cos(a), 0.5 * math.sin(a), 5.0)
@@ -82,7 +81,7 @@ def test_unseen_texels_are_filled_smoothly(unwrapped):
     truth = fill_gaps(0.5 + 0.3 * place, unwrapped.covered)
     seen = unwrapped.covered & ~((place[..., 0] > 1.2) & (place[..., 1].abs() < 0.3))
     model = Material(
-        **{**vars(unwrapped), "seen": seen.int()}, orm=truth, normals=truth, light=torch.ones(4, 8, 3)
+        **{**vars(unwrapped), "seen": seen.long()}, orm=truth, normals=truth, light=torch.ones(4, 8, 3)
     )
     hidden = unwrapped.covered & ~seen
     assert int(hidden.sum()) > 60
@@ -158,12 +157,19 @@ def test_paint_and_light_are_told_apart(unwrapped, tmp_path, monkeypatch):
     found, _ = fit_material(ctx, run, "material", start, targets, steps=100, batch=4096)
     losses = [loss for _, loss in run.losses]
     assert sum(losses[-10:]) < 0.25 * sum(losses[:10])
-    # Paint at vertices, after one factor for all.
+    # Paint at vertices, after one factor for all: far nearer than colours with the light in them.
     base = srgb_to_linear(found.texture)
     at = dr.texture(base[None], found.uv[None, None], filter_mode="linear", boundary_mode="clamp")[0, 0]
+    with torch.no_grad():
+        normals = vertex_normals(found.vertices, found.faces)
+        lit = (paint * EnvironmentLight(room, size=16).prepare().irradiance(normals))[found.source]
     true = paint[found.source]
-    at = at * (at * true).sum() / at.square().sum()
-    assert float((at - true).abs().mean()) < 0.06
+    plain = (3 * found.vertices[found.source, 0]).sin().abs() > 0.3  # a texel or two from where paints meet
+
+    def off(colors: torch.Tensor) -> float:
+        return float((colors * (colors * true).sum() / colors.square().sum() - true)[plain].abs().mean())
+
+    assert off(at) < 0.65 * off(lit)
     # The light comes from above and behind, as it did.
     direction = latlong_directions(*found.light.shape[:2])
     sides = [found.light[(direction @ torch.tensor([0.0, 0.6, 0.8]) * s) > 0.8].mean() for s in (1, -1)]

@@ -264,7 +264,7 @@ def test_photographs_that_were_left_out_are_in_the_report(dataset, tmp_path):  #
 # --- The report -------------------------------------------------------------------------------------------------------
 
 
-def test_coverage_counts_the_views_that_see_a_texel(views):  # noqa: F811
+def test_pictures_of_a_model(views):  # noqa: F811
     import diffrast.torch as dr
     from diffrast.reconstruct.appearance import unwrap
     from diffrast.reconstruct.geometry import Shape
@@ -279,8 +279,12 @@ def test_coverage_counts_the_views_that_see_a_texel(views):  # noqa: F811
     assert float(count[charts].float().mean()) == pytest.approx(0.4, abs=0.03)
     assert int(count.max()) == 1
     assert int(count[~charts].max()) == 0
-    picture = coverage_picture(count, charts, 1)
-    assert torch.equal(picture[~charts].amin(), torch.tensor(1.0))
+    seen = torch.full((128, 128), 5, dtype=torch.int32)
+    seen[:64] = 0
+    picture = coverage_picture(replace(model, seen=seen), 15)
+    assert float(picture[~model.covered].amin()) == 1
+    torch.testing.assert_close(picture[:64][model.covered[:64]].mean(0), torch.tensor([0.85, 0.1, 0.1]))
+    torch.testing.assert_close(picture[64:][model.covered[64:]].mean(0), torch.tensor([0.98, 0.9, 0.25]))
     sides = six_sides(ctx, model, views, 32)
     assert sides.shape == (64, 192, 3)
     assert all(float(sides[32:, 32 * i : 32 * i + 32].std()) > 0.05 for i in range(6))

@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 import trimesh
 
-from diffrast.scene.remesh import collapse_short, edge_for_faces, flip_edges, isotropic, smooth, split_long
+from diffrast.scene.remesh import (
+    collapse_short,
+    cover,
+    curvature_radii,
+    edge_for_faces,
+    flip_edges,
+    isotropic,
+    smooth,
+    split_long,
+)
 
 
 def torus(sections: int = 48) -> trimesh.Trimesh:
@@ -88,3 +97,38 @@ def test_smoothing_removes_noise_and_keeps_the_volume():
     assert distance_to_torus(v).mean() < 0.6 * distance_to_torus(noisy).mean()
     # The second weight is a little larger than the first, so that the lowest frequencies grow by a percent.
     assert trimesh.Trimesh(v, start.faces, process=False).volume == pytest.approx(start.volume, rel=0.02)
+
+
+def test_the_radius_of_a_bend():
+    ball = trimesh.creation.icosphere(subdivisions=4, radius=0.5)
+    assert curvature_radii(ball.vertices, ball.faces) == pytest.approx(0.5, rel=0.1)
+    ring = torus(96)
+    assert np.quantile(curvature_radii(ring.vertices, ring.faces), (0.1, 0.9)) == pytest.approx(
+        0.35, rel=0.15
+    )
+
+
+def test_thin_rings_keep_their_thickness_when_triangles_adapt():
+    ring = trimesh.creation.torus(1.0, 0.06, major_sections=200, minor_sections=24)
+    volume = {}
+    for adapt in (False, True):
+        v, f = isotropic(ring.vertices, ring.faces, 0.15, adapt=adapt)
+        mesh = checked(v, f)
+        volume[adapt] = mesh.volume / ring.volume
+    assert volume[False] < 0.5
+    assert 0.75 < volume[True] < 1.05
+    edge = edge_for_faces(ring.vertices, ring.faces, 1500, adapt=True)
+    assert abs(len(isotropic(ring.vertices, ring.faces, edge, adapt=True)[1]) / 1500 - 1) < 0.4
+
+
+def test_points_cover_all_faces():
+    box = trimesh.creation.box()
+    points, face = cover(box.vertices, box.faces, 0.1)
+    on = box.triangles[face]
+    normal = np.cross(on[:, 1] - on[:, 0], on[:, 2] - on[:, 0])
+    assert np.abs(((points - on[:, 0]) * normal).sum(axis=1)).max() < 1e-12
+    assert np.abs(np.abs(points).max(axis=1) - 0.5).max() < 1e-12
+    area = np.bincount(face) * 0.5 / (np.bincount(face)[0])
+    assert area == pytest.approx(0.5)
+    nearest = np.linalg.norm(points[:, None] - trimesh.sample.sample_surface(box, 300, seed=0)[0], axis=2)
+    assert nearest.min(axis=0).max() < 0.1

@@ -1,6 +1,7 @@
 """The renderer: order of the steps, buffers, layers, several materials, cameras, and modules as people expect them."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import shading
 import torch
 
 import diffrast.torch as dr
-from diffrast.scene import Camera, CameraParameters, Mesh, MeshParameters, cube, icosphere, plane
+from diffrast.scene import Camera, CameraParameters, Mesh, MeshParameters, cube, icosphere, plane, torus
 from diffrast.scene.batch import concatenate
 from diffrast.scene.environment import EnvironmentLight
 from diffrast.scene.gltf_material import MaterialData
@@ -142,6 +143,20 @@ def test_antialias_of_each_layer(x):
         fine = render(scene, front(24 * 16, x=x)).image[0]
     want = fine.view(24, 16, 24, 16, 4).mean((1, 3))[12]
     torch.testing.assert_close(got, want, atol=0.012, rtol=0)
+
+
+def test_layers_of_fine_meshes():
+    """Glass bodies that cut each other, of triangles smaller than a pixel, against a supersampled picture."""
+    ball = icosphere(0.5, 3)
+    mesh = concatenate(
+        [torus(0.8, 0.3), replace(ball, vertices=ball.vertices + torch.tensor([0.5, 0.2, 0.3]))]
+    )
+    mesh.materials = []
+    glass = [Unlit((1.0, 0.2, 0.1, 0.5), alpha_mode="BLEND"), Unlit((0.1, 0.3, 1.0, 0.4), alpha_mode="BLEND")]
+    scene, cam = Scene(mesh, glass), shading.camera(48)
+    with torch.no_grad():
+        got, want = (render(scene, cam, samples=n).image for n in (1, 10))
+    assert -10 * (got - want).square().mean().log10() > 36  # mode "silhouette" does not
 
 
 def test_auto_stops():

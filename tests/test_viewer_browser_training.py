@@ -80,6 +80,8 @@ def test_pause_step_resume_and_a_reload(page):
 
 
 def test_learning_rates_and_the_plot_of_the_loss(page):
+    from selenium.webdriver.common.keys import Keys
+
     optimizer = torch.optim.SGD(
         [{"params": [torch.zeros(1)], "lr": 0.5}, {"params": [torch.zeros(1)], "lr": 0.25}]
     )
@@ -87,8 +89,9 @@ def test_learning_rates_and_the_plot_of_the_loss(page):
     with Loop(page.viewer):
         rates = wait(lambda: page.driver.find_elements("css selector", "#rates input"), "the rates")
         wait(lambda: [r.get_attribute("value") for r in rates] == ["0.5", "0.25"], "their values")
-        rates[1].clear()
-        rates[1].send_keys("0.125\t")
+        rates[1].click()
+        rates[1].send_keys(Keys.CONTROL + "a")
+        rates[1].send_keys("0.125" + Keys.TAB)
         wait(lambda: optimizer.param_groups[1]["lr"] == 0.125, "the new rate")
         assert optimizer.param_groups[0]["lr"] == 0.5
         wait(lambda: page.viewer.control.iteration > 150, "iterations")

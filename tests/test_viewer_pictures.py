@@ -6,8 +6,9 @@ import pytest
 import torch
 from viewing import torus
 
+import diffrast
 import diffrast.torch as dr
-from diffrast.scene import MaterialData, Mesh, look_at, sphere
+from diffrast.scene import MaterialData, Mesh, icosphere, look_at, sphere
 from diffrast.viewer import Photograph, Viewer
 from diffrast.viewer.camera import Pose, fitting
 from diffrast.viewer.channels import BACKGROUNDS, CHANNELS, Options, draw
@@ -215,6 +216,27 @@ def test_a_picture_of_pixel_gradients():
     assert bool((red > blue + 0.2)[:, :16].all())
     assert bool((blue > red + 0.2)[:, 32:].all())
     assert bool(((red - blue).abs() < 0.05)[:, 16:32].all())
+
+
+def test_what_a_lens_finds_can_be_shown():
+    """The loss is the object's own size in the picture: it grows where the outline moves outwards."""
+    mesh, ctx, pose = icosphere(1), dr.RasterizeContext(), Pose(distance=4.0)
+    vertices = mesh.vertices.clone().requires_grad_()
+    pos = pose.camera(64, 64).to_clip(vertices)[None]
+    rast, _ = dr.rasterize(ctx, pos, mesh.faces, (64, 64))
+    loss = dr.antialias((rast[..., 3:] > 0).float(), rast, pos, mesh.faces).sum()
+    found = diffrast.lens(loss)
+    scene = Scene().changed(mesh=mesh, gradient=found.vertices, image_gradient=found.image)
+    picture = scene.picture(ctx, pose, Options(channel="gradient"), 64, 64, smooth=False)
+    red, _, blue = (
+        picture[scene.picture(ctx, pose, Options(channel="mask"), 64, 64, smooth=False) > 0]
+        .view(-1, 3)
+        .unbind(-1)
+    )
+    assert float((red - blue).max()) > 0.2
+    assert float((blue - red).max()) < 0.05
+    red, _, blue = scene.picture(ctx, Pose(), Options(channel="pixels"), 64, 64).unbind(-1)
+    assert bool((red > blue + 0.2).all())  # every brighter pixel raises the sum
 
 
 def test_what_belonged_to_another_mesh_goes_with_it():

@@ -209,9 +209,14 @@ def test_values_are_taken_only_while_a_page_looks_at_them_also_while_paused(view
         wait(lambda: viewer.pages, "a page")
         for _ in range(5):
             viewer.step(loss=1.0, mesh=torus, **values)
-        names = [name for name, *_ in wait(lambda: page.of_type("state")[-1], "a state")["channels"]]
         assert taken == []
-        assert {"gradient", "coverage", "pixels"} <= set(names)  # they can be chosen all the same
+
+        def offered() -> set[str]:
+            return {name for state in page.of_type("state")[-1:] for name, *_ in state["channels"]}
+
+        wait(
+            lambda: {"gradient", "coverage", "pixels"} <= offered(), "the channels"
+        )  # they can be chosen all the same
         viewer.control.do("pause")
         thread = threading.Thread(target=lambda: viewer.step(loss=1.0, mesh=torus, **values), daemon=True)
         thread.start()

@@ -1,7 +1,6 @@
 """The adapter to viser: with a stand-in for its server, and for real where viser is installed."""
 
 import io
-import itertools
 import math
 import time
 from importlib import import_module
@@ -95,14 +94,13 @@ def test_pictures_are_paced_and_the_last_camera_wins():
     with ViserBackground(Server({0: client}), rate=10) as background:
         background.show(torus())
         wait(lambda: client.pictures, "a picture")
-        began, moves = time.monotonic(), 0
-        while time.monotonic() - began < 1.0:
+        began, first, moves = time.monotonic(), len(client.pictures), 0
+        while time.monotonic() - began < 1.0 or (len(client.pictures) < first + 3 and moves < 4000):
             client.turn(0.01 * moves)
             moves += 1
             time.sleep(0.004)
-        times = [t for t, _ in client.pictures if t > began]
-        assert 2 <= len(times) <= 12  # of a hundred movements and more
-        assert min(b - a for a, b in itertools.pairwise(times)) > 0.04
+        count = len(client.pictures) - first
+        assert 3 <= count <= 10 * (time.monotonic() - began) + 2
         last = 0.01 * (moves - 1)
         wait(lambda: client.pictures[-1][1].shape == (96, 128, 3)
              and psnr(client.pictures[-1][1], expected(last)) > 35, "the last camera's picture")  # fmt: skip

@@ -122,7 +122,9 @@ def test_the_window_opens_draws_and_closes(screen, glb):
     try:
         assert process.stdout is not None
         assert json.loads(process.stdout.readline()) == {"window": True, "triangles": 1152}
-        wait(lambda: shows(screen, direct()), "the picture on the screen")
+        wanted = direct()
+        wait(lambda: shows(screen, wanted) or process.poll() is not None, "the picture on the screen")
+        assert process.poll() is None
         assert psnr(screen.picture(), direct(channel="normal")) < 25  # the comparison can tell
     finally:
         process.send_signal(signal.SIGINT)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Iterable
 
 from .command import Command, between, json_option, stopped
 
@@ -15,7 +16,7 @@ def options(parser: argparse.ArgumentParser) -> None:
         "scenes",
         nargs="*",
         metavar="SCENE",
-        help="such as cube; a wrong name lists them (default: all, some minutes)",
+        help="such as rotation, or cube for all whose name begins with it; a wrong name lists them (default: all, some minutes)",
     )
     add("--mode", action="append", choices=("silhouette", "area"), help="of antialias (default: both)")
     add("--samples", type=int, default=3, metavar="N", help="random parameters per scene (default: 3)")
@@ -24,11 +25,14 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from ..bench import OURS, gradients, report
+    from ..bench import OURS, SCENES, gradients, report
 
     between("--samples", args.samples, 1, 1000)
     if args.fail_under is not None:
         between("--fail-under", args.fail_under, -1, 1)
+    scenes = [
+        name for given in args.scenes for name in ([given] if given in SCENES else _beginning(SCENES, given))
+    ]
     rows: list[dict] = []
 
     def show(row: dict) -> None:
@@ -38,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
 
     code = 0
     try:
-        gradients(args.scenes or None, {mode: OURS[mode] for mode in args.mode or OURS}, args.samples, show)
+        gradients(scenes or None, {mode: OURS[mode] for mode in args.mode or OURS}, args.samples, show)
     except KeyboardInterrupt:
         code = stopped("these are the rows that were done")
     if args.json:
@@ -50,5 +54,10 @@ def run(args: argparse.Namespace) -> int:
     return code or (1 if low else 0)
 
 
+def _beginning(names: Iterable[str], word: str) -> list[str]:
+    """The names that begin with a word; the word itself if there is none, for the error that lists them."""
+    return [name for name in names if name.startswith(f"{word} ")] or [word]
+
+
 COMMAND = Command("compare gradients of pictures with the truth", options, run,
-                  "diffrast gradcheck cube --samples 3")  # fmt: skip
+                  "diffrast gradcheck rotation --samples 3")  # fmt: skip

@@ -44,7 +44,7 @@ FIELDS: dict[str, dict[str, Any]] = {
     "resolution": {
         "type": int,
         "metavar": "N",
-        "help": "reduce photographs by a power of two to at most N pixels a side (default: 1600, less where they are many)",
+        "help": "reduce photographs to at most N pixels a side (default: 1600, less where they are many)",
     },
     "holdout": {
         "type": int,

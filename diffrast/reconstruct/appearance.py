@@ -29,7 +29,7 @@ class Textured:
     """A shape with a texture. ``vertices`` ``[V, 3]`` and ``faces`` ``[F, 3]`` are welded; ``uv`` ``[T, 2]`` and
     ``uv_faces`` ``[F, 3]`` are cut along chart borders, ``source`` int64 ``[T]`` is the vertex behind each UV; ``texture``
     ``[S, S, 3]`` holds display values, row 0 at the bottom; ``covered`` bool ``[S, S]``: texels inside of charts; ``seen``
-    int32 ``[S, S]``: how many photographs show a texel (:func:`diffrast.reconstruct.coverage.count_views`; None where nobody
+    int64 ``[S, S]``: how many photographs show a texel (:func:`diffrast.reconstruct.coverage.count_views`; None where nobody
     has counted); ``boundary``: what lies beyond the texture's border, as `diffrast.torch.texture` names it."""
 
     vertices: torch.Tensor

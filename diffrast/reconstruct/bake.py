@@ -103,7 +103,7 @@ def _textured(mesh: Mesh, size: int) -> tuple[Textured, torch.Tensor]:
     source = torch.zeros(len(uv), dtype=torch.long, device=uv.device)
     source[index.long()] = mesh.faces.long()
     texture = torch.full((size, size, 3), 0.5, device=uv.device)
-    return Textured(mesh.vertices, mesh.faces, uv, index, source, texture, covered, "wrap"), places
+    return Textured(mesh.vertices, mesh.faces, uv, index, source, texture, covered, boundary="wrap"), places
 
 
 def _targets(views: list[View], mesh: Mesh) -> Targets:

@@ -13,16 +13,17 @@ from scipy import ndimage
 
 import diffrast.torch as dr
 
+from ..scene.camera import Camera
 from ..scene.lie import so3_exp
 from ..scene.remesh import edge_for_faces, isotropic, smooth
-from .appearance import Textured, render_textured
+from .appearance import Textured
 from .checkpoint import Checkpoint
 from .fit import Rates
 from .geometry import Shape, fit_shape
 from .hull import bounds, visual_hull
 from .loop import Run, cosine
 from .preflight import common_point
-from .targets import Targets, make_targets
+from .targets import make_targets
 
 if TYPE_CHECKING:
     from .state import State
@@ -139,28 +140,30 @@ def locate(
     box: np.ndarray,
     device: torch.device,
     vertices: torch.Tensor,
-    render: Callable[[torch.Tensor, Targets], torch.Tensor],
+    render: Callable[[torch.Tensor, Camera], torch.Tensor],
     rates: dict[str, float],
-    steps: int = 40,
+    steps: int = 50,
 ) -> list[View]:
     """Views whose cameras are fitted to pictures of a model that stays as it is, from small pictures to large ones.
 
-    ``render(clip [B, V, 4], targets)`` draws its ``vertices`` ``[V, 3]``: pictures ``[B, H, W, 4]``.
+    ``render(clip [1, V, 4], camera)`` draws its ``vertices`` ``[V, 3]``: a picture ``[1, H, W, 4]`` (what depends
+    on where the eye is, as seen by the camera as given).
     """
     top = max(0, round(math.log2(max(views[0].shape) / SIZE)))
-    for level in range(top, -1, -1):
+    for around, level in enumerate((top, *range(top, -1, -1))):
         targets = make_targets(views, box, level, device)
+        if around == 0:  # turned about the eye a picture moves most: what is far off comes near
+            targets.calibration = replace(targets.calibration, center=None)
         scale = 2.0 ** (level - top)
         parts = targets.calibration.parts()
         groups = [{"params": [parts[n].requires_grad_()], "rate": rate * scale} for n, rate in rates.items()]
         optimizer = torch.optim.Adam(groups, lr=1.0)
         for i in range(steps):
             optimizer.zero_grad()
-            for index in torch.arange(len(views), device=device).split(
-                4
-            ):  # views have nothing in common here
-                residual = targets.residual(render(targets.clip(vertices, index), targets), index)
-                residual.abs().mean(dim=(1, 2, 3)).sum().backward()
+            for k in range(len(views)):  # views have nothing in common here
+                index = torch.tensor([k], device=device)
+                picture = render(targets.clip(vertices, index), targets.cameras[k])
+                targets.residual(picture, index).abs().mean().backward()
             for group in optimizer.param_groups:
                 group["lr"] = cosine(i / steps, group["rate"], 0.05 * group["rate"])
             optimizer.step()
@@ -193,8 +196,8 @@ def locate_held_out(state: State, model: Textured) -> None:
     if not (state.held and state.options.refine_cameras):
         return
 
-    def render(clip: torch.Tensor, targets: Targets) -> torch.Tensor:
-        return render_textured(state.ctx, model, clip, model.texture, targets.resolution)
+    def render(clip: torch.Tensor, camera: Camera) -> torch.Tensor:
+        return model.draw(state.ctx, clip, camera, camera.resolution)
 
     held = [state.views[i] for i in state.held]
     rates = {"turn": 5e-3, "move": 5e-3}

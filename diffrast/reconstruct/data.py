@@ -7,6 +7,7 @@ file. A photograph that cannot be used is left out, and said to be, as long as t
 
 from __future__ import annotations
 
+import math
 import os
 from collections import Counter
 from collections.abc import Callable
@@ -39,9 +40,8 @@ LAYOUTS: dict[str, Callable[[Path], list[Entry]]] = {
     "*.txt": read_krt,
 }
 RESOLUTION = 1600  # pixels of the longer side that are used unless more are asked for
-TOTAL = (
-    400_000_000  # pixels of all views together: they take about 10 bytes each, as photographs and as targets
-)
+TOTAL = 150_000_000  # pixels of all views together: with the work on a batch, less than 4 GB
+FACTORS = sorted({a << k for a in (1, 3) for k in range(12)})  # that photographs are reduced by
 FEWEST = 3  # views
 
 
@@ -60,8 +60,8 @@ class Capture:
 def load(
     folder: str | os.PathLike, masks: str | os.PathLike | None = None, resolution: int | None = None
 ) -> Capture:
-    """The views of a data set with their masks, of which only what is used is kept in memory: photographs are reduced by a power
-    of two until the longer side has at most ``resolution`` pixels (None: 1600, and fewer where the views are so many that they
+    """The views of a data set with their masks, of which only what is used is kept in memory: photographs are reduced by a whole
+    number so that the longer side has at most ``resolution`` pixels (None: 1600, and fewer where the views are so many that they
     would take more than about 4 GB), and cropped to the object.
 
     Photographs that are missing, cannot be read, or show nothing or nothing but the object are left out with a sentence in
@@ -131,12 +131,13 @@ def _factor(views: list[View], resolution: int | None) -> int:
     if not views:
         return 1
     height, width = views[0].shape
-    factor = 1
-    while max(width, height) > (resolution or RESOLUTION) * factor or (
-        resolution is None and len(views) * width * height > TOTAL * factor**2
-    ):
-        factor *= 2
-    return factor
+    total = math.inf if resolution else TOTAL / len(views)
+    fits = (
+        f
+        for f in FACTORS
+        if max(width, height) <= (resolution or RESOLUTION) * f and width * height <= total * f * f
+    )
+    return next(fits, FACTORS[-1])
 
 
 def _enough(views: list[View], count: int, left_out: list[str], layout: Path) -> bool:

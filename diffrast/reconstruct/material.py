@@ -9,6 +9,7 @@ parts hide from the sky is dark without being painted so (``occlusion``).
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ from ..scene.camera import Camera
 from ..scene.environment import EnvironmentLight, latlong_directions
 from ..scene.gltf_material import MaterialData
 from ..scene.image import linear_to_srgb, srgb_to_linear
+from ..scene.light import Surrounding
 from ..scene.material import Lighting, MetallicRoughness
 from ..scene.mesh import Mesh, vertex_normals
 from ..scene.passes import finish
@@ -41,8 +43,12 @@ PRIORS = {"base": 0.6, "gloss": 0.05, "metal": 0.02, "light": 0.002, "white": 0.
 
 def material(state: State) -> None:
     """A stage: what the texture shows taken apart into material and light."""
-    assert state.model is not None
-    model = state.run.checkpoint.begin("material", Material, lambda: start_material(state.ctx, state.model))
+
+    def begin() -> Material:
+        assert state.model is not None, "no stage before this one left a model"
+        return start_material(state.ctx, state.model)
+
+    model = state.run.checkpoint.begin("material", Material, begin)
     state.model, factor = fit_material(
         state.ctx,
         state.run,
@@ -85,14 +91,14 @@ class Material(Textured):
         rast, rast_db = dr.rasterize(ctx, clip, self.faces, size)
         index = (rast[..., 3].flatten() > 0).nonzero()[:, 0]
         mesh = Mesh(self.vertices, self.faces, self.uv, uv_faces=self.uv_faces)
-        eye = torch.nn.functional.pad(camera.center.to(clip), (0, 1), value=1.0).expand(len(index), 4)
+        eye = torch.nn.functional.pad(camera.center.to(clip), (0, 1), value=1.0)[None]
         flat, flat_db = rast.flatten(0, 2)[index], rast_db.flatten(0, 2)[index]
         color = shade(
-            points(mesh, flat, flat_db, eye, True),
+            points(mesh, flat, flat_db, eye, None, True),
             srgb_to_linear(self.texture),
             self.orm,
             self.normals,
-            self.light,
+            _kept(self.light),
         )
         picture = (
             color.new_zeros(rast[..., 0].numel(), 3).index_copy(0, index, color).view(*rast.shape[:3], 3)
@@ -100,12 +106,25 @@ class Material(Textured):
         return finish(picture, rast, clip, self.faces, BACKGROUND, samples)
 
 
+def prepared(light: torch.Tensor) -> Surrounding:
+    """A lat-long map ``[H, 2 H, 3]``, ready to be looked up. Differentiable."""
+    return (
+        EnvironmentLight(light, size=CUBE).requires_grad_(False).prepare()
+    )  # but for a map that wants gradients
+
+
+# For pictures of a finished material, whose light does not change any more: many are drawn with the same.
+_kept = functools.lru_cache(maxsize=1)(prepared)
+
+
 def shade(
-    surface: Surface, base: torch.Tensor, orm: torch.Tensor, normals: torch.Tensor | None, light: torch.Tensor
+    surface: Surface, base: torch.Tensor, orm: torch.Tensor, normals: torch.Tensor | None, light: Surrounding
 ) -> torch.Tensor:
     """Display values ``[N, 3]`` of points. Differentiable into all maps."""
-    lights = Lighting(surroundings=[EnvironmentLight(light, size=CUBE).prepare()])
-    color, _ = MetallicRoughness(base, orm, normals).shade(surface, lights)
+    material = MetallicRoughness(base, orm, normals).requires_grad_(
+        False
+    )  # but for what is computed from others
+    color, _ = material.shade(surface, Lighting(surroundings=[light]))
     return linear_to_srgb(color.clamp(1e-4, 1))
 
 
@@ -142,9 +161,9 @@ def seen_points(ctx, model: Textured, targets: Targets, generator: torch.Generat
         if len(pick) > most:
             pick = pick[torch.randperm(len(pick), generator=generator)[:most].to(pick.device)]
         view = targets.view_matrices(index)[0]
-        eye = torch.nn.functional.pad(-view[:3, :3].T @ view[:3, 3], (0, 1), value=1.0)
+        eye = torch.nn.functional.pad(-view[:3, :3].T @ view[:3, 3], (0, 1), value=1.0)[None]
         flat, flat_db = rast.flatten(0, 2)[pick], rast_db.flatten(0, 2)[pick]
-        found.append(points(mesh, flat, flat_db, eye.expand(len(pick), 4), bumps))
+        found.append(points(mesh, flat, flat_db, eye, None, bumps))
         colors.append(targets.images[i].flatten(0, 1)[pick, :3].float())
         views.append(torch.full_like(pick, i))
     together = {
@@ -215,8 +234,11 @@ def fit_material(
 ) -> tuple[Material, float]:  # fmt: skip
     """Fit base colour, roughness, metalness, light and, with ``bumps``, the normal map to the targets' colours. Returns what
     :func:`normalized` makes of them."""
-    seen = seen_points(ctx, model, targets, run.generator, bumps)
     before = run.checkpoint.progress(stage)
+    if before is not None:
+        for name, part in targets.calibration.parts().items():  # what earlier stages found of the cameras
+            part.copy_(before["calibration"][name])
+    seen = seen_points(ctx, model, targets, torch.Generator().manual_seed(0), bumps)
     start = {
         "base": model.texture, "gloss": model.orm[..., 1:], "normals": model.normals, "light": model.light.clamp_min(1e-3).log(),
     }  # fmt: skip
@@ -241,13 +263,14 @@ def fit_material(
         return {
             **{name: value.detach() for name, value in found.items()},
             "optimizer": optimizer.state_dict(), "generator": run.generator.get_state(),
+            "calibration": {name: part.detach() for name, part in targets.calibration.parts().items()},
         }  # fmt: skip
 
     def step(t: float) -> torch.Tensor:
         index = torch.randint(len(seen.color), (batch,), generator=run.generator).to(seen.color.device)
         orm = torch.cat([hidden, found["gloss"].clamp(0, 1)], dim=-1)
         base, normals = srgb_to_linear(found["base"].clamp(0, 1)), found["normals"] if bumps else None
-        color = shade(seen.surface.pick(index), base, orm, normals, found["light"].exp())
+        color = shade(seen.surface.pick(index), base, orm, normals, prepared(found["light"].exp()))
         picture = torch.cat([color, torch.ones_like(color[:, :1])], dim=-1)
         picture = gain.expose(picture[:, None, None], seen.view[index], 0.0)[:, 0, 0, :3]
         difference = picture - seen.color[index]

@@ -1,7 +1,7 @@
 """Picture files that are decoded when they are asked for, and what is kept of them: 8 bits a channel, around the object.
 
-A float32 copy of a photograph of 20 megapixels takes 320 MB with its mask. Used are smaller versions (``factor``, a power of two:
-a level of its pyramid; a JPEG is decoded at that size, the full one is never in memory), and what lies outside of the object's
+A float32 copy of a photograph of 20 megapixels takes 320 MB with its mask. Used are smaller versions (``factor``, a level of its
+pyramid; a JPEG is decoded at that size, the full one is never in memory), and what lies outside of the object's
 mask is white in every target, so that only a window of it need be kept.
 """
 
@@ -93,7 +93,8 @@ def read_reduced(path: Path, factor: int = 1) -> torch.Tensor:
         with Image.open(path) as file:
             width, height = file.size
             keep = (width // factor, height // factor)
-            file.draft(None, keep)  # a JPEG's decoder halves for nothing
+            halves = factor & -factor  # the power of two in it
+            file.draft(None, (width // halves, height // halves))  # a JPEG's decoder halves for nothing
             scale = round(width / file.width)  # what it did
             picture = file if file.mode in ("L", "RGB", "RGBA") or factor == 1 else file.convert("RGBA")
             left = factor // scale

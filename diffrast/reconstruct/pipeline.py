@@ -12,7 +12,7 @@ import torch
 
 from .checkpoint import NAME as CHECKPOINT
 from .checkpoint import Checkpoint
-from .distributed import joined
+from .distributed import Group, joined
 from .loop import Progress, Run, Stop
 from .options import Options, check, device_of, key_of
 from .output import claim
@@ -80,13 +80,22 @@ def _work(state: State) -> None:
     for stage in state.stages:
         if stage.again or not state.run.checkpoint.passed(stage.name, names):
             state.run.progress.begin(stage.name)
-            group = state.run.group
-            if group.first or not stage.alone:
-                stage.run(state)
             if stage.alone:
-                state.shape, state.model, state.metrics = group.share(
-                    (state.shape, state.model, state.metrics)
-                )
+                _alone(state, stage)
+            else:
+                stage.run(state)
+
+
+def _alone(state: State, stage: Stage) -> None:
+    """The first process does the stage, as if there were no other, and hands on what it leaves."""
+    run, group = state.run, state.run.group
+    if group.first:
+        run.group = Group()
+        stage.run(state)
+        run.group = group
+    state.shape, state.model, state.metrics, run.stop.requested = group.share(
+        (state.shape, state.model, state.metrics, run.stop.requested)
+    )
 
 
 def with_stage(

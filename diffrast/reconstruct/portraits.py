@@ -12,14 +12,13 @@ import diffrast.torch as dr
 from ..scene.camera import Camera, look_at
 from ..scene.mesh import Mesh
 from ..scene.passes import clip_matrices, render_clay, to_clip
-from .appearance import Textured, render_textured
+from .appearance import Textured
 from .metrics import SAMPLES
 from .turntable import upright
 from .views import View
 
 SIDES = ("front", "right", "back", "left", "top", "bottom")
 FOV = math.radians(25)
-MAP = 512  # texels along a side of the coverage map
 
 
 def _box(model: Textured) -> torch.Tensor:
@@ -41,15 +40,15 @@ def six_sides(ctx, model: Textured, views: list[View], size: int = 240) -> torch
         camera = look_at(center + distance * away[name], center, top, fov_y=FOV, width=size, height=size)
         with torch.no_grad():
             clip = to_clip(model.vertices, clip_matrices([camera], box))
-            textured = render_textured(ctx, model, clip, model.texture, (size, size), SAMPLES)[0, ..., :3]
+            textured = model.draw(ctx, clip, camera, (size, size), SAMPLES)[0, ..., :3]
             bare = render_clay(ctx, clip, mesh, camera, (size, size), SAMPLES)[0]
         columns.append(torch.cat([bare, textured], dim=0).cpu())
     return torch.cat(columns, dim=1)
 
 
 @torch.no_grad()
-def coverage(ctx, model: Textured, views: list[View], size: int = MAP) -> tuple[torch.Tensor, torch.Tensor]:
-    """How many of the views see each texel, int64 ``[size, size]``, and which texels belong to a chart, bool. A texel is seen where
+def coverage(ctx, model: Textured, views: list[View], size: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """How many of the views see each texel, int32 ``[size, size]``, and which texels belong to a chart, bool. A texel is seen where
     its point lies no deeper, by 1 %, than the deepest of what is drawn at its pixel and those around it."""
     flat = torch.cat(
         [2 * model.uv - 1, torch.zeros_like(model.uv[:, :1]), torch.ones_like(model.uv[:, :1])], dim=1
@@ -58,7 +57,7 @@ def coverage(ctx, model: Textured, views: list[View], size: int = MAP) -> tuple[
     points, _ = dr.interpolate(model.vertices[model.source], rast, model.uv_faces)
     charts = rast[0, ..., 3] > 0
     points = points[0][charts]
-    count = torch.zeros(len(points), dtype=torch.long, device=points.device)
+    count = torch.zeros(len(points), dtype=torch.int32, device=points.device)
     matrices = clip_matrices([v.camera for v in views], _box(model))
     for view, matrix in zip(views, matrices, strict=True):
         clip = to_clip(model.vertices, matrix[None])
@@ -71,20 +70,22 @@ def coverage(ctx, model: Textured, views: list[View], size: int = MAP) -> tuple[
         x, y = xy[:, 0].long().clamp(0, w - 1), xy[:, 1].long().clamp(0, h - 1)
         inside = ((xy >= 0) & (xy < points.new_tensor([w, h]))).all(dim=1) & (there[:, 3] > 0)
         count += inside & (there[:, 3] < 1.01 * deepest[y, x])
-    whole = torch.zeros(size, size, dtype=torch.long, device=points.device)
+    whole = torch.zeros(size, size, dtype=torch.int32, device=points.device)
     whole[charts] = count
     return whole, charts
 
 
-def coverage_picture(count: torch.Tensor, charts: torch.Tensor, views: int) -> torch.Tensor:
-    """``[S, S, 3]``: texels from dark blue (one view) over green to yellow (a third of the views or more), red for none; white
-    between charts."""
-    t = (count.float() / max(1.0, views / 3)).clamp(0, 1)[..., None].cpu()
+def coverage_picture(model: Textured, views: int) -> torch.Tensor:
+    """``[S, S, 3]`` of ``model.seen``: texels from dark blue (one view) over green to yellow (a third of the views or more), red
+    for none; white between charts."""
+    assert model.seen is not None
+    seen, charts = model.seen.cpu(), model.covered.cpu()
+    t = (seen.float() / max(1.0, views / 3)).clamp(0, 1)[..., None]
     stops = torch.tensor([[0.19, 0.16, 0.45], [0.13, 0.52, 0.55], [0.98, 0.90, 0.25]])
     low, high = (2 * t).clamp(0, 1), (2 * t - 1).clamp(0, 1)
     picture = stops[0] + low * (stops[1] - stops[0]) + high * (stops[2] - stops[1])
-    picture[(count == 0).cpu()] = torch.tensor([0.85, 0.1, 0.1])
-    picture[~charts.cpu()] = 1.0
+    picture[seen == 0] = torch.tensor([0.85, 0.1, 0.1])
+    picture[~charts] = 1.0
     return picture
 
 

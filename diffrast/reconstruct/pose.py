@@ -79,8 +79,9 @@ def find_pose(mesh: Mesh, image: torch.Tensor, mask: torch.Tensor, camera: Camer
         interrupted = False
         try:
             for view, (_, bands, count, most) in zip(views[1:], LEVELS, strict=True):
-                some = poses[distinct(poses, count)]
-                poses, loss = refine(model, some, view, bands, most, bar)
+                if view is views[-1] and loss is not None:  # the dearest pictures are for likely poses only
+                    poses = poses[loss < 2 * loss[0]]
+                poses, loss = refine(model, poses[distinct(poses, count)], view, bands, most, bar)
         except KeyboardInterrupt:
             if loss is None:  # nothing is worth showing yet
                 raise
@@ -263,6 +264,6 @@ def _descend(model: Model, pose: Poses, view: Window, bands: int, steps: int) ->
             pose, loss, around, damping = tried, after, None, 0.2 * damping
         else:
             damping *= 8
-        if float(step.abs().max()) < 2e-3:  # a thousandth of a pixel
+        if float(step.abs().max()) < 4e-3:  # two thousandths of a pixel
             break
     return pose, loss

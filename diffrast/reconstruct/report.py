@@ -162,6 +162,7 @@ def write_html(state: State, metrics: dict, blocks: list[str], film: Path | None
     definitions = "".join(f"<dt>{k}</dt><dd>{html.escape(v)}</dd>" for k, v in DEFINITIONS.items())
     sections = {
         "Figures": _figures(metrics),
+        "What was found out": _rows(state.findings.items(), style="text") if state.findings else "",
         "Turntable": _movie(film),
         "Six sides": _sides(state),
         "Views <small>photograph, render, difference (four times, white is none)</small>": _views(blocks, len(state.held)),
@@ -244,25 +245,36 @@ def _views(blocks: list[str], held: int) -> str:
     )
 
 
+MAPS = {
+    "texture": "colour, display values",
+    "orm": "occlusion in red, roughness in green, metalness in blue",
+    "normals": "normal map",
+    "light": "light from all around, brightest at white",
+}
+
+
 def _maps(state: State) -> str:
+    """Every map that the model has, and how many views see its texels."""
     model = state.model
     assert model is not None
-    count, charts = portraits.coverage(state.ctx, model, state.used)
-    unseen = float((count[charts] == 0).float().mean()) if bool(charts.any()) else 0.0
-    texture = model.texture[..., :3].detach().cpu()
-    if len(texture) > 1024:
-        step = len(texture) // 1024
-        texture = torch.nn.functional.avg_pool2d(texture.permute(2, 0, 1)[None], step)[0].permute(1, 2, 0)
-    captions = (
-        "texture",
-        f"views per texel: red none ({100 * unseen:.1f} % of the texels of charts), blue one, yellow a third or more",
-    )
-    pictures = (texture, portraits.coverage_picture(count, charts, len(state.used)))
+    pictures = {title: _small(getattr(model, name)) for name, title in MAPS.items() if hasattr(model, name)}
+    if model.seen is not None:
+        unseen = float((model.seen[model.covered] == 0).float().mean())
+        title = f"views per texel: red none ({100 * unseen:.1f} % of the texels of charts), blue one, yellow a third or more"
+        pictures[title] = _small(portraits.coverage_picture(model, len(state.used)))
     figures = (
-        f"<figure>{_image(_jpeg(picture), caption)}<figcaption>{caption}</figcaption></figure>"
-        for picture, caption in zip(pictures, captions, strict=True)
+        f"<figure>{_image(_jpeg(picture), title)}<figcaption>{title}</figcaption></figure>"
+        for title, picture in pictures.items()
     )
     return f'<div class="two">{"".join(figures)}</div>'
+
+
+def _small(picture: torch.Tensor) -> torch.Tensor:
+    """A map with at most 1024 texels a side; one that is brighter than white is scaled."""
+    picture = picture[..., :3].detach().float().cpu()
+    picture = picture / picture.max().clamp_min(1)
+    step = max(1, len(picture) // 1024)
+    return torch.nn.functional.avg_pool2d(picture.permute(2, 0, 1)[None], step)[0].permute(1, 2, 0)
 
 
 def _rig(state: State) -> str:

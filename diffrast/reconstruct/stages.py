@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 
@@ -24,6 +25,8 @@ from .repair import tidy, without_cuts
 from .start import start
 from .state import Stage, State
 from .targets import texture_side
+
+T = TypeVar("T")
 
 
 def read(state: State) -> None:
@@ -61,14 +64,15 @@ def coarse_shape(state: State) -> None:
     )
 
 
+def remesh(state: State) -> None:
+    """New triangles for the fine stage; by one process, because rounding decides which edges collapse."""
+    if state.options.baseline != "no-remeshing":
+        state.shape = tidy(state, made(state.shape), state.faces)
+
+
 def fine_shape(state: State) -> None:
     """The same at full resolution on a finer mesh."""
-
-    def even() -> Shape:
-        shape = made(state.shape)
-        return shape if state.options.baseline == "no-remeshing" else tidy(state, shape, state.faces)
-
-    shape = state.run.checkpoint.begin("fine shape", Shape, even)
+    shape = state.run.checkpoint.begin("fine shape", Shape, lambda: made(state.shape))
     rates = state.rates(Rates(move=1e-2, paint=0.03, calibrate=EVERYTHING))
     targets = state.targets(0)
     state.shape = fit_shape(
@@ -90,9 +94,14 @@ def texture(state: State) -> None:
     fitted = fit_texture(state.ctx, state.run, "texture", model, targets, rates, **state.budget("texture"))
     state.model = replace(fitted, vertices=without_cuts(fitted.vertices, model.vertices, model.faces))
     count_views(state)
-    state.views = correct_cameras(state.views, state.held, targets.calibration)
-    locate_held_out(state, state.model)
-    equal_exposures(state, state.model)
+
+
+def correct(state: State) -> None:
+    """What was found out about cameras and exposures goes into the views; those that were kept out are located by the model."""
+    model, found = made(state.model), state.targets(0).calibration
+    state.views = correct_cameras(state.views, state.held, found)
+    locate_held_out(state, model)
+    equal_exposures(state, model)
 
 
 STAGES = (
@@ -101,9 +110,11 @@ STAGES = (
     Stage("preflight", preflight, work=1, again=True, alone=True),
     Stage("hull", hull, work=3, alone=True),
     Stage("coarse shape", coarse_shape, work=20, share=0.25),
+    Stage("remesh", remesh, work=3, alone=True),
     Stage("fine shape", fine_shape, work=28, share=0.35),
     Stage("unwrap", unwrap, work=4, alone=True),
     Stage("texture", texture, work=32, share=0.40),
+    Stage("correct", correct, work=1, again=True),
     Stage("write", write_outputs, work=8, again=True, alone=True),
 )
 
@@ -112,10 +123,10 @@ def stages_for(options: Options) -> tuple[Stage, ...]:
     """The stages that the options ask for."""
     if not options.pbr:
         return STAGES
-    return (*STAGES[:-1], Stage("material", material, work=20, share=0.35, alone=True), STAGES[-1])
+    return (*STAGES[:-2], Stage("material", material, work=20, share=0.35, alone=True), *STAGES[-2:])
 
 
-def made(value):
+def made(value: T | None) -> T:
     """What an earlier stage was to leave."""
     if value is None:
         raise ValueError(

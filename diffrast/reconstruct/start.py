@@ -22,12 +22,15 @@ from .repair import as_shape, tidy
 from .state import State
 from .targets import make_targets
 
+# Faces with which the coarse stage is fast: thin parts need them more than it needs to be faster.
+ENOUGH = 8000
+
 
 def start(state: State, views: list[View]) -> Shape:
-    """The shape that ``--init`` asks for, with at most half the faces of the finished one; ``views``: those to carve with."""
+    """The shape that ``--init`` asks for, where there are many faces with half of them; ``views``: those to carve with."""
     how = state.options.init
     shape = STARTS[how](state, views) if how in STARTS else from_file(state, Path(how))
-    return tidy(state, shape, max(state.faces // 2, 100))
+    return tidy(state, shape, max(state.faces // 2, min(state.faces, ENOUGH)))
 
 
 def from_hull(state: State, views: list[View]) -> Shape:
@@ -63,11 +66,11 @@ def spare_votes(state: State, views: list[View]) -> int:
             rough = visual_hull(views, box, cells, spare)
         except ValueError:  # empty
             continue
+        if state.run.viewer:  # something to look at while the rest is being prepared
+            v, f = (torch.from_numpy(x) for x in rough)
+            state.run.viewer.show(Mesh(v.float(), f.int()))
         covered = float(np.mean([_covered(state.ctx, v, *rough, box, state.device) for v in views]))
         if covered >= 0.95:
-            if state.run.viewer:  # something to look at while the rest is being prepared
-                v, f = (torch.from_numpy(x) for x in rough)
-                state.run.viewer.show(Mesh(v.float(), f.int()))
             return spare
     raise ValueError(
         f"camera poses and masks do not fit together: the shape that they have in common covers only {covered:.0%} "

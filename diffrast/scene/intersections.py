@@ -103,7 +103,7 @@ def _overlap_in_plane(p: np.ndarray, q: np.ndarray) -> np.ndarray:
     return ~apart
 
 
-CHUNK = 1 << 21  # pairs tested at a time
+CHUNK = 1 << 19  # pairs tested at a time
 
 
 def _candidates(corners: np.ndarray, names: np.ndarray):

@@ -25,7 +25,7 @@ PICTURES = {
         "Pixel gradient", "image_gradient", "Made brighter, red raises the loss, blue lowers it. Full colour: {scale:.2g}.",
     ),
     "error": Choice(
-        "Photograph's error", "views", "The difference to the photograph looked through: none is black, one half or more white.",
+        "Error heat map", "views", "The difference to the photograph looked through: none is black, one half or more white.",
     ),
 }  # fmt: skip
 CHANNELS: dict[str, Choice] = {**SURFACES, **PICTURES}

@@ -22,7 +22,7 @@ from .session import Order, Session
 logger = logging.getLogger("diffrast")
 
 QUALITY = 75  # of a JPEG
-SHARE = 0.03  # of the time that drawing may take from a running optimization while nobody moves the camera
+SHARE = 0.03  # of a core that drawing may take from a running optimization while nobody moves the camera
 STATUS = 0.5  # seconds between two looks at the optimization's state
 
 
@@ -84,7 +84,7 @@ class Worker:
         return orders, delay
 
     def _frame(self, ctx, scene: Scene, session: Session, order: Order) -> None:
-        start = time.perf_counter()
+        start, worked = time.perf_counter(), time.thread_time()
         width, height = self.pace.size(order.width, order.height, moving=not order.full)
         picture = scene.picture(ctx, order.pose, order.options, width, height, smooth=order.full)
         data = encode(picture, "JPEG", linear=False, quality=QUALITY)
@@ -92,7 +92,9 @@ class Worker:
         self.pace.learn(seconds, width * height, moving=not order.full)
         with self.wake:
             frame = session.next_frame()
-            session.refresh_after = time.monotonic() + (seconds / SHARE if self._busy() else 0.0)
+            # Counted in work, not in time: beside an optimization this thread often waits for a core.
+            rest = (time.thread_time() - worked) / SHARE if self._busy() else 0.0
+            session.refresh_after = time.monotonic() + rest
         flags = protocol.FULL if order.full else 0
         session.send(protocol.pack(protocol.FRAME, data, frame=frame, stamp=order.stamp, width=width, height=height,
                                    flags=flags, seconds=seconds))  # fmt: skip
