@@ -11,6 +11,10 @@ PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check
 TORCH := torch==2.13.0
 
+# Several tests at once. OpenMP's idle threads sleep, where they would otherwise spin against the other tests'.
+JOBS ?= 2
+TEST := OMP_WAIT_POLICY=passive $(PY) -m pytest -n $(JOBS) --dist worksteal
+
 NATIVE := setup.py pyproject.toml $(wildcard cuda/*)
 PYTHON_CODE := setup.py diffrast tests recipes benchmarks
 CXX_CODE := $(wildcard cuda/*.cu cuda/*.h cuda/*.cpp tests/*.cpp)
@@ -41,10 +45,10 @@ demo: .make/ready ## reconstruct a textured mesh from the photographs in assets/
 	@echo "Open out/demo/report.html in a browser, and out/demo/mesh.glb in any 3-D viewer."
 
 test: .make/ready ## run the tests (REQUIRE_DATA=1, REQUIRE_GL=1, REQUIRE_BROWSER=1: without data, OpenGL, a browser they fail)
-	$(PY) -m pytest -m "not slow"
+	$(TEST) -m "not slow"
 
 test-all: .make/ready ## run the tests, the slow ones too
-	$(PY) -m pytest
+	$(TEST)
 
 lint: .make/dev ## check style, types and formatting
 	$(VENV)/bin/ruff check $(PYTHON_CODE)

@@ -34,7 +34,7 @@ def rasterize_table() -> list[dict[str, object]]:
                 "cpu ms": lambda size=size, pos=pos, tri=tri: dr.rasterize(cpu, pos, tri, (size, size)),
             }
             ids, want = (dr.triangle_id(work[name]()[0]) for name in ("gl ms", "cpu ms"))
-            times: dict[str, Any] = {name: milliseconds(call) for name, call in work.items()}
+            times: dict[str, Any] = {name: milliseconds(call, 40, 10) for name, call in work.items()}
             rows.append({
                 "triangles": tri.shape[0], "size": size, **times, "gl / cpu": times["gl ms"] / times["cpu ms"],
                 "pixels that differ": float((ids != want).float().mean()),

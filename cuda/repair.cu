@@ -59,14 +59,10 @@ DR_RARE double exact_depth(const RepairArgs<T>& a, i64 image, int id, int ix, in
   return (T)d > -beyond<T>() && (T)d < beyond<T>() ? d : 2;
 }
 
+// A pixel beside an edge, or at the picture's border.
 template <typename T>
 DR_FN void repair_pixel(const RepairArgs<T>& a, i64 i, const Pixel& p) {
   const int mine = a.seen[i];
-  const bool inner = p.x > 0 && p.x < a.width - 1 && p.y > 0 && p.y < a.height - 1;
-  a.id[i] = mine;
-  if (inner && a.seen[i - 1] == mine && a.seen[i + 1] == mine && a.seen[i - a.width] == mine &&
-      a.seen[i + a.width] == mine)
-    return;
   const int ix = (int)p.x, iy = (int)p.y;
   const double X = (double)(2 * p.x + 1 - a.width) / (double)a.width,
                Y = (double)(2 * p.y + 1 - a.height) / (double)a.height;
@@ -95,22 +91,31 @@ DR_FN void repair_pixel(const RepairArgs<T>& a, i64 i, const Pixel& p) {
   if (a.depth) a.depth[i] = best ? (T)((nearest + 1) / 4) : T(1);
 }
 
-// On the CPU a block of pixels at once, in rows: most blocks lie inside of a triangle with all that is around
-// them. i moves to the last of them.
+// Whether a pixel's neighbours see other triangles: not zero.
+DR_FN int beside_edge(const int* seen, i64 width) {
+  return (seen[0] ^ seen[-1]) | (seen[0] ^ seen[1]) | (seen[0] ^ seen[-width]) | (seen[0] ^ seen[width]);
+}
+
+// On the CPU a block of pixels at once, in rows: most lie inside of a triangle, with all that is around them.
+// i moves to the last of them.
 template <typename T>
 DR_FN void visibility_repair(const RepairArgs<T>& a, i64& i) {
   const Pixel p = pixel_at(i, a.height, a.width);
-  const bool inner = p.y > 0 && p.y < a.height - 1 && p.x > 0 && p.x + kLanes < a.width;
-  if (!inner || i % kLanes) return repair_pixel(a, i, p);
   const int* seen = a.seen + i;
-  int edge = 0;
+  a.id[i] = seen[0];
+  const bool border = p.y == 0 || p.y == a.height - 1 || p.x == 0 || p.x == a.width - 1;
+  if (border || i % kLanes || p.x + kLanes >= a.width) {
+    if (border || beside_edge(seen, a.width)) repair_pixel(a, i, p);
+    return;
+  }
+  int beside[kLanes], any = 0;
   for (int k = 0; k < kLanes; ++k) {
-    edge |= (seen[k] ^ seen[k - 1]) | (seen[k] ^ seen[k + 1]) | (seen[k] ^ seen[k - a.width]) |
-            (seen[k] ^ seen[k + a.width]);
+    any |= beside[k] = beside_edge(seen + k, a.width);
     a.id[i + k] = seen[k];
   }
-  if (edge)
-    for (int k = 0; k < kLanes; ++k) repair_pixel(a, i + k, {p.image, p.x + k, p.y});
+  if (any)
+    for (int k = 0; k < kLanes; ++k)
+      if (beside[k]) repair_pixel(a, i + k, {p.image, p.x + k, p.y});
   i += kLanes - 1;
 }
 

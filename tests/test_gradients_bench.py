@@ -22,7 +22,14 @@ REACHED = {
     "intrinsics": (0.999, 0.04, 0.03),
 }
 # Where both modes are right: only shading changes, or edges are long and straight.
-BOTH = {"near plane": 0.06, "texture": 0.02, "material": 0.05, "light": 0.02, "shadow": 0.03}
+# Scene -> largest relative error, draws (one draw's truth may be noisy).
+BOTH = {
+    "near plane": (0.06, 3),
+    "texture": (0.02, 1),
+    "material": (0.05, 1),
+    "light": (0.02, 1),
+    "shadow": (0.03, 1),
+}
 
 
 @pytest.mark.parametrize("name", REACHED)
@@ -38,8 +45,9 @@ def test_gradients_agree_with_the_supersampled_truth(name):
 
 @pytest.mark.parametrize("name", BOTH)
 def test_both_modes_agree_with_the_supersampled_truth(name):
-    for row in bench.gradients([name], samples=1):
-        assert row["cosine"] > 0.999 and row["relative"] < BOTH[name] and row["floor"] < BOTH[name] / 2
+    relative, draws = BOTH[name]
+    for row in bench.gradients([name], samples=draws):
+        assert row["cosine"] > 0.999 and row["relative"] < relative and row["floor"] < relative / 2
 
 
 def test_a_jump_within_the_shading_is_out_of_reach():

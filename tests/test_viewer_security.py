@@ -274,6 +274,7 @@ def test_a_flood_of_requests_stops_nothing(viewer):
 
 def test_pages_are_counted_and_bounded(viewer):
     pages = [Page(viewer) for _ in range(server.MAX_PAGES)]
+    wait(lambda: viewer._server._pages == server.MAX_PAGES, "all pages are served")
     with pytest.raises(websockets.InvalidStatus) as refused:
         Page(viewer)
     assert refused.value.response.status_code == 503

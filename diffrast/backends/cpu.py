@@ -56,14 +56,6 @@ def load(path: Path) -> ctypes.CDLL:
     )
 
 
-def rest() -> None:
-    """Lets OpenMP's idle threads go. They spin for milliseconds after their work, in case there is more, and take the processor
-    from others' threads meanwhile; the next kernel starts them again. Does nothing where the runtime is older than OpenMP 5."""
-    pause = getattr(ctypes.CDLL(None), "omp_pause_resource_all", None)
-    if pause is not None:
-        pause(1)  # omp_pause_soft
-
-
 class CpuBackend:
     """Runs kernels on CPU tensors with `torch.get_num_threads()` threads."""
 

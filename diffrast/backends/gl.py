@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from .. import backends as registry
-from .cpu import Argument, rest
+from .cpu import Argument
 from .gl_context import Contexts, Unavailable
 from .gl_draw import (
     BEFORE_DEPTHS,
@@ -92,7 +92,6 @@ class Painter:
         )
         self.most_layers = gl.info["GL_MAX_ARRAY_TEXTURE_LAYERS"]
         self.description = f"{gl.info['GL_RENDERER']}, OpenGL {gl.info['GL_VERSION']}"
-        self.on_cpu = "llvmpipe" in self.description
         self.api.Enable(DEPTH_TEST)
         self.api.DepthRangef(0, FARTHEST)
         self.upside_down = False
@@ -139,8 +138,6 @@ class Painter:
         if 3 * triangles >= 1 << 32:
             raise ValueError(f"rasterize(): OpenGL draws fewer than 2^32 / 3 triangles; got {triangles}")
         mesh = Mesh.of(pos, tri, ranges, batch)
-        if self.on_cpu:
-            rest()
         (self.api.Enable if cull else self.api.Disable)(CULL_FACE)
         if cull:
             self.api.CullFace(CULLED[cull])
