@@ -26,6 +26,7 @@ from websockets.sync.server import ServerConnection, serve
 
 from .protocol import MAX_MESSAGE
 from .session import Session
+from .threads import one_thread
 
 logger = logging.getLogger("diffrast")
 
@@ -139,6 +140,7 @@ class Server:
             if self._pages >= MAX_PAGES:
                 return
             self._pages += 1
+        one_thread()
         session = self._new_session()
         sender = threading.Thread(target=_send, args=(connection, session), daemon=True)
         sender.start()

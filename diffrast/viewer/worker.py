@@ -9,8 +9,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 
-import torch
-
 import diffrast.torch as dr
 
 from ..scene.image import encode
@@ -18,6 +16,7 @@ from . import exports, protocol
 from .pace import Pace
 from .scene import Scene
 from .session import Order, Session
+from .threads import one_thread
 
 logger = logging.getLogger("diffrast")
 
@@ -48,7 +47,7 @@ class Worker:
         self.thread.join(timeout=10)
 
     def _run(self) -> None:
-        _spare_a_core()
+        one_thread()
         ctx = dr.RasterizeContext(backend=self._backend)
         while True:
             with self.wake:
@@ -120,17 +119,3 @@ class Worker:
             self._failed = text
             session.send(json.dumps({"type": "error", "text": f"This could not be drawn. {text:.300}"}))
             time.sleep(0.05)
-
-
-def _spare_a_core() -> None:
-    """This thread computes with one thread less than torch has, at most four: small pictures gain nothing from more, and the
-    optimization in the other thread should not wait for a core.
-
-    `torch.set_num_threads` counts for the thread that calls it and for threads that start to compute later. The second call
-    undoes that latter part, so that nobody else's sums are split differently because of a viewer.
-    """
-    usual = torch.get_num_threads()
-    torch.set_num_threads(max(1, min(4, usual - 1)))
-    restore = threading.Thread(target=torch.set_num_threads, args=(usual,))
-    restore.start()
-    restore.join()
