@@ -24,10 +24,10 @@ from .hull import bounds, visual_hull
 from .loop import Run, cosine
 from .preflight import common_point
 from .targets import make_targets
+from .views import View
 
 if TYPE_CHECKING:
     from .state import State
-from .views import View
 
 # How far masks are widened for the hull that a round starts from, in parts of the object's size in the picture.
 ROUNDS = (0.08, 0.05, 0.03)
