@@ -1,4 +1,4 @@
-"""Everything that only a GPU can show, in under 8 minutes: `make gpu-check [OUT=folder]`.
+"""Everything that only a GPU can show, meant to fit into 8 minutes: `make gpu-check [OUT=folder]`.
 
 1. the tests on the backend `cuda`, and those of tests/test_cuda.py;
 2. compute-sanitizer (memcheck, racecheck) on a short selection of them, where it is installed;
