@@ -49,6 +49,7 @@ class Session:
         self.outbox: deque[str | bytes] = deque()
         self.losses_sent, self.losses_generation = 0, 0
         self.last_state: dict = {}
+        self.told = 0.0  # when
         self.views_sent: tuple | None = None
         self.open = True
         self._sending = threading.Condition()

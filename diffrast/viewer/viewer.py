@@ -28,6 +28,7 @@ logger = logging.getLogger("diffrast")
 DEFAULT_PORT = 8484
 VALUES = {"gradient", "image_gradient", "coverage"}  # that are taken only while somebody looks at them
 SNAPSHOT = 0.1  # seconds at least between two copies of a mesh that changes
+COUNTERS = {"iteration", "per_second"}  # of a state: on their own they are no news
 
 
 class Viewer:
@@ -119,7 +120,8 @@ class Viewer:
         Args:
             mesh: the mesh. Without a texture it keeps that of the mesh before.
             image: display values in [0, 1], ``[H, W, C]`` with C = 1, 3 or 4, row 0 at the bottom.
-            views: photographs with their cameras (`diffrast.viewer.Photograph`, or views of a data set).
+            views: photographs with their cameras: `diffrast.viewer.Photograph`, kept in 8 bits, or views of a data set, which are
+                asked for their pictures again when somebody looks through them.
             gradient: of a loss by the mesh's vertices, ``[V, 3]``: drawn on the surface, by its part along the normal.
             image_gradient: of a loss by a picture, ``[H, W, C]`` (summed over channels), row 0 at the bottom; pictures
                 ``[B, H, W, C]`` stand side by side.
@@ -183,7 +185,8 @@ class Viewer:
     def _snapshot(self, given: dict[str, Any]) -> None:
         now = time.monotonic()
         self._promised = given.keys() & VALUES
-        drawn = any(session.version in (-1, self._scene.version) for session in self._sessions)
+        drawn = any(session.version in (-1, self._scene.version) and now >= session.refresh_after
+                    for session in self._sessions)  # fmt: skip
         looking = (drawn and now >= self._next_snapshot) or (self._sessions and self.control.paused)
         if not looking and self._scene.version > 0:
             return
@@ -285,8 +288,8 @@ class Viewer:
             "options": vars(self._options),
         }
 
-    def _state(self, session: Session) -> list[dict]:
-        """What has changed since the last time for this page."""
+    def _state(self, session: Session, due: bool) -> list[dict]:
+        """What has changed since the last time for this page; before it is ``due``, only if somebody changed it."""
         scene, control = self._scene, self.control
         state: dict[str, Any] = {
             "type": "state",
@@ -302,7 +305,10 @@ class Viewer:
             state |= {"iteration": control.iteration, "paused": control.paused,
                       "per_second": round(control.per_second, 2),
                       "rates": {name: rate.read() for name, rate in control.rates.items()}}  # fmt: skip
-        messages = [] if state == session.last_state else [state]
+        changed = {name for name in state if state[name] != session.last_state.get(name)}
+        if not (due or control.paused or changed - COUNTERS):
+            return []
+        messages = [state] if changed else []
         session.last_state = state
         losses = control.losses
         start = session.losses_sent if session.losses_generation == losses.generation else 0
