@@ -54,13 +54,15 @@ def parser() -> argparse.ArgumentParser:
             epilog=f"example: {command.example}",
         )  # fmt: skip
         command.add_options(sub)
-        sub.set_defaults(run=command.run)
+        sub.set_defaults(run=command.run, refuse=sub.error)
     return whole
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with ``argv`` (default: the process's) and return its exit code."""
-    args = parser().parse_args(argv)
+    args, unknown = parser().parse_known_args(argv)
+    if unknown:  # said by the subcommand, with its usage
+        args.refuse(f"unrecognized arguments: {' '.join(unknown)}")
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     try:
         return args.run(args)

@@ -14,13 +14,6 @@ from diffrast.viewer import Viewer, protocol
 from diffrast.viewer.scene import CHANNELS
 
 
-@pytest.fixture
-def viewer():
-    with Viewer(port=0, quiet=True) as v:
-        v.show(mesh=torus())
-        yield v
-
-
 def test_frames_are_what_diffrast_draws(viewer):
     with Page(viewer) as page:
         page.say("size", width=160, height=120)

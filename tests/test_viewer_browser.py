@@ -3,28 +3,11 @@
 import pytest
 import torch
 from driven import Driven
-from viewing import browser, psnr, torus, wait
+from viewing import psnr, torus, wait
 
 from diffrast.viewer import Photograph, Viewer, scene
 from diffrast.viewer.camera import Pose
 from diffrast.viewer.channels import CHANNELS
-
-
-@pytest.fixture(scope="module")
-def driver(tmp_path_factory):
-    yield from browser(tmp_path_factory.mktemp("profile"))
-
-
-@pytest.fixture
-def viewer():
-    with Viewer(port=0, quiet=True) as v:
-        v.show(mesh=torus())
-        yield v
-
-
-@pytest.fixture
-def page(driver, viewer):
-    return Driven(driver, viewer)
 
 
 def test_the_page_shows_what_diffrast_draws(page):

@@ -10,20 +10,13 @@ from viewing import torus
 import diffrast
 import diffrast.torch as dr
 from diffrast.scene import MaterialData, Mesh, icosphere, look_at, sphere
-from diffrast.viewer import Photograph, Viewer
+from diffrast.viewer import Photograph
 from diffrast.viewer.camera import Pose, fitting
 from diffrast.viewer.channels import BACKGROUNDS, CHANNELS, Options, draw
 from diffrast.viewer.letterbox import letterbox
 from diffrast.viewer.model import Model, Surface, copy_mesh
 from diffrast.viewer.photographs import input_view
 from diffrast.viewer.scene import Scene
-
-
-@pytest.fixture
-def viewer():
-    with Viewer(port=0, quiet=True) as v:
-        v.show(mesh=torus())
-        yield v
 
 
 @pytest.mark.parametrize("up", ["y", "z"])

@@ -16,13 +16,6 @@ from diffrast.viewer import Viewer
 from diffrast.viewer.camera import Pose
 
 
-@pytest.fixture
-def viewer():
-    with Viewer(port=0, quiet=True) as v:
-        v.show(mesh=torus())
-        yield v
-
-
 def optimize(viewer: Viewer | None, steps: int = 25, after=None) -> torch.Tensor:
     """Fits the torus's vertices to its mask from another pose, from a seed; calls the viewer as a recipe would."""
     torch.manual_seed(0)

@@ -65,6 +65,7 @@ class Session:
     def choose(self, options: Options, stamp: float) -> None:
         with self.wake:
             self.options, self.stamp, self.changed = options, stamp, True
+            self.refresh_after = 0.0  # what it needs may not have been there
             self.wake.notify_all()
 
     def resize(self, width: int, height: int) -> None:
