@@ -1,5 +1,7 @@
 """The page in a real browser, end to end."""
 
+import time
+
 import pytest
 import torch
 from driven import Driven
@@ -8,6 +10,7 @@ from viewing import psnr, torus, wait
 from diffrast.viewer import Photograph, Viewer, scene
 from diffrast.viewer.camera import Pose
 from diffrast.viewer.channels import CHANNELS
+from diffrast.viewer.session import MAX_IN_FLIGHT
 
 
 def test_the_page_shows_what_diffrast_draws(page):
@@ -123,6 +126,33 @@ def test_the_page_says_that_the_server_is_gone_and_comes_back(driver):
         before = page.frames
         page.drag(60, 0)
         assert page.frames > before
+
+
+def test_a_page_that_nobody_sees_gets_no_pictures(page):
+    shown = page.driver.current_window_handle
+    page.driver.switch_to.new_window("tab")
+    other = page.driver.current_window_handle
+    page.viewer.show(mesh=torus(8))  # those that are on their way
+    page.viewer.show(mesh=torus(9))
+    (session,) = page.viewer._sessions
+    wait(
+        lambda: len(session.in_flight) == MAX_IN_FLIGHT or session.version == page.viewer._scene.version,
+        "the last of them",
+    )
+    for rows in (10, 11, 12, 13):
+        page.viewer.show(mesh=torus(rows))
+        time.sleep(0.1)
+    count = session.frames
+    assert len(session.in_flight) <= MAX_IN_FLIGHT
+    assert session.version < page.viewer._scene.version
+    page.driver.switch_to.window(other)
+    page.driver.close()
+    page.driver.switch_to.window(shown)
+    wait(
+        lambda: page.text("triangles") == "338 triangles" and session.version == page.viewer._scene.version,
+        "the last mesh",
+    )
+    assert session.frames > count
 
 
 def test_files_are_downloaded(page):
