@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 import webbrowser
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import torch
@@ -185,26 +185,29 @@ class Viewer:
     def _snapshot(self, given: dict[str, Any]) -> None:
         now = time.monotonic()
         self._promised = given.keys() & VALUES
-        drawn = any(session.version in (-1, self._scene.version) and now >= session.refresh_after
-                    for session in self._sessions)  # fmt: skip
+        wanted = self._wanted(given)
+        missing = not wanted <= self._taken  # somebody waits for what was not there yet
+        drawn = any(s.version in (-1, self._scene.version) and (missing or now >= s.refresh_after)
+                    for s in self._sessions)  # fmt: skip
         looking = (drawn and now >= self._next_snapshot) or (self._sessions and self.control.paused)
         if not looking and self._scene.version > 0:
             return
-        before, self._taken = self._taken, given.keys() - (VALUES - self._looked_at())
-        self.show(**{name: _value(given[name]) for name in self._taken})
-        if not self._taken <= before:  # somebody waits for what was not there yet
+        values = {name: _value(given[name]) for name in wanted}
+        with self._wake:
             for session in self._sessions:
-                session.refresh_after = 0.0
+                session.eager |= missing
+            self.show(**values)
+        self._taken = wanted
         self._next_snapshot = now + max(SNAPSHOT, 50 * (time.monotonic() - now))
 
     def _catch_up(self, given: dict[str, Any]) -> None:
         """While paused: somebody chose another channel, or opened a page."""
-        if self._sessions and not (given.keys() - (VALUES - self._looked_at())) <= self._taken:
+        if self._sessions and not self._wanted(given) <= self._taken:
             self._snapshot(given)
 
-    def _looked_at(self) -> set[str]:
-        """The fields of the scene that pages need for the channel that they show."""
-        return {CHANNELS[session.options.channel].needs for session in self._sessions}
+    def _wanted(self, given: Collection[str]) -> set[str]:
+        """What of this to take: values only for pages whose channel needs them."""
+        return set(given) - VALUES | set(given) & {CHANNELS[s.options.channel].needs for s in self._sessions}
 
     def _die(self, error: Exception) -> None:
         """The viewer ends, the program does not."""
