@@ -44,6 +44,23 @@ def test_help_needs_no_torch():
     assert result.stdout.strip().endswith("False"), result.stderr
 
 
+ELSEWHERE = """
+import sys
+for name in ("fcntl", "grp", "pwd", "resource", "syslog", "termios"):
+    sys.modules[name] = None  # an import of it fails, as on Windows
+import importlib, pkgutil
+import diffrast.commands, diffrast.viewer, diffrast.reconstruct.pipeline
+for package in (diffrast.commands, diffrast.viewer):
+    for module in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
+        importlib.import_module(module.name)
+"""
+
+
+def test_commands_and_viewer_need_nothing_that_only_unix_has():
+    result = subprocess.run([sys.executable, "-c", ELSEWHERE], capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, result.stderr
+
+
 BAD = {
     "a mesh that is missing": (["render", "nowhere.obj", "--out", "a.png"], "mesh nowhere.obj does not exist"),
     "a picture of no format": (["render", "MESH", "--out", "a.tga"], "must end in .png or .jpg or .jpeg; got a.tga"),
