@@ -14,9 +14,10 @@ import pytest
 from commands import run
 from viewing import torus, wait
 
+from diffrast import bench as benchmark
 from diffrast import cli
 from diffrast.bench import SCENES, report
-from diffrast.commands import gradcheck, reconstruct
+from diffrast.commands import bench, command, gradcheck, reconstruct
 from diffrast.reconstruct.options import DEFAULT_STEPS, Options
 from diffrast.scene import Mesh, save_mesh
 
@@ -171,6 +172,47 @@ def test_bench(capsys):
     facts = json.loads(text)
     assert list(facts["milliseconds"]) == ["16", "32"]
     assert all(t > 0 for row in facts["milliseconds"].values() for t in row.values())
+
+
+def interrupted_at(count: int, work):
+    """As if somebody pressed Ctrl-C in that call of it."""
+    calls: list[int] = []
+
+    def called(*args):
+        calls.append(1)
+        if len(calls) == count:
+            raise KeyboardInterrupt
+        return work(*args)
+
+    return called
+
+
+def test_ctrl_c_keeps_the_sizes_that_were_measured(capsys, monkeypatch):
+    monkeypatch.setattr(bench, "measure", interrupted_at(2, lambda *_: {"rasterize": 1.0}))
+    code, out, err = run(capsys, "bench", "--size", 16, "--size", 32, "--json")
+    assert code == 130
+    assert json.loads(out)["milliseconds"] == {"16": {"rasterize": 1.0}}
+    assert "stopped early: these are the sizes that were done" in err
+
+
+def test_ctrl_c_keeps_the_scenes_that_were_judged(capsys, monkeypatch):
+    def judge(scenes, adapters, samples, show):
+        row = {"scene": "cube 16", "adapter": "area", "cosine": 1.0}
+        one = interrupted_at(2, show)
+        one(row), one(row)
+
+    monkeypatch.setattr(benchmark, "gradients", judge)
+    code, out, err = run(capsys, "gradcheck", "cube", "--json")
+    assert code == 130
+    assert [row["scene"] for row in json.loads(out)["rows"]] == ["cube 16"]
+    assert "stopped early: these are the rows that were done" in err
+
+
+def test_ctrl_c_where_there_is_nothing_to_keep(glb, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(command, "load", interrupted_at(1, command.load))
+    code, out, err = run(capsys, "render", glb, "--out", tmp_path / "a.png")
+    assert (code, out, err) == (130, "", "diffrast: interrupted\n")
+    assert list(tmp_path.iterdir()) == []
 
 
 # --- gradcheck, doctor, reconstruct --------------------------------------------------------------------------------------------

@@ -92,6 +92,14 @@ def test_the_menu_of_channels_and_the_controls_change_the_picture(page):
     page.at_rest(after=before)
     assert psnr(page.picture(), page.direct(channel="matcap", wireframe=True)) >= 20
     page.click("wireframe")
+    for channel, control in (("shaded", "light"), ("surroundings", "turn")):
+        page.choose("channel", channel)
+        before = page.picture()
+        page.choose(control, "120")
+        assert psnr(page.picture(), before) < 30, control
+        assert psnr(page.picture(), page.direct(channel=channel, **{control: 120.0})) >= 25
+        page.choose(control, "0")
+    page.choose("channel", "matcap")
     page.choose("fov", "80")
     assert page.js("viewer.pose")["fov"] == 80
     before = page.frames
