@@ -45,7 +45,8 @@ COMMANDS = {
 
 def parser() -> argparse.ArgumentParser:
     """The parser of the whole command line. Needs no torch."""
-    whole = argparse.ArgumentParser(prog="diffrast", description="Differentiable rasterization for PyTorch.")
+    whole = argparse.ArgumentParser(prog="diffrast", description="Differentiable rasterization for PyTorch.",
+                                    epilog="diffrast COMMAND --help lists a command's options and gives an example")  # fmt: skip
     whole.add_argument("--version", action="version", version=f"diffrast {__version__}")
     subparsers = whole.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, command in COMMANDS.items():
