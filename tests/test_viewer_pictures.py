@@ -11,6 +11,7 @@ import diffrast
 import diffrast.torch as dr
 from diffrast.scene import MaterialData, Mesh, icosphere, look_at, sphere
 from diffrast.viewer import Photograph
+from diffrast.viewer.arrows import INK, REACH, arrows
 from diffrast.viewer.camera import Pose, fitting
 from diffrast.viewer.channels import BACKGROUNDS, CHANNELS, Options, draw
 from diffrast.viewer.letterbox import letterbox
@@ -210,11 +211,34 @@ def test_the_gradient_is_red_where_moving_outwards_raises_the_loss():
     assert float((red - blue).abs().max()) < 0.25
 
 
+def test_arrows_point_where_a_step_against_the_gradient_goes():
+    scene, surface, _ = sphere_scene(gradient=lambda m: torch.tensor([0.0, -2.0, 0.0]).expand_as(m.vertices))
+    tail, tip = arrows(surface)
+    assert len(tail) >= 3
+    along = tip - tail
+    assert float(along[:, 0].abs().max()) < 0.1 * REACH
+    assert (
+        float(along[:, 1].min()) > 0.25 * REACH
+    )  # upwards; a third of the scale, which is three times the typical gradient
+    assert float(along[:, 1].max()) < 0.4 * REACH
+    ink = torch.tensor(INK)
+
+    def inked(picture):
+        return ((picture - ink).abs().amax(-1) < 0.01).nonzero().float()
+
+    picture = scene.picture(dr.RasterizeContext(), FRONT, Options(channel="arrows"), 64, 64)
+    y, x = tail.round().long()[0].flip(0).tolist()
+    assert float((inked(picture) - torch.tensor([y, x])).norm(dim=1).min()) < 2  # it begins there
+    assert abs(float(inked(picture)[:, 0].mean() - (tail + tip)[:, 1].mean() / 2)) < 3
+    still = scene.changed(gradient=torch.zeros_like(scene.mesh.vertices))
+    assert len(inked(still.picture(dr.RasterizeContext(), FRONT, Options(channel="arrows"), 64, 64))) == 0
+
+
 def test_vertices_at_the_same_place_add_their_gradients():
     mesh = torus()  # the columns at its texture's seam are there twice
     scene = Scene().changed(mesh=mesh, gradient=torch.ones_like(mesh.vertices))
-    assert float(scene.model._gradient.sum()) == pytest.approx(mesh.vertices.numel())
-    assert float(scene.model._gradient.max()) == 4.0  # the corner of the texture
+    assert float(scene.model.vertex_gradient.sum()) == pytest.approx(mesh.vertices.numel())
+    assert float(scene.model.vertex_gradient.max()) == 4.0  # the corner of the texture
 
 
 def test_texels_without_a_gradient_are_magenta():
