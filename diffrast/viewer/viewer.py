@@ -52,6 +52,7 @@ class Viewer:
 
     The viewer draws on a thread of its own, from copies, and touches neither random numbers nor tensors of the program: with the
     same seed a run gives the same result with and without it. Nothing that fails in it stops the program; it is logged.
+    Beside a loop that calls `step`, a page whose camera rests gets one picture a second at most, and one that is hidden none.
 
     Raises:
         OSError: the port is taken, or the address is not one of this machine.

@@ -71,18 +71,20 @@ class Worker:
 
     def _orders(self) -> tuple[list[tuple[Session, Order]], float]:
         now, version = time.monotonic(), self._scene().version
-        delay = STATUS if self._busy() else 60.0
+        delay = 60.0
         orders = []
         for session in self.sessions:
+            answer = session.order(now, version)
+            due = now >= session.told + (STATUS / 3 if isinstance(answer, Order) else STATUS)
+            messages = self._state(session, due)
+            for message in messages:
+                session.send(json.dumps(message))
+            session.told = now if due or messages else session.told
+            delay = min(delay, session.told + STATUS - now) if self._busy() else delay
             while session.wanted:
                 job = exports.JOBS[session.wanted.pop()](self._scene(), session.pose, session.options, session.width,
                                                         session.height, self._backend)  # fmt: skip
                 self._jobs.append((session, job))
-            answer = session.order(now, version)
-            due = now >= session.told + (STATUS / 3 if isinstance(answer, Order) else STATUS)
-            for message in self._state(session, due):
-                session.send(json.dumps(message))
-                session.told = now
             if isinstance(answer, Order):
                 orders.append((session, answer))
             else:
