@@ -38,8 +38,8 @@ def finish(color: torch.Tensor, rast: torch.Tensor, clip: torch.Tensor, faces: t
     Averaging finds the silhouettes of triangles that are too small for one pixel: antialias sees an edge only where
     its triangle owns a pixel's centre.
     """
-    hit = rast[..., 3:] > 0
-    picture = torch.cat([torch.where(hit, color, background), hit.to(color)], dim=-1)
+    hit = (rast[..., 3:] > 0).to(color)
+    picture = torch.cat([color * hit + background * (1 - hit), hit], dim=-1)
     picture = dr.antialias(picture, rast, clip, faces)
     if samples == 1:
         return picture
