@@ -12,7 +12,7 @@ from .appearance import unwrap as cut_charts
 from .calibration import EVERYTHING, POSES, correct_cameras
 from .cameras import cameras, locate_held_out, outlines
 from .coverage import count_views
-from .data import View, held_out, load
+from .data import View, kept_out, load
 from .exposure import equal_exposures
 from .fit import Rates
 from .geometry import Shape, fit_shape
@@ -32,13 +32,13 @@ T = TypeVar("T")
 def read(state: State) -> None:
     """The photographs with their masks, which of them are kept out, and the sizes of mesh and texture that fit them."""
     options = state.options
-    found = load(state.dataset, options.masks, options.resolution)
+    found = load(state.dataset, options.masks, options.resolution, options.holdout == "test")
     state.notes += found.left_out
     state.mask_source = found.source
     state.factor = found.factor
     state.views, blind = without_blind(undo_turns(found.views))
     state.notes += blind
-    state.held = held_out(len(state.views), options.holdout)
+    state.held = kept_out(state.views, options.holdout)
     state.used = [v for i, v in enumerate(state.views) if i not in state.held]
     if state.run.viewer:
         state.run.viewer.show(views=state.used)
