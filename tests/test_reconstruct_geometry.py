@@ -284,12 +284,14 @@ def test_the_loss_is_the_mean_of_the_residual(squared):
     """Its own gradient against that of autograd through `Targets.residual`."""
     torch.manual_seed(0)
     images, weights = torch.rand(5, 9, 7, 4).half(), torch.rand(5, 9, 7, 1).half()
+    images[:, :3, :, 3] = 0  # no object
     targets = Targets(
         images, weights, [], torch.eye(4), torch.eye(4), 1, Calibration.none(5, torch.zeros(2, 3))
     )
     targets.calibration.gain.copy_(0.1 * torch.randn(5, 3))
     pictures, index = torch.rand(2, 9, 7, 4, requires_grad=True), torch.tensor([3, 1])
-    residual = targets.residual(pictures, index)
+    on = (images[index][..., 3:] > 0).expand(-1, -1, -1, 3)
+    residual = targets.residual(pictures, index) * torch.cat([on, torch.ones(2, 9, 7, 1)], dim=-1)
     expected = (residual.square() if squared else residual.abs()).mean()
     loss, error = targets.loss(pictures, index, squared)
     torch.testing.assert_close(loss, expected)

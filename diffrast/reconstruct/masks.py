@@ -194,8 +194,11 @@ def _clefts(rgb: np.ndarray, mask: np.ndarray, smallest: float) -> np.ndarray:
     spread = np.cov(root[far].T) + 1e-4 * np.eye(3)
     difference = root - root[far].mean(axis=0)
     distance = np.sqrt(np.einsum("hwi,ij,hwj->hw", difference, np.linalg.inv(spread), difference))
-    light = srgb_to_linear(torch.from_numpy(rgb.max(axis=-1))).numpy()
-    lit = ndimage.gaussian_filter(light, 0.7) > STRAY * np.median(light[mask])
+    light = ndimage.gaussian_filter(srgb_to_linear(torch.from_numpy(rgb.max(axis=-1))).numpy(), 0.7)
+    stray = STRAY * np.median(light[mask])
+    lit = (light > stray) | (
+        np.median(light[far]) > stray
+    )  # before a bright background the dark is no background
     background = ndimage.binary_opening(~mask & ~narrow & ~(closed & lit & (distance > 2)), iterations=2)
     labels, count = ndimage.label(background)
     sizes = ndimage.sum_labels(background, labels, np.arange(count + 1))

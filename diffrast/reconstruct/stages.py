@@ -27,6 +27,7 @@ from .state import Stage, State
 from .targets import texture_side
 
 T = TypeVar("T")
+FINE = 0.5  # smoothness once the shape is about right: with more, steps and corners of a few pixels are rounded off
 
 
 def read(state: State) -> None:
@@ -73,7 +74,7 @@ def remesh(state: State) -> None:
 def fine_shape(state: State) -> None:
     """The same at full resolution on a finer mesh."""
     shape = state.run.checkpoint.begin("fine shape", Shape, lambda: made(state.shape))
-    rates = state.rates(Rates(move=1e-2, paint=0.03, calibrate=EVERYTHING))
+    rates = state.rates(Rates(move=1e-2, paint=0.03, smoothness=FINE, calibrate=EVERYTHING))
     targets = state.targets(0)
     state.shape = fit_shape(
         state.ctx, state.run, "fine shape", shape, targets, rates, **state.budget("fine shape")
@@ -89,7 +90,7 @@ def unwrap(state: State) -> None:
 def texture(state: State) -> None:
     """Texture and shape together."""
     model = state.run.checkpoint.begin("texture", Textured, lambda: made(state.model))
-    rates = state.rates(Rates(move=2e-3, paint=0.02, squared=True, calibrate=EVERYTHING))
+    rates = state.rates(Rates(move=2e-3, paint=0.02, smoothness=FINE, squared=True, calibrate=EVERYTHING))
     targets = state.targets(0)
     fitted = fit_texture(state.ctx, state.run, "texture", model, targets, rates, **state.budget("texture"))
     state.model = replace(fitted, vertices=without_cuts(fitted.vertices, model.vertices, model.faces))

@@ -72,7 +72,8 @@ class Targets:
         self, pictures: torch.Tensor, index: torch.Tensor, squared: bool
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The mean of the absolute, or squared, weighted differences of an index batch, and the mean square of those of colour,
-        which is not differentiable."""
+        which is not differentiable. Where the mask has nothing of the object only coverage is compared: a surface that has yet to
+        leave, or lies in a shadow that the mask lacks, is not painted white."""
         shown = self.calibration.expose(pictures, index, BACKGROUND)
         weights = None if self.weights is None else self.weights[index]
         return _Mean.apply(shown, self.images[index], weights, squared)  # type: ignore[return-value]
@@ -86,6 +87,7 @@ class _Mean(torch.autograd.Function):
         difference, scale = pictures - images, 1 / pictures.numel()
         if weights is not None:
             difference *= weights
+        difference[..., :3] *= images[..., 3:] > 0
         error = difference[..., :3].square().mean()
         if squared:
             loss, gradient = difference.square().sum() * scale, difference.mul_(2 * scale)
