@@ -63,7 +63,7 @@ def test_a_reconstruction_with_a_viewer_gives_the_same_mesh(tmp_path, capsys, mo
             super().close()
 
     monkeypatch.setattr(viewer_module, "Viewer", Watched)
-    quick = ("--steps", 8, "--faces", 200, "--texture", 32, "--frames", 0, "--quiet")
+    quick = ("--steps", 8, "--faces", 400, "--texture", 32, "--frames", 0, "--quiet")
     for name, more in (("alone", ()), ("watched", ("--view", "--port", 0))):
         code, _, err = run(capsys, "reconstruct", tmp_path / "d", "--out", tmp_path / name, *quick, *more)
         assert code == 0, err
