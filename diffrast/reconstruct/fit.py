@@ -25,7 +25,7 @@ class Rates:
     move: float
     paint: float
     calibrate: dict[str, float] = field(default_factory=dict)
-    smoothness: float = 1.0
+    smoothness: float = 2.0
     batch: int = 4
     squared: bool = False
 
