@@ -190,6 +190,11 @@ def draw(
     picture = surface.scatter(color, around)
     if smooth:
         picture = dr.antialias(
-            picture[None], surface.image, surface.clip, model.faces, topology_hash=model.topology
+            picture[None],
+            surface.image,
+            surface.clip,
+            model.faces,
+            topology_hash=model.topology,
+            mode="silhouette",
         )[0]
     return picture
