@@ -1,10 +1,10 @@
 // Antialiasing by areas (docs/MATH.md, section 5), forward and backward.
 //
 // 1. antialias_walk_find: what crosses between every pair of neighbouring pixels, by walking over the mesh.
-// 2. antialias_walk_blend, _color_bwd: colours are gathered from the four cells around a pixel.
-// 3. antialias_walk_bwd: one element per cell; scatters to the vertices.
+// 2. antialias_walk_blend, _bwd: colours are gathered from the four cells around a pixel, and the gradient of
+// a cell's areas is scattered to the vertices.
 //
-// What is decided in 1 is read again in 2 and 3, so forward and backward cannot disagree about it.
+// What is decided in 1 is read again in 2, so forward and backward cannot disagree about it.
 #include "placed_cell.h"
 
 template <typename T>
@@ -161,37 +161,6 @@ DR_FN void antialias_walk_blend(const WalkArgs<T>& a, i64 i) {
 
 // --- Backward --------------------------------------------------------------------------------------------
 
-// What pixel p gets from the outputs of the corners that it flows into, less what its own output takes from
-// others.
-template <typename T>
-struct TakeGradient {
-  const WalkArgs<T>& a;
-
-  DR_FN void operator()(const SharedCell<T>& c, int r, i64 p) {
-    T* grad = a.grad_color + p * a.channels;
-    for (int q = 0; q < 4; ++q) {
-      if (!is_real(a, c.placed, q)) continue;
-      double weight = 0;
-      for (int m = 0; m < 4; ++m) {
-        weight += c.placed.pixel[m] == p ? c.shares.of[q][m] : 0;
-        weight -= q == r ? c.shares.of[q][m] : 0;
-      }
-      if (weight == 0) continue;
-      const T* other = a.grad_out + c.placed.pixel[q] * a.channels;
-      for (i64 n = 0; n < a.channels; ++n) grad[n] += (T)weight * other[n];
-    }
-  }
-  DR_FN void done(i64, PixelPlace) {}
-};
-
-template <typename T>
-DR_FN void antialias_walk_color_bwd(const WalkArgs<T>& a, i64 i) {
-  const i64 begin = i * a.run, end = dr_min(begin + a.run, a.count);
-  for (i64 c = begin * a.channels; c < end * a.channels; ++c) a.grad_color[c] = a.grad_out[c];
-  TakeGradient<T> take = {a};
-  take_cells(a, begin, end, take);
-}
-
 // From the gradient of a pair's crossing to the vertices of what crosses.
 template <typename T, typename Use>
 DR_FN void crossing_place_bwd(const WalkArgs<T>& a, i64 view, i64 pair, double g, Use& use) {
@@ -239,10 +208,9 @@ DR_FN double place_gradient(const PlacedCell& c, int k, double g_at, double g_x,
   return k < 2 ? g : -g;
 }
 
+// Scatters the gradient of a cell's areas to the vertices of what crosses it.
 template <typename T>
-DR_FN void cell_bwd(const WalkArgs<T>& a, i64 view, i64 cx, i64 cy) {
-  PlacedCell c;
-  if (!load_cell(a, view, cx, cy, c)) return;
+DR_FN void cell_bwd(const WalkArgs<T>& a, const PlacedCell& c) {
   Shares g;  // <gradient of the output of corner q, what the colour of corner m differs by from its own>
   for (int q = 0; q < 4; ++q) {
     const T *own = a.color + c.pixel[q] * a.channels, *grad = a.grad_out + c.pixel[q] * a.channels;
@@ -261,24 +229,49 @@ DR_FN void cell_bwd(const WalkArgs<T>& a, i64 view, i64 cx, i64 cy) {
   AddGradient<T> add = {a.grad_pos};
   for (int k = 0; k < 4; ++k) {
     const double g_place = place_gradient(c, k, g_at[k], g_x, g_y);
-    if (g_place != 0) crossing_place_bwd(a, view, c.pair[k], a.boost * g_place, add);
+    if (g_place != 0) crossing_place_bwd(a, c.view, c.pair[k], a.boost * g_place, add);
   }
-  if (c.vertex >= 0) cell_point_bwd(a, view * a.pos_stride + 4 * c.vertex, a.boost * g_x, a.boost * g_y, add);
+  if (c.vertex >= 0)
+    cell_point_bwd(a, c.view * a.pos_stride + 4 * c.vertex, a.boost * g_x, a.boost * g_y, add);
 }
 
-// A pixel stands for the cell of which it is the lower left corner, and for those beyond the image next to
-// it.
+// Adds what pixel p gets from the outputs of the corners that it flows into, less what its own output takes
+// from others.
+template <typename T>
+DR_FN void color_bwd(const WalkArgs<T>& a, const SharedCell<T>& c, int r, i64 p) {
+  T* grad = a.grad_color + p * a.channels;
+  for (int q = 0; q < 4; ++q) {
+    if (!is_real(a, c.placed, q)) continue;
+    double weight = 0;
+    for (int m = 0; m < 4; ++m) {
+      weight += c.placed.pixel[m] == p ? c.shares.of[q][m] : 0;
+      weight -= q == r ? c.shares.of[q][m] : 0;
+    }
+    if (weight == 0) continue;
+    const T* other = a.grad_out + c.placed.pixel[q] * a.channels;
+    for (i64 n = 0; n < a.channels; ++n) grad[n] += (T)weight * other[n];
+  }
+}
+
+template <typename T>
+struct TakeGradient {
+  const WalkArgs<T>& a;
+
+  // A cell is that of its lower left pixel; beyond the image's left and lower border, of the one next to it.
+  DR_FN void operator()(const SharedCell<T>& c, int r, i64 p) {
+    if (a.grad_color) color_bwd(a, c, r, p);
+    if (a.grad_pos && c.placed.pixel[0] == p) cell_bwd(a, c.placed);
+  }
+  DR_FN void done(i64, PixelPlace) {}
+};
+
 template <typename T>
 DR_FN void antialias_walk_bwd(const WalkArgs<T>& a, i64 i) {
   const i64 begin = i * a.run, end = dr_min(begin + a.run, a.count);
-  Touched here;
-  if (!touched(a, begin, end, here)) return;
-  PixelPlace at = place_of(a, begin);
-  for (i64 p = begin; p < end; ++p, step(a, at)) {
-    if (!here.of[p - begin]) continue;
-    for (i64 cy = at.iy == 0 ? -1 : at.iy; cy <= at.iy; ++cy)
-      for (i64 cx = at.ix == 0 ? -1 : at.ix; cx <= at.ix; ++cx) cell_bwd(a, at.view, cx, cy);
-  }
+  if (a.grad_color)
+    for (i64 c = begin * a.channels; c < end * a.channels; ++c) a.grad_color[c] = a.grad_out[c];
+  TakeGradient<T> take = {a};
+  take_cells(a, begin, end, take);
 }
 
 // --- Forward mode ----------------------------------------------------------------------------------------
@@ -333,6 +326,5 @@ DR_FN void antialias_walk_jvp(const WalkArgs<T>& a, i64 i) {
 DR_KERNEL(antialias_walk_side, WalkArgs)
 DR_KERNEL(antialias_walk_find, WalkArgs)
 DR_KERNEL(antialias_walk_blend, WalkArgs)
-DR_KERNEL(antialias_walk_color_bwd, WalkArgs)
 DR_SCATTER(antialias_walk_bwd, WalkArgs)
 DR_KERNEL(antialias_walk_jvp, WalkArgs)

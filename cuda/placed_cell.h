@@ -19,8 +19,8 @@ struct WalkArgs {
   int* owner;  // [B, H, W, 2, 2] what crosses (struct Owner)
   T* out;      // [B, H, W, C]
   const T* grad_out;  // [B, H, W, C]
-  T* grad_color;      // [B, H, W, C]
-  T* grad_pos;        // [slabs, B|1, V, 4]
+  T* grad_color;      // [B, H, W, C] or null
+  T* grad_pos;        // [slabs, B|1, V, 4] or null
   i64 count;          // B * H * W
   i64 height, width, channels;
   i64 triangles;                 // F

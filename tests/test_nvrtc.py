@@ -22,8 +22,7 @@ BOUNDS = {
     "antialias_walk": (112, 64),
     # A cell with its four corners and sides, and sixteen areas, indexed by what crosses it.
     "antialias_walk_blend": (96, 456),
-    "antialias_walk_color_bwd": (96, 456),
-    "antialias_walk_bwd": (168, 512),
+    "antialias_walk_bwd": (168, 656),
     "antialias_walk_jvp": (152, 656),
     "interpolate_bwd": (72, 0),
     "resolve": (72, 256),

@@ -15,7 +15,7 @@ from .rasterize import CULL
 from .topology import Topology, topology_of
 
 # The operator behind each mode.
-MODES = {"area": "antialias_area", "silhouette": "antialias"}
+MODES = {"silhouette": "antialias", "area": "antialias_area"}
 
 
 def antialias(
