@@ -67,7 +67,7 @@ class Workload:
         rast, rast_db = self.rasterize()
         uv, uv_da = dr.interpolate(self.uv, rast, self.tri, rast_db, "all")
         color = dr.texture(self.tex, uv, uv_da)
-        return dr.antialias(color, rast, self.pos, self.tri, self.topology)
+        return dr.antialias(color, rast, self.pos, self.tri, self.topology, mode="silhouette")
 
 
 def primitives(load: Workload) -> dict[str, tuple[Callable[[], object], list[torch.Tensor]]]:
@@ -86,7 +86,7 @@ def primitives(load: Workload) -> dict[str, tuple[Callable[[], object], list[tor
         ),
         "texture": (lambda: dr.texture(load.tex, uv, uv_da), [load.tex, uv, uv_da]),
         "antialias": (
-            lambda: dr.antialias(color, rast.detach(), load.pos, load.tri, load.topology),
+            lambda: dr.antialias(color, rast.detach(), load.pos, load.tri, load.topology, mode="silhouette"),
             [color, load.pos],
         ),
     }

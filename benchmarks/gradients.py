@@ -1,6 +1,7 @@
 """Gradients of both antialias modes against a supersampled truth, and what they are good for.
 
-Writes `gradients` and `problems`, `.json` and `.md`, to `benchmarks/results/`, and the picture of docs/GRADIENTS.md.
+Writes `gradients`, `problems` and `antialias_cost`, `.json` and `.md`, to `benchmarks/results/`, and the picture of
+docs/GRADIENTS.md.
 
 python benchmarks/gradients.py                        # all, most of an hour on one core
 python benchmarks/gradients.py --scenes NAME ...      # these scenes; the rows of others stay (--samples 12)
@@ -9,6 +10,8 @@ python benchmarks/gradients.py --problems NAME ...    # these optimization probl
 
 import sys
 from pathlib import Path
+
+import antialias_cost
 
 from diffrast.bench.__main__ import main
 
@@ -27,4 +30,5 @@ if __name__ == "__main__":
     if "--scenes" not in given:
         run("problems", *(given if "--problems" in given else ["--problems"]))
     if not given:
+        antialias_cost.main()
         main(["--pictures", str(ROOT / "docs" / "images" / "gradients.png")])

@@ -34,7 +34,7 @@ class Step:
         rast, rast_db = dr.rasterize(self.ctx, self.pos, self.tri, (self.size, self.size))
         uv, uv_da = dr.interpolate(self.uv, rast, self.tri, rast_db, "all")
         color = dr.texture(self.tex, uv, uv_da)
-        image = dr.antialias(color, rast, self.pos, self.tri, self.topology)
+        image = dr.antialias(color, rast, self.pos, self.tri, self.topology, mode="silhouette")
         return {"rast": rast, "rast_db": rast_db, "uv": uv, "uv_da": uv_da, "color": color, "image": image}
 
     def whole(self) -> None:
@@ -84,11 +84,16 @@ def op_table(size: int, bandwidth: float) -> list[dict[str, object]]:
             [step.tex, leaf["uv"], leaf["uv_da"]],
             36,
         ),
-        "antialias": (
-            lambda: dr.antialias(leaf["color"], leaf["rast"].detach(), step.pos, step.tri, step.topology),
-            [leaf["color"], step.pos],
-            40,
-        ),
+        **{
+            f"antialias, {mode}": (
+                lambda mode=mode: dr.antialias(
+                    leaf["color"], leaf["rast"].detach(), step.pos, step.tri, step.topology, mode=mode
+                ),
+                [leaf["color"], step.pos],
+                40,
+            )
+            for mode in ("silhouette", "area")
+        },
     }
     rows = []
     for name, (forward, inputs, bytes_per_pixel) in cases.items():

@@ -85,7 +85,9 @@ class Step:
         glossy = dr.texture(
             levels[0], normal, mip_level_bias=uv_da[..., 0].abs(), mip=levels[1:-1], boundary_mode="cube"
         )
-        image = dr.antialias(torch.cat([glossy, uv[..., :1]], -1), rast, pos, self.mesh.faces)
+        image = dr.antialias(
+            torch.cat([glossy, uv[..., :1]], -1), rast, pos, self.mesh.faces, mode="silhouette"
+        )
         gradient = self.color_grad[..., :3]
         torch.autograd.backward([image, base, orm, diffuse, place], [self.color_grad] + [gradient] * 4)
 

@@ -49,7 +49,7 @@ enum PairBits {
 template <typename T>
 DR_FN bool is_silhouette(const AntialiasArgs<T>& a, i64 view, i64 t, int e) {
   int along = side_of(a, view, t);
-  return along != 0 && beyond(a, view, (int)(3 * t + e), along) < 0;
+  return along != 0 && beyond(a, view, (int)(3 * t + e), a.ring[3 * t + e], along) < 0;
 }
 
 template <typename T>

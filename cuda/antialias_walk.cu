@@ -1,10 +1,10 @@
 // Antialiasing by areas (docs/MATH.md, section 5), forward and backward.
 //
 // 1. antialias_walk_find: what crosses between every pair of neighbouring pixels, by walking over the mesh.
-// 2. antialias_walk_blend, _color_bwd: colours are gathered from the four cells around a pixel.
-// 3. antialias_walk_bwd: one element per cell; scatters to the vertices.
+// 2. antialias_walk_blend, _bwd: colours are gathered from the four cells around a pixel, and the gradient of
+// a cell's areas is scattered to the vertices.
 //
-// What is decided in 1 is read again in 2 and 3, so forward and backward cannot disagree about it.
+// What is decided in 1 is read again in 2, so forward and backward cannot disagree about it.
 #include "placed_cell.h"
 
 template <typename T>
@@ -47,24 +47,7 @@ DR_FN void antialias_walk_find(const WalkArgs<T>& a, i64 i) {
   }
 }
 
-// Whether anything crosses in the cells around pixels begin to end - 1, or, at the ends of rows, elsewhere.
-template <typename T>
-DR_FN bool any_crossing(const WalkArgs<T>& a, i64 begin, i64 end) {
-  int any = 0;
-  const i64 last = a.count - 1;
-  for (i64 row = -1; row < 2; ++row) {
-    const u8* code = a.code + row * a.width;
-    const i64 from = dr_max(begin - 1, -row * a.width), to = dr_min(end, last - row * a.width);
-    i64 p = from;
-    for (; p + 8 <= to + 1; p += 8) {
-      u64 eight;
-      memcpy(&eight, code + p, 8);
-      any |= eight != 0;
-    }
-    for (; p <= to; ++p) any |= code[p];
-  }
-  return any != 0;
-}
+// --- Cells around pixels ---------------------------------------------------------------------------------
 
 template <typename T>
 DR_FN void step(const WalkArgs<T>& a, PixelPlace& at) {
@@ -73,117 +56,110 @@ DR_FN void step(const WalkArgs<T>& a, PixelPlace& at) {
   if (++at.iy == a.height) at.iy = 0, ++at.view;
 }
 
+// Which pixels of a run have something crossing in the cells around them, or, at the ends of rows, elsewhere.
+struct Touched {
+  u8 of[kLanes];
+};
+template <typename T>
+DR_FN bool touched(const WalkArgs<T>& a, i64 begin, i64 end, Touched& t) {
+  u8 any = 0;
+  if (end - begin == kLanes && begin > a.width && end + a.width < a.count) {
+    const u8 *here = a.code + begin, *above = here + a.width, *below = here - a.width;
+    for (int j = 0; j < kLanes; ++j) {
+      t.of[j] = above[j - 1] | above[j] | above[j + 1] | here[j - 1] | here[j] | here[j + 1] | below[j - 1] |
+                below[j] | below[j + 1];
+      any |= t.of[j];
+    }
+  } else {
+    for (i64 j = 0; j < kLanes; ++j) {
+      t.of[j] = 0;
+      for (i64 row = -1; row < 2; ++row)
+        for (i64 p = begin + j - 1 + row * a.width; p < begin + j + 2 + row * a.width; ++p)
+          t.of[j] |= p >= 0 && p < a.count ? a.code[p] : 0;
+      any |= t.of[j];
+    }
+  }
+  return any != 0;
+}
+
+// A cell with what the quarters of its corners take from each other.
+template <typename T>
+struct SharedCell {
+  PlacedCell placed;
+  Shares shares;
+  bool any;
+};
+
+// Calls take(cell, r, p), pixel p being corner r, for every crossed cell around each pixel of a run, and
+// after these take.done(p, at). In a run the cells to the right of a pixel are kept: they are to the left of
+// the next.
+template <typename T, typename Take>
+DR_FN void take_cells(const WalkArgs<T>& a, i64 begin, i64 end, Take& take) {
+  Touched here;
+  if (!touched(a, begin, end, here)) return;
+  PixelPlace at = place_of(a, begin);
+  SharedCell<T> kept[kLanes > 1 ? 2 : 1];
+  i64 known = -1;  // the pixel whose cells to the left are kept
+  for (i64 p = begin; p < end; ++p, step(a, at)) {
+    if (!here.of[p - begin]) continue;
+    bool any = false;
+    DR_ROLLED
+    for (int n = 0; n < 4; ++n) {
+      const int below = n >> 1, right = n & 1;
+      SharedCell<T>& c = kept[kLanes > 1 ? below : 0];
+      if (right || known != p || at.ix == 0) {
+        c.any = load_cell(a, at.view, at.ix - 1 + right, at.iy - below, c.placed);
+        if (c.any) c.shares = shares_of(c.placed.cell);
+      }
+      if (c.any) any = true, take(c, below ? 2 + right : 1 - right, p);
+    }
+    known = p + 1;
+    if (any) take.done(p, at);
+  }
+}
+
 // --- Forward ---------------------------------------------------------------------------------------------
 
 template <typename T>
-DR_FN void blend_areas(const WalkArgs<T>& a, i64 p, PixelPlace at) {
-  const T* own = a.color + p * a.channels;
-  T* out = a.out + p * a.channels;
-  bool touched = false;
-  DR_UNROLL
-  for (int r = 0; r < 4; ++r) {
-    PlacedCell c;
-    if (!cell_of_pixel(a, at, r, c)) continue;
-    touched = true;
-    const Shares shares = quarter_shares(turned(c.cell, r));
-    for (int m = 1; m < 4; ++m) {
-      if (shares.of[m] == 0) continue;
-      const T* other = a.color + c.pixel[(r + m) & 3] * a.channels;
-      for (i64 n = 0; n < a.channels; ++n) out[n] += (T)shares.of[m] * (other[n] - own[n]);
+struct TakeColor {
+  const WalkArgs<T>& a;
+
+  DR_FN void operator()(const SharedCell<T>& c, int r, i64 p) {
+    const T* own = a.color + p * a.channels;
+    for (int m = 0; m < 4; ++m) {
+      const T share = (T)c.shares.of[r][m];
+      if (share == 0) continue;
+      const T* other = a.color + c.placed.pixel[m] * a.channels;
+      for (i64 n = 0; n < a.channels; ++n) a.out[p * a.channels + n] += share * (other[n] - own[n]);
     }
   }
-  if (!touched) return;
+
   // Removes rounding; lets NaN pass.
-  for (i64 n = 0; n < a.channels; ++n) {
-    T low = own[n], high = own[n];
-    for (i64 dy = -1; dy < 2; ++dy)
-      for (i64 dx = -1; dx < 2; ++dx) {
-        const i64 x = dr_clamp(at.ix + dx, (i64)0, a.width - 1),
-                  y = dr_clamp(at.iy + dy, (i64)0, a.height - 1);
-        const T other = a.color[((at.view * a.height + y) * a.width + x) * a.channels + n];
-        low = dr_min(low, other), high = dr_max(high, other);
-      }
-    out[n] = out[n] < low ? low : out[n] > high ? high : out[n];
+  DR_FN void done(i64 p, PixelPlace at) {
+    T* out = a.out + p * a.channels;
+    const i64 x0 = at.ix > 0 ? -1 : 0, x1 = at.ix + 1 < a.width, y0 = at.iy > 0 ? -1 : 0,
+              y1 = at.iy + 1 < a.height;
+    for (i64 n = 0; n < a.channels; ++n) {
+      T low = a.color[p * a.channels + n], high = low;
+      for (i64 y = y0; y <= y1; ++y)
+        for (i64 x = x0; x <= x1; ++x) {
+          const T other = a.color[(p + y * a.width + x) * a.channels + n];
+          low = dr_min(low, other), high = dr_max(high, other);
+        }
+      out[n] = out[n] < low ? low : out[n] > high ? high : out[n];
+    }
   }
-}
+};
 
 template <typename T>
 DR_FN void antialias_walk_blend(const WalkArgs<T>& a, i64 i) {
   const i64 begin = i * a.run, end = dr_min(begin + a.run, a.count);
   for (i64 c = begin * a.channels; c < end * a.channels; ++c) a.out[c] = a.color[c];
-  if (!any_crossing(a, begin, end)) return;
-  PixelPlace at = place_of(a, begin);
-  for (i64 p = begin; p < end; ++p, step(a, at))
-    if (any_crossing(a, p, p + 1)) blend_areas(a, p, at);
+  TakeColor<T> take = {a};
+  take_cells(a, begin, end, take);
 }
 
 // --- Backward --------------------------------------------------------------------------------------------
-
-// A cell's corners, and what their quarters take from the others.
-struct CellShares {
-  i64 pixel[4];
-  Shares shares[4];
-  bool any, real[4];  // whether a corner is a pixel of the image, not a mirror image of one
-};
-
-template <typename T>
-DR_FN void shares_of_cell(const WalkArgs<T>& a, i64 view, i64 cx, i64 cy, CellShares& to) {
-  PlacedCell c;
-  to.any = load_cell(a, view, cx, cy, c);
-  if (!to.any) return;
-  DR_UNROLL
-  for (int m = 0; m < 4; ++m) {
-    const i64 x = cx + (m == 1 || m == 2), y = cy + (m >= 2);
-    to.pixel[m] = c.pixel[m], to.real[m] = x >= 0 && y >= 0 && x < a.width && y < a.height;
-    to.shares[m] = quarter_shares(turned(c.cell, m));
-  }
-}
-
-// Adds what pixel p, which is corner r of a cell, gets from the outputs of the corners that it flows into,
-// less what its own output takes from others.
-template <typename T>
-DR_FN void color_areas_bwd(const WalkArgs<T>& a, i64 p, int r, const CellShares& c) {
-  if (!c.any) return;
-  T* grad = a.grad_color + p * a.channels;
-  for (int m = 0; m < 4; ++m) {
-    if (!c.real[m]) continue;
-    T weight = 0;
-    for (int j = 1; j < 4; ++j) {
-      weight += c.pixel[(m + j) & 3] == p ? (T)c.shares[m].of[j] : 0;
-      weight -= m == r ? (T)c.shares[m].of[j] : 0;
-    }
-    if (weight == 0) continue;
-    const T* other = a.grad_out + c.pixel[m] * a.channels;
-    for (i64 n = 0; n < a.channels; ++n) grad[n] += weight * other[n];
-  }
-}
-
-template <typename T>
-DR_FN void antialias_walk_color_bwd(const WalkArgs<T>& a, i64 i) {
-  const i64 begin = i * a.run, end = dr_min(begin + a.run, a.count);
-  for (i64 c = begin * a.channels; c < end * a.channels; ++c) a.grad_color[c] = a.grad_out[c];
-  if (!any_crossing(a, begin, end)) return;
-  PixelPlace at = place_of(a, begin);
-  CellShares above, below;  // the cells to the left of a pixel are those to the right of the one before
-  above.any = below.any = false;
-  bool known = false;
-  for (i64 p = begin; p < end; ++p, step(a, at)) {
-    if (at.ix == 0) known = false;
-    if (!any_crossing(a, p, p + 1)) {
-      known = false;
-      continue;
-    }
-    if (!known) {
-      shares_of_cell(a, at.view, at.ix - 1, at.iy, above);
-      shares_of_cell(a, at.view, at.ix - 1, at.iy - 1, below);
-    }
-    color_areas_bwd(a, p, 1, above), color_areas_bwd(a, p, 2, below);
-    shares_of_cell(a, at.view, at.ix, at.iy, above);
-    shares_of_cell(a, at.view, at.ix, at.iy - 1, below);
-    color_areas_bwd(a, p, 0, above), color_areas_bwd(a, p, 3, below);
-    known = true;
-  }
-}
 
 // From the gradient of a pair's crossing to the vertices of what crosses.
 template <typename T, typename Use>
@@ -224,117 +200,131 @@ DR_FN void crossing_place_bwd(const WalkArgs<T>& a, i64 view, i64 pair, double g
   }
 }
 
-// The gradient of the place of the crossing on side k, from those of the places in the cell and of its
+// The gradient of the place of the crossing on side k, from those of its place in the cell and of the
 // junction.
-DR_FN double place_gradient(const PlacedCell& c, int k, const double (&g_at)[4], double g_x, double g_y) {
+DR_FN double place_gradient(const PlacedCell& c, int k, double g_at, double g_x, double g_y) {
   if (!c.cell.arm[k] || c.pair[k] < 0) return 0;
-  const double g = g_at[k] + c.share[k] * (g_x * side_x(k) + g_y * side_y(k));
+  const double g = g_at + c.share[k] * (g_x * side_x(k) + g_y * side_y(k));
   return k < 2 ? g : -g;
 }
 
+// Scatters the gradient of a cell's areas to the vertices of what crosses it.
 template <typename T>
-DR_FN void cell_bwd(const WalkArgs<T>& a, i64 view, i64 cx, i64 cy) {
-  PlacedCell c;
-  if (!load_cell(a, view, cx, cy, c)) return;
-  double g_at[4] = {0, 0, 0, 0}, g_x = 0, g_y = 0;
-  DR_UNROLL
-  for (int r = 0; r < 4; ++r) {
-    const i64 x = c.cx + (r == 1 || r == 2), y = c.cy + (r >= 2);
-    if (x < 0 || y < 0 || x >= a.width || y >= a.height) continue;
-    const T *own = a.color + c.pixel[r] * a.channels, *grad = a.grad_out + c.pixel[r] * a.channels;
-    Shares g = {{0, 0, 0, 0}};
-    for (int m = 1; m < 4; ++m) {
-      const T* other = a.color + c.pixel[(r + m) & 3] * a.channels;
-      for (i64 n = 0; n < a.channels; ++n) g.of[m] += (double)grad[n] * ((double)other[n] - (double)own[n]);
+DR_FN void cell_bwd(const WalkArgs<T>& a, const PlacedCell& c) {
+  Shares g;  // <gradient of the output of corner q, what the colour of corner m differs by from its own>
+  for (int q = 0; q < 4; ++q) {
+    const T *own = a.color + c.pixel[q] * a.channels, *grad = a.grad_out + c.pixel[q] * a.channels;
+    const bool real = is_real(a, c, q);
+    for (int n = 1; n < 4; ++n) {
+      const int m = (q + n) & 3;
+      const T* other = a.color + c.pixel[m] * a.channels;
+      double sum = 0;
+      if (real && weight_of(c.cell, q, n) != 0)
+        for (i64 i = 0; i < a.channels; ++i) sum += (double)grad[i] * ((double)other[i] - (double)own[i]);
+      g.of[q][m] = sum;
     }
-    double g_at_turned[4] = {0, 0, 0, 0}, gx = 0, gy = 0;
-    quarter_shares_bwd(turned(c.cell, r), g, g_at_turned, gx, gy);
-    turned_bwd(r, g_at_turned, gx, gy, g_at, g_x, g_y);
   }
+  double g_at[4], g_x, g_y;
+  shares_bwd(c.cell, g, g_at, g_x, g_y);
   AddGradient<T> add = {a.grad_pos};
   for (int k = 0; k < 4; ++k) {
-    const double g = place_gradient(c, k, g_at, g_x, g_y);
-    if (g != 0) crossing_place_bwd(a, view, c.pair[k], a.boost * g, add);
+    const double g_place = place_gradient(c, k, g_at[k], g_x, g_y);
+    if (g_place != 0) crossing_place_bwd(a, c.view, c.pair[k], a.boost * g_place, add);
   }
-  if (c.vertex >= 0) cell_point_bwd(a, view * a.pos_stride + 4 * c.vertex, a.boost * g_x, a.boost * g_y, add);
+  if (c.vertex >= 0)
+    cell_point_bwd(a, c.view * a.pos_stride + 4 * c.vertex, a.boost * g_x, a.boost * g_y, add);
 }
 
-// A pixel stands for the cell of which it is the lower left corner, and for those beyond the image next to
-// it.
+// Adds what pixel p gets from the outputs of the corners that it flows into, less what its own output takes
+// from others.
+template <typename T>
+DR_FN void color_bwd(const WalkArgs<T>& a, const SharedCell<T>& c, int r, i64 p) {
+  T* grad = a.grad_color + p * a.channels;
+  for (int q = 0; q < 4; ++q) {
+    if (!is_real(a, c.placed, q)) continue;
+    double weight = 0;
+    for (int m = 0; m < 4; ++m) {
+      weight += c.placed.pixel[m] == p ? c.shares.of[q][m] : 0;
+      weight -= q == r ? c.shares.of[q][m] : 0;
+    }
+    if (weight == 0) continue;
+    const T* other = a.grad_out + c.placed.pixel[q] * a.channels;
+    for (i64 n = 0; n < a.channels; ++n) grad[n] += (T)weight * other[n];
+  }
+}
+
+template <typename T>
+struct TakeGradient {
+  const WalkArgs<T>& a;
+
+  // A cell is that of its lower left pixel; beyond the image's left and lower border, of the one next to it.
+  DR_FN void operator()(const SharedCell<T>& c, int r, i64 p) {
+    if (a.grad_color) color_bwd(a, c, r, p);
+    if (a.grad_pos && c.placed.pixel[0] == p) cell_bwd(a, c.placed);
+  }
+  DR_FN void done(i64, PixelPlace) {}
+};
+
 template <typename T>
 DR_FN void antialias_walk_bwd(const WalkArgs<T>& a, i64 i) {
   const i64 begin = i * a.run, end = dr_min(begin + a.run, a.count);
-  if (!any_crossing(a, begin, end)) return;
-  PixelPlace at = place_of(a, begin);
-  for (i64 p = begin; p < end; ++p, step(a, at)) {
-    if (!any_crossing(a, p, p + 1)) continue;
-    for (i64 cy = at.iy == 0 ? -1 : at.iy; cy <= at.iy; ++cy)
-      for (i64 cx = at.ix == 0 ? -1 : at.ix; cx <= at.ix; ++cx) cell_bwd(a, at.view, cx, cy);
-  }
+  if (a.grad_color)
+    for (i64 c = begin * a.channels; c < end * a.channels; ++c) a.grad_color[c] = a.grad_out[c];
+  TakeGradient<T> take = {a};
+  take_cells(a, begin, end, take);
 }
 
 // --- Forward mode ----------------------------------------------------------------------------------------
 
-// How fast what a cell's areas depend on moves: the places of its crossings, and its junction if that is a
-// vertex.
-struct CellMotion {
-  double place[4], x, y;
-};
-
+// How fast a cell's shares change.
 template <typename T>
-DR_FN CellMotion cell_motion(const WalkArgs<T>& a, const PlacedCell& c) {
-  CellMotion motion = {{0, 0, 0, 0}, 0, 0};
+DR_FN Shares shares_motion(const WalkArgs<T>& a, const PlacedCell& c) {
+  double v_at[4] = {0, 0, 0, 0}, v_x = 0, v_y = 0;
   for (int k = 0; k < 4; ++k) {
     if (!c.cell.arm[k] || c.pair[k] < 0) continue;
     TimesTangent<T> use = {a.grad_pos, 0};
     crossing_place_bwd(a, c.view, c.pair[k], a.boost, use);
-    motion.place[k] = use.sum;
+    v_at[k] = k < 2 ? use.sum : -use.sum;
+    v_x += c.share[k] * side_x(k) * v_at[k], v_y += c.share[k] * side_y(k) * v_at[k];
   }
-  if (c.vertex < 0) return motion;
-  const i64 vertex = c.view * a.pos_stride + 4 * c.vertex;
-  TimesTangent<T> x = {a.grad_pos, 0}, y = {a.grad_pos, 0};
-  cell_point_bwd(a, vertex, a.boost, 0.0, x), cell_point_bwd(a, vertex, 0.0, a.boost, y);
-  motion.x = x.sum, motion.y = y.sum;
-  return motion;
+  if (c.vertex >= 0) {
+    const i64 vertex = c.view * a.pos_stride + 4 * c.vertex;
+    TimesTangent<T> x = {a.grad_pos, 0}, y = {a.grad_pos, 0};
+    cell_point_bwd(a, vertex, a.boost, 0.0, x), cell_point_bwd(a, vertex, 0.0, a.boost, y);
+    v_x = x.sum, v_y = y.sum;
+  }
+  return shares_jvp(c.cell, v_at, v_x, v_y);
 }
 
 // The derivative of `out` along given motions of color and pos: grad_out and grad_pos hold these tangents,
-// and out that of the output. Areas change by the product of their gradients with the motions.
+// and out that of the output.
+template <typename T>
+struct TakeMotion {
+  const WalkArgs<T>& a;
+
+  DR_FN void operator()(const SharedCell<T>& c, int r, i64 p) {
+    const Shares change = shares_motion(a, c.placed);
+    const i64 own = p * a.channels;
+    for (int m = 0; m < 4; ++m) {
+      const i64 other = c.placed.pixel[m] * a.channels;
+      for (i64 n = 0; n < a.channels; ++n)
+        a.out[own + n] += (T)c.shares.of[r][m] * (a.grad_out[other + n] - a.grad_out[own + n]) +
+                          (T)change.of[r][m] * (a.color[other + n] - a.color[own + n]);
+    }
+  }
+  DR_FN void done(i64, PixelPlace) {}
+};
+
 template <typename T>
 DR_FN void antialias_walk_jvp(const WalkArgs<T>& a, i64 i) {
   const i64 begin = i * a.run, end = dr_min(begin + a.run, a.count);
   for (i64 c = begin * a.channels; c < end * a.channels; ++c) a.out[c] = a.grad_out[c];
-  if (!any_crossing(a, begin, end)) return;
-  PixelPlace at = place_of(a, begin);
-  for (i64 p = begin; p < end; ++p, step(a, at)) {
-    if (!any_crossing(a, p, p + 1)) continue;
-    const T *own = a.color + p * a.channels, *own_motion = a.grad_out + p * a.channels;
-    for (int r = 0; r < 4; ++r) {
-      PlacedCell c;
-      if (!cell_of_pixel(a, at, r, c)) continue;
-      const Cell cell = turned(c.cell, r);
-      const Shares shares = quarter_shares(cell);
-      const CellMotion motion = cell_motion(a, c);
-      for (int m = 1; m < 4; ++m) {
-        Shares one = {{0, 0, 0, 0}};
-        one.of[m] = 1;
-        double g_at_turned[4] = {0, 0, 0, 0}, gx = 0, gy = 0, g_at[4] = {0, 0, 0, 0}, g_x = 0, g_y = 0;
-        quarter_shares_bwd(cell, one, g_at_turned, gx, gy);
-        turned_bwd(r, g_at_turned, gx, gy, g_at, g_x, g_y);
-        double change = g_x * motion.x + g_y * motion.y;
-        for (int k = 0; k < 4; ++k) change += place_gradient(c, k, g_at, g_x, g_y) * motion.place[k];
-        const i64 other = c.pixel[(r + m) & 3] * a.channels;
-        for (i64 n = 0; n < a.channels; ++n)
-          a.out[p * a.channels + n] += (T)shares.of[m] * (a.grad_out[other + n] - own_motion[n]) +
-                                       (T)change * (a.color[other + n] - own[n]);
-      }
-    }
-  }
+  TakeMotion<T> take = {a};
+  take_cells(a, begin, end, take);
 }
 
 DR_KERNEL(antialias_walk_side, WalkArgs)
 DR_KERNEL(antialias_walk_find, WalkArgs)
 DR_KERNEL(antialias_walk_blend, WalkArgs)
-DR_KERNEL(antialias_walk_color_bwd, WalkArgs)
 DR_SCATTER(antialias_walk_bwd, WalkArgs)
 DR_KERNEL(antialias_walk_jvp, WalkArgs)

@@ -3,19 +3,18 @@
 // Corners 0 to 3 are counter-clockwise from the lower left, side k runs from corner k to k + 1. From a
 // junction inside the cell one straight arm goes to every crossing: they divide the cell into sectors. A
 // corner's pixel owns a quarter of the cell, and takes the colours of the sectors in it by their areas.
+//
+// At least two arms. Loops over the quarters have no branches, so that a CPU computes the four at once.
 #pragma once
 #include "common.h"
 
-// For loops over the corners: what a corner's number decides is then decided by the compiler. Not on a GPU,
-// where it would take twice the registers.
-#if defined(__CUDACC_RTC__)
-#define DR_UNROLL _Pragma("unroll 1")
-#elif defined(__GNUC__) && !defined(__clang__)
-#define DR_UNROLL _Pragma("GCC unroll 4")
-#elif defined(__clang__)
-#define DR_UNROLL _Pragma("unroll")
+// A loop that is to stay one: its body is long, and copies of it would only take room (GPU: registers).
+#if defined(__clang__) || defined(__CUDACC__)
+#define DR_ROLLED _Pragma("unroll 1")
+#elif defined(__GNUC__)
+#define DR_ROLLED _Pragma("GCC unroll 1")
 #else
-#define DR_UNROLL
+#define DR_ROLLED
 #endif
 
 struct Cell {
@@ -37,119 +36,173 @@ DR_FN double crossing_y(int k, double at) {
   return k == 0 ? 0 : k == 1 ? at : k == 2 ? 1 : 1 - at;
 }
 
-// The cell turned so that corner r is corner 0.
-DR_FN Cell turned(const Cell& c, int r) {
-  Cell to;
-  for (int k = 0; k < 4; ++k) {
-    to.arm[k] = r == 0   ? c.arm[k]
-                : r == 1 ? c.arm[(k + 1) % 4]
-                : r == 2 ? c.arm[(k + 2) % 4]
-                         : c.arm[(k + 3) % 4];
-    to.at[k] = r == 0 ? c.at[k] : r == 1 ? c.at[(k + 1) % 4] : r == 2 ? c.at[(k + 2) % 4] : c.at[(k + 3) % 4];
-  }
-  to.x = r == 0 ? c.x : r == 1 ? c.y : r == 2 ? 1 - c.x : 1 - c.y;
-  to.y = r == 0 ? c.y : r == 1 ? 1 - c.x : r == 2 ? 1 - c.y : c.x;
-  return to;
-}
-
 // Which sector each corner is in, corner 0 in sector 0.
 struct Sectors {
   int of[4];
 };
 DR_FN Sectors sectors_of(const Cell& c) {
-  Sectors s;
-  s.of[0] = 0;
-  for (int k = 1; k < 4; ++k) s.of[k] = s.of[k - 1] + c.arm[k - 1];
-  const int last = s.of[3];
-  if (!c.arm[3])
-    for (int k = 1; k < 4; ++k) s.of[k] = s.of[k] == last ? 0 : s.of[k];
-  return s;
+  const int one = c.arm[0], two = one + c.arm[1], three = two + c.arm[2], all = three + c.arm[3];
+  return {{0, one == all ? 0 : one, two == all ? 0 : two, three == all ? 0 : three}};
 }
 
-// The part of an arm, from junction (0) to crossing (1), that is in the quarter of corner 0; and how much of
-// it passes beside the quarter at x < 0, where it goes to a junction outside of the cell.
-struct ArmPart {
-  double begin, end, beside, dx, dy;
+// --- Arms ------------------------------------------------------------------------------------------------
+
+// An arm goes from the junction (0) to its crossing (1): its part in the quarter of each corner, and how much
+// of it passes beside the quarter, where it comes from a junction to the left or right of the cell.
+struct Arm {
+  double dx, dy, begin[4], end[4], beside[4];
 };
-DR_FN ArmPart arm_part(const Cell& c, int k) {
-  ArmPart p = {0, 1, 0, crossing_x(k, c.at[k]) - c.x, crossing_y(k, c.at[k]) - c.y};
-  for (int axis = 1; axis >= 0; --axis) {
-    const double start = axis ? c.y : c.x, step = axis ? p.dy : p.dx, low = -start, high = 0.5 - start;
-    const double before = p.begin, inverse = 1 / step;
-    if (step > 0)
-      p.begin = dr_max(p.begin, low * inverse), p.end = dr_min(p.end, high * inverse);
-    else if (step < 0)
-      p.begin = dr_max(p.begin, high * inverse), p.end = dr_min(p.end, low * inverse);
-    else if (low > 0 || high < 0)
-      p.end = p.begin;
-    if (axis == 0 && start < 0) p.beside = dr_max(dr_min(p.begin, p.end) - before, 0.0);
+DR_FN Arm arm_of(const Cell& c, int k) {
+  const double all = 1 + 1e-12;  // what lies on the cell's right or upper side is inside
+  const double left[4] = {0, 0.5, 0.5, 0}, right[4] = {0.5, all, all, 0.5};
+  const double low[4] = {0, 0, 0.5, 0.5}, high[4] = {0.5, 0.5, all, all};
+  const double dx = crossing_x(k, c.at[k]) - c.x, dy = crossing_y(k, c.at[k]) - c.y;
+  // Large, not infinite: what lies on a border between quarters then is in the upper or right one.
+  const double ix = dx != 0 ? 1 / dx : 1e300, iy = dy != 0 ? 1 / dy : 1e300;
+  Arm arm;
+  arm.dx = dx, arm.dy = dy;
+  for (int q = 0; q < 4; ++q) {
+    const double x0 = (left[q] - c.x) * ix, x1 = (right[q] - c.x) * ix;
+    const double y0 = (low[q] - c.y) * iy, y1 = (high[q] - c.y) * iy;
+    const double y_begin = dr_max(dr_min(y0, y1), 0.0), y_end = dr_min(dr_max(y0, y1), 1.0);
+    const double begin = dr_max(y_begin, dr_min(x0, x1)), end = dr_min(y_end, dr_max(x0, x1));
+    arm.begin[q] = begin, arm.end[q] = dr_max(begin, end);
+    arm.beside[q] = dr_max(dr_min(begin, y_end) - y_begin, 0.0);
   }
-  p.end = dr_max(p.begin, p.end);
-  return p;
+  const double before = c.x < 0, behind = c.x > 1;
+  arm.beside[0] *= before, arm.beside[1] *= behind, arm.beside[2] *= behind, arm.beside[3] *= before;
+  return arm;
 }
 
-// How much of the quarter of corner 0 takes the colour of corners 1, 2, 3; the rest of 1/4 is its own. A
-// sector without corner 0 gives the colour of its corner next to corner 0, or half each if it has both.
+// --- Areas -----------------------------------------------------------------------------------------------
+
+// of[q][m]: how much of the quarter of corner q takes the colour of corner m; the rest of 1/4 is its own.
 struct Shares {
-  double of[4];
+  double of[4][4];
 };
-DR_FN Shares quarter_shares(const Cell& c) {
-  const Sectors s = sectors_of(c);
-  double area[4] = {0, 0, 0, 0};  // by corner: of the part of its sector that is in the quarter
-  for (int k = 0; k < 4; ++k) {
-    if (!c.arm[k]) continue;
-    // Beyond the quarter with both ends.
-    if (dr_min(c.x, crossing_x(k, c.at[k])) >= 0.5 || dr_min(c.y, crossing_y(k, c.at[k])) >= 0.5) continue;
-    // Green's theorem: the integral of (clamp(x, 0, 1/2) - 1/2) dy over 0 < y < 1/2 around a region is the
-    // area of its part in the quarter.
-    const ArmPart p = arm_part(c, k);
-    const double mean = c.x - 0.5 + p.dx * 0.5 * (p.end + p.begin);
-    const double green = p.dy * ((p.end - p.begin) * mean - 0.5 * p.beside);
-    for (int m = 1; m < 4; ++m) {
-      area[m] += s.of[m] == s.of[(k + 1) % 4] ? green : 0;
-      area[m] -= s.of[m] == s.of[k] ? green : 0;
+
+// By sector: its area in the quarter of each corner.
+struct Areas {
+  double of[4][4];
+};
+
+// By how much the area of the sector of corner q + n, in the quarter of corner q, counts as the colour of
+// that corner. A sector without corner q gives the colour of its corner next to q, or half each if it has
+// both.
+DR_FN double weight_of(const Cell& c, int q, int n) {
+  const bool other = c.arm[(q + 1) & 3], another = c.arm[(q + 2) & 3];
+  if (n == 2) return other && another;
+  return !c.arm[n == 1 ? q : (q + 3) & 3] ? 0 : other || another ? 1 : 0.5;
+}
+
+// From areas not below `least`: less than nothing is rounding, or where an arm comes from beyond other sides.
+DR_FN Shares weighted(const Cell& c, const Sectors& s, const Areas& area, double least) {
+  Shares shares;
+  for (int q = 0; q < 4; ++q) {
+    shares.of[q][q] = 0;
+    for (int n = 1; n < 4; ++n) {
+      const int m = (q + n) & 3;
+      shares.of[q][m] = weight_of(c, q, n) * dr_max(area.of[s.of[m]][q], least);
     }
   }
-  const double low = 1 - c.at[3];  // the crossing on the quarter's border at x = 0
-  if (c.arm[3] && low < 0.5)
-    for (int m = 1; m < 4; ++m) area[m] += s.of[m] == s.of[3] ? 0.5 * (0.5 - low) : 0;
-  const double half = s.of[1] == s.of[3] ? 0.5 : 1;
-  Shares shares = {{0, 0, 0, 0}};
-  if (s.of[1] != 0) shares.of[1] = dr_max(half * area[1], 0.0);
-  if (s.of[3] != 0) shares.of[3] = dr_max(half * area[3], 0.0);
-  if (s.of[2] != 0 && s.of[2] != s.of[1] && s.of[2] != s.of[3]) shares.of[2] = dr_max(area[2], 0.0);
   return shares;
 }
 
-// Adjoint: adds to the gradients of the places of the crossings and of the junction. An area changes by the
-// motion of the arms across themselves, integrated along their part in the quarter.
-DR_FN void quarter_shares_bwd(const Cell& c, const Shares& g, double (&g_at)[4], double& g_x, double& g_y) {
+DR_FN void add_area(Areas& area, int sector, double sign, const double (&amount)[4]) {
+  for (int q = 0; q < 4; ++q) area.of[sector][q] += sign * amount[q];
+}
+
+// What arm k has on its right is added to the sector on its left, and taken from that on its right.
+DR_FN void add_arm(Areas& area, const Sectors& s, int k, const double (&amount)[4]) {
+  add_area(area, s.of[(k + 1) & 3], 1, amount), add_area(area, s.of[k], -1, amount);
+}
+
+DR_FN Shares shares_of(const Cell& c) {
   const Sectors s = sectors_of(c);
-  double g_area[4] = {0, 0, 0, 0};  // by corner: of the area of its sector
-  for (int m = 1; m < 4; ++m) {
-    if (s.of[m] == 0) continue;
-    const bool next = s.of[m] == s.of[1], last = s.of[m] == s.of[3];
-    g_area[m] = next && last ? 0.5 * (g.of[1] + g.of[3]) : next ? g.of[1] : last ? g.of[3] : g.of[2];
+  Areas area = {{{0, 0, 0, 0}, {0, 0, 0, 0}, {0, 0, 0, 0}, {0, 0, 0, 0}}};
+  // Green's theorem: the integral of u dy around a region is the area of its part in a quarter, with u the
+  // distance in x from the cell's vertical middle line, within the quarter's columns. First the cell's sides.
+  const double low[4] = {0, 0, 0.5, 0.5}, is_left[4] = {1, 0, 0, 1}, is_right[4] = {0, 1, 1, 0};
+  const double y1 = c.arm[1] ? c.at[1] : 0, y3 = c.arm[3] ? 1 - c.at[3] : 0;
+  double left_below[4], left_above[4], right_below[4], right_above[4];
+  for (int q = 0; q < 4; ++q) {
+    const double left = 0.5 * dr_clamp(y3 - low[q], 0.0, 0.5), right = 0.5 * dr_clamp(y1 - low[q], 0.0, 0.5);
+    left_below[q] = is_left[q] * left, left_above[q] = is_left[q] * (0.25 - left);
+    right_below[q] = is_right[q] * right, right_above[q] = is_right[q] * (0.25 - right);
   }
+  add_area(area, s.of[0], 1, left_below), add_area(area, s.of[3], 1, left_above);
+  add_area(area, s.of[1], 1, right_below), add_area(area, s.of[2], 1, right_above);
   for (int k = 0; k < 4; ++k) {
     if (!c.arm[k]) continue;
-    const double gain = g_area[(k + 1) % 4] - g_area[k];
-    const ArmPart p = arm_part(c, k);
-    const double outer = 0.5 * (p.end * p.end - p.begin * p.begin), inner = p.end - p.begin - outer;
-    g_at[k] += gain * outer * (p.dy * side_x(k) - p.dx * side_y(k));
-    g_x += gain * inner * p.dy, g_y -= gain * inner * p.dx;
+    const Arm arm = arm_of(c, k);
+    const double side[4] = {-0.5, 0.5, 0.5, -0.5};
+    double green[4];
+    for (int q = 0; q < 4; ++q) {
+      const double mean = c.x - 0.5 + arm.dx * 0.5 * (arm.end[q] + arm.begin[q]);
+      green[q] = arm.dy * ((arm.end[q] - arm.begin[q]) * mean + side[q] * arm.beside[q]);
+    }
+    add_arm(area, s, k, green);
+  }
+  return weighted(c, s, area, 0.0);
+}
+
+// --- Derivatives -----------------------------------------------------------------------------------------
+
+// An area changes by the motion of the arms across themselves, integrated along their part in the quarter:
+// with how much of it the motion of the crossing, and that of the junction, counts.
+struct Sweep {
+  double crossing[4], junction[4];
+};
+DR_FN Sweep sweep_of(const Arm& arm) {
+  Sweep sweep;
+  for (int q = 0; q < 4; ++q) {
+    const double length = arm.end[q] - arm.begin[q];
+    sweep.crossing[q] = 0.5 * length * (arm.end[q] + arm.begin[q]);
+    sweep.junction[q] = length - sweep.crossing[q];
+  }
+  return sweep;
+}
+
+// Adjoint of shares_of, from the gradients of the shares: sets those of the places of the crossings and of
+// the junction.
+DR_FN void shares_bwd(const Cell& c, const Shares& g, double (&g_at)[4], double& g_x, double& g_y) {
+  const Sectors s = sectors_of(c);
+  Areas g_area = {{{0, 0, 0, 0}, {0, 0, 0, 0}, {0, 0, 0, 0}, {0, 0, 0, 0}}};
+  for (int q = 0; q < 4; ++q)
+    for (int n = 1; n < 4; ++n) {
+      const int m = (q + n) & 3;
+      g_area.of[s.of[m]][q] += weight_of(c, q, n) * g.of[q][m];
+    }
+  g_x = g_y = 0;
+  for (int k = 0; k < 4; ++k) {
+    g_at[k] = 0;
+    if (!c.arm[k]) continue;
+    const Arm arm = arm_of(c, k);
+    const Sweep sweep = sweep_of(arm);
+    double crossing = 0, junction = 0;
+    for (int q = 0; q < 4; ++q) {
+      const double gain = g_area.of[s.of[(k + 1) & 3]][q] - g_area.of[s.of[k]][q];
+      crossing += gain * sweep.crossing[q], junction += gain * sweep.junction[q];
+    }
+    g_at[k] = crossing * (arm.dy * side_x(k) - arm.dx * side_y(k));
+    g_x += junction * arm.dy, g_y -= junction * arm.dx;
   }
 }
 
-// The adjoint of `turned`: the gradients of a turned cell's crossings and junction, added to those of the
-// cell.
-DR_FN void turned_bwd(int r, const double (&g_at_turned)[4], double gx, double gy, double (&g_at)[4],
-                      double& g_x, double& g_y) {
-  for (int k = 0; k < 4; ++k)
-    g_at[k] += r == 0   ? g_at_turned[k]
-               : r == 1 ? g_at_turned[(k + 3) % 4]
-               : r == 2 ? g_at_turned[(k + 2) % 4]
-                        : g_at_turned[(k + 1) % 4];
-  g_x += r == 0 ? gx : r == 1 ? -gy : r == 2 ? -gx : gy;
-  g_y += r == 0 ? gy : r == 1 ? gx : r == 2 ? -gy : -gx;
+// Forward mode: how fast the shares change, from the motions of the crossings along their sides and of the
+// junction.
+DR_FN Shares shares_jvp(const Cell& c, const double (&v_at)[4], double v_x, double v_y) {
+  const Sectors s = sectors_of(c);
+  Areas area = {{{0, 0, 0, 0}, {0, 0, 0, 0}, {0, 0, 0, 0}, {0, 0, 0, 0}}};
+  for (int k = 0; k < 4; ++k) {
+    if (!c.arm[k]) continue;
+    const Arm arm = arm_of(c, k);
+    const Sweep sweep = sweep_of(arm);
+    const double crossing = v_at[k] * (arm.dy * side_x(k) - arm.dx * side_y(k));
+    const double junction = v_x * arm.dy - v_y * arm.dx;
+    double change[4];
+    for (int q = 0; q < 4; ++q) change[q] = crossing * sweep.crossing[q] + junction * sweep.junction[q];
+    add_arm(area, s, k, change);
+  }
+  return weighted(c, s, area, -1e300);
 }

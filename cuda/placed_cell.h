@@ -19,8 +19,8 @@ struct WalkArgs {
   int* owner;  // [B, H, W, 2, 2] what crosses (struct Owner)
   T* out;      // [B, H, W, C]
   const T* grad_out;  // [B, H, W, C]
-  T* grad_color;      // [B, H, W, C]
-  T* grad_pos;        // [slabs, B|1, V, 4]
+  T* grad_color;      // [B, H, W, C] or null
+  T* grad_pos;        // [slabs, B|1, V, 4] or null
   i64 count;          // B * H * W
   i64 height, width, channels;
   i64 triangles;                 // F
@@ -169,8 +169,9 @@ DR_FN bool load_cell(const WalkArgs<T>& a, i64 view, i64 cx, i64 cy, PlacedCell&
   return c.arms > 0;
 }
 
-// The cell around pixel (ix, iy) of which that pixel is corner r.
+// Whether a corner is a pixel of the image, not the mirror image of one.
 template <typename T>
-DR_FN bool cell_of_pixel(const WalkArgs<T>& a, PixelPlace at, int r, PlacedCell& c) {
-  return load_cell(a, at.view, at.ix - (r == 1 || r == 2), at.iy - (r >= 2), c);
+DR_FN bool is_real(const WalkArgs<T>& a, const PlacedCell& c, int corner) {
+  const i64 x = c.cx + (corner == 1 || corner == 2), y = c.cy + (corner >= 2);
+  return x >= 0 && y >= 0 && x < a.width && y < a.height;
 }

@@ -11,15 +11,12 @@ typedef signed char i8;
 template <typename Args>
 DR_FN int side_of(const Args& a, i64 view, i64 t) {
   if (a.side) return a.side[view * a.table_stride + t];
-  double x[3], y[3], w[3];
-  double finite = 0;
+  double x[3], y[3], w[3], det = 0, size = 0;  // size: NaN or infinite if a coordinate is
   for (int k = 0; k < 3; ++k) {
     const auto* p = a.pos + view * a.pos_stride + 4 * (i64)a.tri[3 * t + k];
     x[k] = p[0], y[k] = p[1], w[k] = p[3];
-    for (int c = 0; c < 4; ++c) finite += (double)(p[c] - p[c]);
+    size += (double)(p[2] - p[2]);
   }
-  if (!(finite == 0)) return 0;
-  double det = 0, size = 0;
   for (int k = 0; k < 3; ++k) {
     const int j = (k + 1) % 3, l = (k + 2) % 3;
     const double m = w[k] * x[j] * y[l], n = w[k] * x[l] * y[j];
@@ -32,11 +29,12 @@ DR_FN int side_of(const Args& a, i64 view, i64 t) {
 
 // The half-edge on which the surface goes on beyond an edge of triangle t, which faces `along`: that of a
 // triangle on the other side of it, which faces `along` then; or -1: the edge is a silhouette. Two triangles
-// that run along their edge in opposite directions, and face the same way, lie on opposite sides.
+// that run along their edge in opposite directions, and face the same way, lie on opposite sides. hop is
+// a.ring[home].
 template <typename Args>
-DR_FN int beyond(const Args& a, i64 view, int home, int& along) {
+DR_FN int beyond(const Args& a, i64 view, int home, int hop, int& along) {
   int facing = -along;
-  for (int h = a.ring[home];; h = a.ring[h]) {
+  for (int h = hop;; h = a.ring[h]) {
     if (h < 0)
       h = ~h;
     else

@@ -40,7 +40,7 @@ DR_FN WalkEnd walk(const Args& a, i64 view, i64 t, i64 target, PixelLine<T> line
   // The triangle is left by the edge opposite to its corner e, from corner i below the line to corner j above
   // it, or the other way round: the line passes every triangle that faces the same way in the same direction.
   bool rising = (side * direction > 0) != line.vertical;
-  int e = -1;
+  int e = -1, hop = 0;
   const T *ci = pos, *cj = pos;
   double oi = 0, oj = 0;
   {
@@ -50,7 +50,7 @@ DR_FN WalkEnd walk(const Args& a, i64 view, i64 t, i64 target, PixelLine<T> line
     for (int k = 0; k < 3; ++k) {
       const int i = (k + 1) % 3, j = (k + 2) % 3;
       if ((off[i] >= 0) == rising || (off[j] >= 0) != rising) continue;
-      e = k, ci = corner[i], cj = corner[j], oi = off[i], oj = off[j];
+      e = k, hop = a.ring[3 * t + k], ci = corner[i], cj = corner[j], oi = off[i], oj = off[j];
     }
   }
   if (e < 0) return {kCovers, -1, -1};  // the line only touches the triangle
@@ -59,22 +59,25 @@ DR_FN WalkEnd walk(const Args& a, i64 view, i64 t, i64 target, PixelLine<T> line
                  jump = oj - oi;
     // Seen behind the eye: the triangle goes on to infinity. Otherwise (along / w - goal) * direction >= 0.
     if (!(w * jump > 0) || (along - goal * w) * direction * jump >= 0) return {kCovers, -1, t};
-    const int home = (int)(3 * t + e), before = side, next = beyond(a, view, home, side);
+    const int home = (int)(3 * t + e), before = side, next = beyond(a, view, home, hop, side);
     if (next < 0) return {kSilhouette, home, t};
     t = next / 3;
     if (t == target) return {kSmooth, -1, t};
-    if (side != before) {
-      const T* const c = ci;
-      const double o = oi;
-      rising = !rising, ci = cj, oi = oj, cj = c, oj = o;
-    }
-    const int k = next % 3;
+    // Where to next is loaded for both ways out, before it is known which is taken: memory is what a step
+    // waits for.
+    const int k = (int)(next - 3 * t), after = k == 2 ? 0 : k + 1, ahead = k == 0 ? 2 : k - 1;
+    const int hop_after = a.ring[3 * t + after], hop_ahead = a.ring[3 * t + ahead];
     const T* const c = pos + 4 * (i64)a.tri[next];
     const double o = line.off(c);
+    if (side != before) {
+      const T* const swap = ci;
+      const double swap_off = oi;
+      rising = !rising, ci = cj, oi = oj, cj = swap, oj = swap_off;
+    }
     if ((o >= 0) == rising)
-      e = k == 2 ? 0 : k + 1, cj = c, oj = o;
+      e = after, hop = hop_after, cj = c, oj = o;
     else
-      e = k == 0 ? 2 : k - 1, ci = c, oi = o;
+      e = ahead, hop = hop_ahead, ci = c, oi = o;
   }
   return {kCovers, -1, -1};
 }

@@ -203,7 +203,8 @@ def test_lines_of_intersection_have_the_derivative_of_the_areas(raster):
     # Lifting the second sheet by dz moves the line by dz / 0.3 in x, over the whole height of 24 pixels, 12 pixels per unit.
     assert abs(float(grad[0, 4:, 2].sum()) + 24 * 12 / 0.3) < 1e-6
     assert abs(float(grad[0, :4, 2].sum()) - 24 * 12 / 0.3) < 1e-6
-    assert not torch.autograd.grad(dr.antialias(color, rast, pos, tri).sum(), pos)[0].any()
+    out = dr.antialias(color, rast, pos, tri, mode="silhouette")
+    assert not torch.autograd.grad(out.sum(), pos)[0].any()
 
 
 def test_silhouettes_whose_triangles_own_no_pixel_centre(raster):

@@ -40,15 +40,32 @@ def quad(z: float = 0.0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 # --- The alias -------------------------------------------------------------------------------------------------------------
 
 
-def test_alias_is_our_module(alias):
+def test_alias_has_what_our_module_has(alias):
     import nvdiffrast
     import nvdiffrast.torch as dr
     from nvdiffrast.torch import RasterizeCudaContext
 
-    assert dr is diffrast.torch
+    assert set(diffrast.torch.__all__) <= set(dir(dr))
+    same = [name for name in diffrast.torch.__all__ if getattr(dr, name) is getattr(diffrast.torch, name)]
+    assert set(diffrast.torch.__all__) - set(same) == {"antialias"}
     assert nvdiffrast.torch is dr
     assert nvdiffrast.__version__ == diffrast.__version__
     assert RasterizeCudaContext is diffrast.torch.RasterizeCudaContext
+
+
+def test_antialias_is_the_published_rule_unless_told_otherwise(alias):
+    import nvdiffrast.torch as dr
+
+    pos, tri, _ = quad()
+    rast, _ = dr.rasterize(dr.RasterizeCudaContext(), pos[None], tri, (14, 14))
+    mask = (rast[..., 3:] > 0).float()
+    pictures = {
+        mode: diffrast.torch.antialias(mask, rast, pos, tri, mode=mode) for mode in ("silhouette", "area")
+    }
+    assert not torch.equal(pictures["silhouette"], pictures["area"])
+    assert torch.equal(dr.antialias(mask, rast, pos, tri), pictures["silhouette"])
+    assert torch.equal(dr.antialias(mask, rast, pos, tri, None, 1.0, mode="area"), pictures["area"])
+    assert torch.equal(diffrast.torch.antialias(mask, rast, pos, tri), pictures["area"])
 
 
 def test_install_and_uninstall_are_idempotent():

@@ -91,9 +91,12 @@ def problem():
 
 def test_an_iteration_launches_what_the_cpu_computes(device, monkeypatch):
     got = iteration(*problem())
-    assert {"visibility_large_f32", "resolve_bwd_f32", "texture_mip_bwd_f32", "antialias_bwd_f32"} <= set(
-        device.launches
-    )
+    assert {
+        "visibility_large_f32",
+        "resolve_bwd_f32",
+        "texture_mip_bwd_f32",
+        "antialias_walk_bwd_f32",
+    } <= set(device.launches)
     assert len(device.loaded) == len(set(device.loaded)) == len(set(device.launches))
     monkeypatch.setitem(backends.KERNELS_FOR_DEVICE, "cpu", "cpu")
     threads = torch.get_num_threads()

@@ -19,11 +19,11 @@ BOUNDS = {
     "antialias_find": (80, 32),
     "antialias_blend": (80, 0),
     "antialias_jvp": (104, 0),
-    # Four corners and four sides of a cell, turned four ways.
-    "antialias_walk": (104, 256),
-    "antialias_walk_color_bwd": (104, 592),
-    "antialias_walk_bwd": (184, 400),
-    "antialias_walk_jvp": (200, 416),
+    "antialias_walk": (112, 64),
+    # A cell with its four corners and sides, and sixteen areas, indexed by what crosses it.
+    "antialias_walk_blend": (96, 456),
+    "antialias_walk_bwd": (168, 656),
+    "antialias_walk_jvp": (152, 656),
     "interpolate_bwd": (72, 0),
     "resolve": (72, 256),
     "texture_bwd_anisotropic": (176, 0),

@@ -274,7 +274,7 @@ def test_what_a_lens_finds_can_be_shown():
     vertices = mesh.vertices.clone().requires_grad_()
     pos = pose.camera(64, 64).to_clip(vertices)[None]
     rast, _ = dr.rasterize(ctx, pos, mesh.faces, (64, 64))
-    loss = dr.antialias((rast[..., 3:] > 0).float(), rast, pos, mesh.faces).sum()
+    loss = dr.antialias((rast[..., 3:] > 0).float(), rast, pos, mesh.faces, mode="silhouette").sum()
     found = diffrast.lens(loss)
     scene = Scene().changed(mesh=mesh, gradient=found.vertices, image_gradient=found.image)
     picture = scene.picture(ctx, pose, Options(channel="gradient"), 64, 64, smooth=False)

@@ -1,5 +1,6 @@
 """The rows of `gradients` and `problems` as text."""
 
+import os
 import platform
 from collections.abc import Sequence
 from pathlib import Path
@@ -60,14 +61,18 @@ def machine() -> str:
     if info.exists():
         lines = info.read_text(encoding="utf-8").splitlines()
         name = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), name)
-    return f"{name}, {torch.get_num_threads()} thread(s), torch {torch.__version__}"
+    threads = torch.get_num_threads()
+    # Where more runs than this, times are upper bounds.
+    shared = hasattr(os, "getloadavg") and os.getloadavg()[0] > threads + 0.5
+    cores = f"{os.cpu_count()} cores of an {name}{', shared with other work' if shared else ''}"
+    return f"{cores}, {threads} thread(s), torch {torch.__version__}"
 
 
 def markdown(rows: Sequence[dict]) -> str:
     """The rows of `gradients` as a table with the components below it; those of `problems` as a table."""
     measured = [
         "",
-        f"Measured on {', '.join(sorted({row.get('machine', 'an earlier machine') for row in rows}))}.",
+        f"Measured on {'; '.join(sorted({row.get('machine', 'an earlier machine') for row in rows}))}.",
     ]
     if rows and "problem" in rows[0]:
         return "\n".join([*table(rows, PROBLEM_COLUMNS), *measured]) + "\n"

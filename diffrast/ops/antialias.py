@@ -1,4 +1,4 @@
-"""Analytic antialiasing of silhouettes, the source of visibility gradients.
+"""Analytic antialiasing, the source of visibility gradients; the operators of mode "silhouette".
 
 Laine et al. 2020, section 3; docs/MATH.md, section 5.
 """
@@ -27,9 +27,9 @@ def antialias(
     pos_gradient_boost: float = 1.0,
     *,
     cull: str = "none",
-    mode: str = "silhouette",
+    mode: str = "area",
 ) -> torch.Tensor:
-    """Blends the pixels on both sides of a silhouette by where the silhouette crosses between their centres.
+    """Blends the pixels on both sides of a discontinuity by the areas on both of its sides.
 
     Args:
         color: float32 or float64 `[B, H, W, C]`, any number of channels.
@@ -41,18 +41,19 @@ def antialias(
             long as the tensor `tri` lives and is not modified (through torch).
         pos_gradient_boost: the gradient into pos is multiplied by this.
         cull: as passed to `rasterize`: an edge is a silhouette too where the only triangle beyond it is culled. An extension.
-        mode: an extension. "silhouette" is the published rule: the edges of the nearer pixel's own triangle. "area" finds what
-            crosses between two pixels by walking over the mesh, lines where surfaces intersect included, and blends by the areas
-            on both sides: gradients that also see silhouettes whose triangles own no pixel centre. topology_hash as above.
+        mode: an extension. "area" finds what crosses between two pixels by walking over the mesh, lines where surfaces intersect
+            included, and blends by the areas on both sides: gradients that also see silhouettes whose triangles own no pixel centre
+            (docs/GRADIENTS.md). "silhouette" is the published rule: the edges of the nearer pixel's own triangle, blended by where
+            they cross between two pixel centres; faster, at most by about two.
 
     Returns:
-        `[B, H, W, C]`: color, changed only at silhouettes of the triangles seen in `rast`, and there within the range of the
-        colours blended. The edges between triangles that face the same way stay as they are, bit by bit.
+        `[B, H, W, C]`: color, changed only beside discontinuities, and there within the range of the colours blended. The edges
+        between triangles that face the same way stay as they are, bit by bit.
 
     Half-precision color and pos are computed in float32, the result has the dtype of color.
 
     Differentiable: with respect to color, and to x, y and w of pos (in mode "area" also to z, where surfaces intersect). `rast`
-    gets no gradient.
+    gets no gradient, and which surfaces meet at a pixel has no derivative.
 
     Raises:
         ValueError, TypeError: arguments that break the rules above, or indices outside [0, V).

@@ -65,25 +65,23 @@ def _antialias_backward(
     needs_pos: bool,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     run = backends.kernels_for(rast)
-    inputs = (color, rast, pos, tri, None)
-    found: dict[str, Any] = {"code": code, "place": place, "owner": owner, "grad_out": grad_out.contiguous()}
-    grad_color = run.empty(color.shape if needs_color else (0,), color.dtype, color.device)
-    if needs_color:
-        _launch(run, "antialias_walk_color_bwd", runs(run, rast), inputs, grad_color=grad_color, **found)
-    if not needs_pos:
-        return grad_color, pos.new_zeros((0,))
     workers = run.workers(rast.shape[:3].numel())
-    grad_pos = pos.new_zeros((workers, *pos.shape))
+    grad_color = run.empty(color.shape if needs_color else (0,), color.dtype, color.device)
+    grad_pos = pos.new_zeros((workers, *pos.shape)) if needs_pos else pos.new_zeros((1, 0))
     _launch(
         run,
         "antialias_walk_bwd",
         runs(run, rast),
-        inputs,
+        (color, rast, pos, tri, None),
         boost=boost,
         workers=workers,
-        sums=(grad_pos,),
-        grad_pos=grad_pos,
-        **found,
+        sums=(grad_pos,) if needs_pos else (),
+        code=code,
+        place=place,
+        owner=owner,
+        grad_out=grad_out.contiguous(),
+        grad_color=grad_color if needs_color else None,
+        grad_pos=grad_pos if needs_pos else None,
     )
     return grad_color, grad_pos.sum(0) if workers > 1 else grad_pos[0]
 

@@ -202,6 +202,11 @@ def draw(
     picture = surface.scatter(color, around)
     if smooth:
         picture = dr.antialias(
-            picture[None], surface.image, surface.clip, model.faces, topology_hash=model.topology
+            picture[None],
+            surface.image,
+            surface.clip,
+            model.faces,
+            topology_hash=model.topology,
+            mode="silhouette",
         )[0]
     return channel.over(picture, surface) if channel.over else picture
