@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 from scipy import ndimage
 
+import diffrast.torch as dr
 from diffrast.reconstruct.options import Options
 from diffrast.reconstruct.pipeline import reconstruct, with_stage
 from diffrast.reconstruct.stages import STAGES
@@ -114,8 +115,15 @@ def main() -> None:
     )
     parser.add_argument("--time-limit", type=float)
     parser.add_argument("--out", type=Path, default=ROOT / "out" / "cameras")
+    parser.add_argument("--json", type=Path, default=ROOT / "benchmarks" / "results" / "cameras.json")
     args = parser.parse_args()
-    print(json.dumps({k: round(v, 4) for k, v in measure(args).items()}, indent=1))
+    dr.keep_freed_memory()  # as the command does
+    given = {k: v for k, v in vars(args).items() if k not in ("data", "out", "json")}
+    case = {"data": args.data.name, "options": given, **{k: round(v, 4) for k, v in measure(args).items()}}
+    print(json.dumps(case, indent=1))
+    before = json.loads(args.json.read_text()) if args.json.is_file() else []
+    rows = [row for row in before if (row["data"], row["options"]) != (case["data"], given)] + [case]
+    args.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -68,7 +68,9 @@ def main() -> None:
     parser.add_argument("--time-limit", type=float)
     parser.add_argument("--normal-map", action="store_true")
     parser.add_argument("--out", type=Path, default=ROOT / "out" / "material")
+    parser.add_argument("--json", type=Path, default=ROOT / "benchmarks" / "results" / "material.json")
     args = parser.parse_args()
+    dr.keep_freed_memory()  # as the command does
     options = Options(
         holdout=args.holdout, steps=args.steps, time_limit=args.time_limit, pbr=True, overwrite=True, frames=12,
         resolution=args.resolution, normal_map=args.normal_map,
@@ -95,8 +97,12 @@ def main() -> None:
     figures, picture = judge(found, true)
     save_image(args.out / "base_colour.png", picture, linear=False)
     figures |= {"psnr": metrics["held_out"]["psnr"], "seconds": metrics["seconds"]["total"]}
-    print(json.dumps({k: round(v, 4) for k, v in figures.items()}, indent=1))
+    figures = {k: round(v, 4) for k, v in figures.items()}
+    print(json.dumps(figures, indent=1))
     print(metrics["findings"])
+    row = {"data": args.data.name, "resolution": args.resolution, "time_limit": args.time_limit, "steps": args.steps,
+           "normal_map": args.normal_map, **figures, "findings": metrics["findings"], "device": metrics["device"]}  # fmt: skip
+    args.json.write_text(json.dumps(row, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -66,6 +66,13 @@ def main() -> None:
         )
         metrics = json.loads((folder / "out" / "metrics.json").read_text())
     print(metrics["preflight"]["views"])
+    figures = {
+        "photographs": count,
+        "megapixels": megapixels,
+        **{k: metrics[k] for k in ("peak_memory_mb", "seconds", "device")},
+    }
+    file = ROOT / "benchmarks" / "results" / "memory.json"
+    file.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     print(f"peak memory {metrics['peak_memory_mb']['process'] / 1000:.2f} GB, seconds {metrics['seconds']}")
 
 

@@ -159,6 +159,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "out", help="folder for the runs (default: out)")
     parser.add_argument("--json", type=Path, default=ROOT / "benchmarks" / "results" / "reconstruct.json")
     args = parser.parse_args()
+    dr.keep_freed_memory()  # as the command does
     rows = [measure(name, JOBS[name], args.out / name, args.holdout) for name in args.data]
     gains = []
     if args.ingredients:

@@ -36,7 +36,10 @@ def smaller(source: Path, folder: Path) -> None:
 
 def child(folder: str) -> None:
     """Reconstruct, and print when the first mesh is shown and when each step of the fine stage is done."""
+    import diffrast.torch as dr
     from diffrast.reconstruct.pipeline import Options, reconstruct
+
+    dr.keep_freed_memory()  # as the command does
 
     class Viewer:
         seen = False

@@ -13,3 +13,4 @@
 #include "visibility.cu"
 #include "repair.cu"
 #include "visibility_cpu.cpp"
+#include "while_asleep.cpp"

@@ -47,28 +47,51 @@ struct PixelBlock {
   }
 };
 
+// The corners of a pixel's triangle; of none, any triangle, so that the arithmetic stays finite.
+template <typename T>
+DR_FN void load_corners(const ResolveArgs<T>& a, i64 image, i64 triangle, Corner<T> (&c)[3]) {
+  for (int k = 0; k < 3; ++k) {
+    if (triangle < 0) {
+      c[k] = {T(k == 1), T(k == 2), 1, 0};
+      continue;
+    }
+    const T* v = a.pos + image * a.pos_stride + 4 * (i64)a.tri[3 * triangle + k];
+    c[k] = {v[0], v[1], v[3], v[2]};
+  }
+}
+
 template <typename T>
 DR_FN void load_block(const ResolveArgs<T>& a, i64 begin, PixelBlock<T>& b) {
+  const int* id = a.id + begin;
   b.lanes = (int)dr_min((i64)kLanes, a.count - begin), b.visible = 0;
-  for (int j = 0; j < b.lanes; ++j) b.visible += a.id[begin + j] > 0;
+  int others = 0;  // which see another triangle than the first
+  for (int j = 0; j < b.lanes; ++j) b.visible += id[j] > 0, others |= id[j] ^ id[0];
   if (!b.visible) return;
   Pixel p = pixel_at(begin, a.height, a.width);
-  for (int j = 0; j < kLanes; ++j) {
-    b.triangle[j] = j < b.lanes ? (i64)a.id[begin + j] - 1 : -1;
-    b.image[j] = p.image;
-    b.X[j] = (double)(2 * p.x + 1 - a.width) * a.inv_width,
-    b.Y[j] = (double)(2 * p.y + 1 - a.height) * a.inv_height;
-    if (++p.x == a.width) {
-      p.x = 0;
-      if (++p.y == a.height) p.y = 0, ++p.image;
+  if (!others && b.lanes == kLanes && p.x + kLanes <= a.width) {
+    Corner<T> c[3];
+    load_corners(a, p.image, (i64)id[0] - 1, c);
+    const int x = (int)(2 * p.x + 1 - a.width);
+    const double y = (double)(2 * p.y + 1 - a.height) * a.inv_height;
+    for (int j = 0; j < kLanes; ++j) {
+      b.triangle[j] = (i64)id[0] - 1, b.image[j] = p.image;
+      b.X[j] = (double)(x + 2 * j) * a.inv_width, b.Y[j] = y;
+      for (int k = 0; k < 3; ++k)
+        b.x[k][j] = c[k].x, b.y[k][j] = c[k].y, b.w[k][j] = c[k].w, b.z[k][j] = c[k].z;
     }
-    for (int k = 0; k < 3; ++k) {
-      if (b.triangle[j] < 0) {  // any triangle, so that the arithmetic stays finite
-        b.x[k][j] = T(k == 1), b.y[k][j] = T(k == 2), b.z[k][j] = 0, b.w[k][j] = 1;
-        continue;
+  } else {
+    for (int j = 0; j < kLanes; ++j) {
+      b.triangle[j] = j < b.lanes ? (i64)id[j] - 1 : -1, b.image[j] = p.image;
+      b.X[j] = (double)(2 * p.x + 1 - a.width) * a.inv_width,
+      b.Y[j] = (double)(2 * p.y + 1 - a.height) * a.inv_height;
+      if (++p.x == a.width) {
+        p.x = 0;
+        if (++p.y == a.height) p.y = 0, ++p.image;
       }
-      const T* v = a.pos + b.image[j] * a.pos_stride + 4 * (i64)a.tri[3 * b.triangle[j] + k];
-      b.x[k][j] = v[0], b.y[k][j] = v[1], b.z[k][j] = v[2], b.w[k][j] = v[3];
+      Corner<T> c[3];
+      load_corners(a, b.image[j], b.triangle[j], c);
+      for (int k = 0; k < 3; ++k)
+        b.x[k][j] = c[k].x, b.y[k][j] = c[k].y, b.w[k][j] = c[k].w, b.z[k][j] = c[k].z;
     }
   }
   int far_from_one = 0;

@@ -45,7 +45,8 @@ COMMANDS = {
 
 def parser() -> argparse.ArgumentParser:
     """The parser of the whole command line. Needs no torch."""
-    whole = argparse.ArgumentParser(prog="diffrast", description="Differentiable rasterization for PyTorch.")
+    whole = argparse.ArgumentParser(prog="diffrast", description="Differentiable rasterization for PyTorch.",
+                                    epilog="diffrast COMMAND --help lists a command's options and gives an example")  # fmt: skip
     whole.add_argument("--version", action="version", version=f"diffrast {__version__}")
     subparsers = whole.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, command in COMMANDS.items():
@@ -54,13 +55,15 @@ def parser() -> argparse.ArgumentParser:
             epilog=f"example: {command.example}",
         )  # fmt: skip
         command.add_options(sub)
-        sub.set_defaults(run=command.run)
+        sub.set_defaults(run=command.run, refuse=sub.error)
     return whole
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with ``argv`` (default: the process's) and return its exit code."""
-    args = parser().parse_args(argv)
+    args, unknown = parser().parse_known_args(argv)
+    if unknown:  # said by the subcommand, with its usage
+        args.refuse(f"unrecognized arguments: {' '.join(unknown)}")
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     try:
         return args.run(args)

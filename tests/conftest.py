@@ -1,15 +1,20 @@
 """Fixtures shared by all tests."""
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import emulation
 import pytest
 import torch
+from driven import Driven
+from viewing import browser, torus
 
 import diffrast.torch as dr
 from diffrast import backends
+from diffrast.scene import save_mesh
+from diffrast.viewer import Viewer
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -99,3 +104,31 @@ def data_folder() -> Path:
             pytest.fail(f"the test data is required here but {folder} is missing")
         pytest.skip(f"no test data at {folder}; set DIFFRAST_DATA")
     return folder
+
+
+@pytest.fixture(scope="session")
+def glb(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of a textured torus."""
+    path = tmp_path_factory.mktemp("mesh") / "torus.glb"
+    save_mesh(path, torus())
+    return path
+
+
+@pytest.fixture
+def viewer() -> Iterator[Viewer]:
+    """A viewer that shows a torus."""
+    with Viewer(port=0, quiet=True) as v:
+        v.show(mesh=torus())
+        yield v
+
+
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator:
+    """A headless Chromium."""
+    yield from browser(tmp_path_factory.mktemp("profile"))
+
+
+@pytest.fixture
+def page(driver, viewer: Viewer) -> Driven:
+    """The viewer's page in it."""
+    return Driven(driver, viewer)

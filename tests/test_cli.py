@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from commands import run
 from PIL import Image
 
 from diffrast import __version__, cli
@@ -32,12 +33,6 @@ def demo(tmp_path_factory) -> Path:
             picture.resize((64, 64), Image.Resampling.BOX).save(target)
     (folder / "transforms_train.json").write_text(json.dumps(scene))
     return folder
-
-
-def run(capsys, *args) -> tuple[int, str, str]:
-    code = cli.main([str(a) for a in args])
-    out, err = capsys.readouterr()
-    return code, out, err
 
 
 def test_version_and_help(capsys):

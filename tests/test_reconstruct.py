@@ -1,4 +1,4 @@
-"""From outlines to a mesh and from photographs to all outputs, on pictures that the tests render themselves."""
+"""From photographs to all outputs, on pictures that the tests render themselves."""
 
 import importlib.util
 import json
@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 import trimesh
+from ring import SMALL, ring_views, torus
 
 import diffrast.torch as dr
 from diffrast.reconstruct import metrics, output, stages, turntable
@@ -21,58 +22,22 @@ from diffrast.reconstruct.appearance import fill_gaps, unwrap
 from diffrast.reconstruct.calibration import correct_cameras
 from diffrast.reconstruct.data import View, read_views
 from diffrast.reconstruct.geometry import Shape
-from diffrast.reconstruct.hull import HullField, bounds, drop_parts, visual_hull
+from diffrast.reconstruct.hull import bounds
 from diffrast.reconstruct.loop import Batches, Stop
 from diffrast.reconstruct.masks import add_masks
 from diffrast.reconstruct.metrics import chamfer, compare
+from diffrast.reconstruct.output import claim
 from diffrast.reconstruct.pipeline import Options, reconstruct, with_stage
-from diffrast.reconstruct.start import start
 from diffrast.reconstruct.state import State
 from diffrast.reconstruct.targets import make_targets
-from diffrast.scene import Camera, look_at, save_image
-from diffrast.scene.passes import clip_matrices, finish, to_clip
+from diffrast.scene import save_image
+from diffrast.scene.passes import finish
 from diffrast.scene.primitives import icosphere
-
-BOX = torch.tensor([[-1.4, -1.4, -0.5], [1.4, 1.4, 0.5]])
-
-
-def torus() -> trimesh.Trimesh:
-    return trimesh.creation.torus(1.0, 0.35, major_sections=96, minor_sections=48)
-
-
-def ring_cameras(count: int, size: int) -> list[Camera]:
-    cameras = []
-    for i in range(count):
-        e, a = math.asin(-0.9 + 1.8 * (i + 0.5) / count), 2.4 * i
-        eye = 5 * np.array([math.cos(e) * math.sin(a), math.sin(e), math.cos(e) * math.cos(a)])
-        cameras.append(look_at(eye, (0, 0, 0), (0, 1, 0), fov_y=0.65, width=size, height=size))
-    return cameras
-
-
-def photograph(mesh: trimesh.Trimesh, camera: Camera, samples: int = 3) -> torch.Tensor:
-    """RGBA [H, W, 4], display values, straight alpha: a colour pattern on the torus without any light."""
-    v = torch.tensor(mesh.vertices, dtype=torch.float32)
-    f = torch.tensor(mesh.faces, dtype=torch.int32)
-    clip = to_clip(v, clip_matrices([camera], BOX))
-    size = (camera.height * samples, camera.width * samples)
-    rast, _ = dr.rasterize(dr.RasterizeContext(), clip, f, size)
-    p, _ = dr.interpolate(v, rast, f)
-    color = 0.5 + 0.4 * torch.sin(4 * p + torch.tensor([0.0, 1.0, 2.0]))
-    picture = finish(color, rast, clip, f, 0.0, samples)[0]
-    return torch.cat(
-        [(picture[..., :3] / picture[..., 3:].clamp_min(1e-6)).clamp(0, 1), picture[..., 3:]], dim=-1
-    )
 
 
 @pytest.fixture(scope="module")
 def views() -> list[View]:
-    made = []
-    for i, camera in enumerate(ring_cameras(14, 72)):
-        rgba = photograph(torus(), camera)
-        made.append(
-            View(f"v{i}", Path(f"v{i}.png"), rgba[..., :3].contiguous(), rgba[..., 3].contiguous(), camera)
-        )
-    return made
+    return ring_views()
 
 
 @pytest.fixture(scope="module")
@@ -88,88 +53,10 @@ def dataset(tmp_path_factory, views) -> Path:
     return folder
 
 
-SMALL = Options(holdout=2, steps=60, progress=False, faces=1500, texture=128, frames=2)
-
-
 @pytest.fixture(scope="module")
 def finished(dataset, tmp_path_factory) -> tuple[Path, dict]:
     out = tmp_path_factory.mktemp("out") / "run"
     return out, reconstruct(dataset, out, replace(SMALL, steps=240, frames=6))
-
-
-# --- The start ------------------------------------------------------------------------------------------------------
-
-
-def test_hull_of_a_torus_keeps_its_hole(views):
-    box = bounds(views)
-    assert (np.abs(box) >= np.array([1.35, 1.35, 0.35]) * 0.97).all()
-    assert np.linalg.norm(box[1] - box[0]) < 1.25 * np.linalg.norm([2.7, 2.7, 0.7])
-    v, f = visual_hull(views, box, resolution=72)
-    mesh = trimesh.Trimesh(v, f, process=False)
-    assert mesh.is_watertight
-    assert mesh.euler_number == 0  # genus 1
-    assert (
-        0.98 < mesh.volume / torus().volume < 1.35
-    )  # a hull holds the object, and is little larger from all around
-    near_surface = np.abs(np.hypot(np.hypot(v[:, 0], v[:, 1]) - 1, v[:, 2]) - 0.35)
-    assert np.median(near_surface) < 0.05
-
-
-def test_hull_field_is_negative_outside_of_any_outline(views):
-    points = torch.rand(500, 3, generator=torch.Generator().manual_seed(0)) * 3 - 1.5
-    field = HullField(views)(points)
-    inside = torch.hypot(torch.hypot(points[:, 0], points[:, 1]) - 1, points[:, 2]) < 0.3
-    assert bool((field[inside] > 0).all())
-    far = torch.hypot(points[:, 0], points[:, 1]) < 0.3  # in the hole
-    assert bool((field[far & (points[:, 2].abs() < 0.3)] < 0).all())
-
-
-def test_spare_votes_forgive_a_wrong_mask(views):
-    broken = [View(**v.__dict__) for v in views]
-    broken[3].alpha = torch.zeros_like(broken[3].alpha)
-    broken[3].alpha[30:40, 30:40] = 1.0
-    points = torch.tensor([[0.0, 1.0, 0.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
-    assert int((HullField(broken)(points) > 0).sum()) < 3
-    assert bool((HullField(broken, spare=1)(points) > 0).all())
-    assert bool((HullField(broken, spare=1)(torch.zeros(1, 3)) < 0).all())
-
-
-def test_pixels_in_doubt_do_not_carve(views):
-    doubtful = [View(**v.__dict__) for v in views]
-    doubtful[0].alpha = torch.zeros_like(doubtful[0].alpha)
-    assert bool((HullField(doubtful)(torch.tensor([[0.0, 1.0, 0.0]])) < 0).all())
-    doubtful[0].doubt = torch.ones_like(doubtful[0].alpha, dtype=torch.bool)
-    assert bool((HullField(doubtful)(torch.tensor([[0.0, 1.0, 0.0]])) > 0).all())
-
-
-def test_masks_of_another_object_are_refused(views, tmp_path):
-    wrong = [View(**v.__dict__) for v in views]
-    for i, view in enumerate(wrong):
-        view.alpha = torch.zeros_like(view.alpha)
-        x, y = (10, 50) if i % 2 else (50, 10)
-        view.alpha[y : y + 12, x : x + 12] = 1.0
-    with pytest.raises(ValueError, match=r"camera poses and masks do not fit together|no common inside"):
-        state = State(
-            Path(),
-            Path(),
-            SMALL,
-            cast(Any, None),
-            torch.device("cpu"),
-            stages.STAGES,
-            used=wrong,
-            box=bounds(wrong),
-        )
-        start(state, wrong)
-
-
-def test_floaters_and_cavities_are_dropped():
-    big, small, cavity = (trimesh.creation.icosphere(subdivisions=2, radius=r) for r in (1.0, 0.1, 0.5))
-    small.apply_translation([3, 0, 0])
-    cavity.invert()
-    mesh = trimesh.util.concatenate([small, big, cavity])
-    v, f = drop_parts(np.asarray(mesh.vertices), np.asarray(mesh.faces), keep=0.02)
-    assert len(f) == len(big.faces)
-    np.testing.assert_allclose(np.linalg.norm(v, axis=1), 1, atol=1e-9)
 
 
 # --- Pieces -----------------------------------------------------------------------------------------------------------
@@ -364,17 +251,27 @@ def test_ctrl_c_keeps_what_there_is(dataset, tmp_path, stage):
     assert len(trimesh.load(tmp_path / "out" / "mesh.glb", force="mesh").faces) > 500
 
 
-def test_stop_takes_one_ctrl_c_and_obeys_the_second():
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_stop_takes_one_ctrl_c_and_obeys_the_second(name):
     import os
     import signal
 
-    before = signal.getsignal(signal.SIGINT)
+    number = signal.Signals[name]
+    before = signal.getsignal(number)
     with Stop() as stop:
-        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), number)
         assert stop.requested
         with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), signal.SIGINT)
-    assert signal.getsignal(signal.SIGINT) is before
+            os.kill(os.getpid(), number)
+    assert signal.getsignal(number) is before
+
+
+def test_what_a_killed_run_was_writing_goes(tmp_path):
+    names = [".checkpoint.4711.part.pt", ".mesh.12.part.glb", ".my.part", "a.part.txt"]
+    for name in names:
+        (tmp_path / name).write_text("half")
+    claim(tmp_path, Options())
+    assert sorted(p.name for p in tmp_path.iterdir()) == [".my.part", "a.part.txt"]
 
 
 def test_time_limit_is_a_budget(dataset, tmp_path, monkeypatch):
@@ -455,6 +352,8 @@ def test_photographs_without_alpha_are_reconstructed(dataset, views, tmp_path):
         ({"texture": 4}, "--texture must be at least 16"),
         ({"device": "gpu"}, "--device must be cpu or cuda; got gpu"),
         ({"holdout": 12}, "--holdout must lie between 0 and 11"),
+        ({"holdout": "test"}, "has no transforms_test.json beside a transforms_train.json"),
+        ({"holdout": "some"}, "--holdout must be a number of views or test; got some"),
     ],
 )
 def test_bad_options(dataset, tmp_path, options, message):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_reconstruct import photograph, ring_cameras, torus
+from ring import photograph, ring_cameras, torus
 
 import diffrast.torch as dr
 from diffrast.reconstruct.appearance import fit_texture, unwrap

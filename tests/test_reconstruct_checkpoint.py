@@ -8,7 +8,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from test_reconstruct import SMALL, dataset, views  # noqa: F401 - fixtures
+from ring import SMALL
+from test_reconstruct import dataset, views  # noqa: F401 - fixtures
 
 from diffrast.reconstruct.checkpoint import Checkpoint
 from diffrast.reconstruct.pipeline import reconstruct

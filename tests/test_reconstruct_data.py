@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from diffrast.reconstruct.data import held_out, read_views
+from diffrast.reconstruct.data import held_out, kept_out, load, read_views
 from diffrast.reconstruct.hull import bounds
 from diffrast.reconstruct.masks import add_masks
 from diffrast.reconstruct.orient import undo_turns
@@ -96,6 +96,31 @@ def test_nerf_layout(tmp_path, suffix):
         torch.testing.assert_close(view.alpha, mask)
         torch.testing.assert_close(view.rgb[..., 0][mask > 0], torch.full((int(mask.sum()),), 127 / 255))
     assert add_masks(views) == "alpha"
+
+
+def with_test_views(folder):
+    """Of six views the last two in transforms_test.json."""
+    scene = json.loads((write_nerf(folder, ball_cameras()) / "transforms_train.json").read_text())
+    for name, frames in (("train", scene["frames"][:4]), ("test", scene["frames"][4:])):
+        (folder / f"transforms_{name}.json").write_text(json.dumps({**scene, "frames": frames}))
+    return folder
+
+
+def test_views_that_the_data_set_brings_to_judge_by(tmp_path):
+    folder = with_test_views(tmp_path / "d")
+    assert [v.name for v in load(folder).views] == ["v0", "v1", "v2", "v3"]
+    views = load(folder, resolution=24, test=True).views
+    assert [v.name for v in views if v.test] == ["v4", "v5"]
+    assert kept_out(views, "test") == [4, 5]
+    with pytest.raises(ValueError, match="--holdout test leaves 2 views"):
+        kept_out(views[2:], "test")
+
+
+def test_without_views_to_judge_by(tmp_path):
+    folder = with_test_views(tmp_path / "d")
+    (folder / "transforms_test.json").unlink()
+    with pytest.raises(ValueError, match=r"--holdout test: .* has no transforms_test\.json"):
+        load(folder, test=True)
 
 
 def test_nerf_layout_with_intrinsics_in_pixels(tmp_path):

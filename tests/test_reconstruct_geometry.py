@@ -11,6 +11,7 @@ import torch
 import trimesh
 
 import diffrast.torch as dr
+from diffrast.reconstruct.calibration import Calibration
 from diffrast.reconstruct.data import View
 from diffrast.reconstruct.grid import Grid, fit_grid
 from diffrast.reconstruct.hull import bounds
@@ -28,7 +29,7 @@ from diffrast.reconstruct.repair import (
 from diffrast.reconstruct.stages import STAGES
 from diffrast.reconstruct.start import start
 from diffrast.reconstruct.state import State
-from diffrast.reconstruct.targets import make_targets
+from diffrast.reconstruct.targets import Targets, make_targets
 from diffrast.scene import look_at
 from diffrast.scene.intersections import self_intersections
 from diffrast.scene.passes import clip_matrices, finish, to_clip
@@ -276,3 +277,25 @@ def test_the_grid_finds_the_topology(ring, name):
     assert mesh.euler_number == 0
     assert mesh.volume == pytest.approx(torus().volume, rel=0.06)
     assert colors.shape == v.shape
+
+
+@pytest.mark.parametrize("squared", [False, True])
+def test_the_loss_is_the_mean_of_the_residual(squared):
+    """Its own gradient against that of autograd through `Targets.residual`."""
+    torch.manual_seed(0)
+    images, weights = torch.rand(5, 9, 7, 4).half(), torch.rand(5, 9, 7, 1).half()
+    images[:, :3, :, 3] = 0  # no object
+    targets = Targets(
+        images, weights, [], torch.eye(4), torch.eye(4), 1, Calibration.none(5, torch.zeros(2, 3))
+    )
+    targets.calibration.gain.copy_(0.1 * torch.randn(5, 3))
+    pictures, index = torch.rand(2, 9, 7, 4, requires_grad=True), torch.tensor([3, 1])
+    on = (images[index][..., 3:] > 0).expand(-1, -1, -1, 3)
+    residual = targets.residual(pictures, index) * torch.cat([on, torch.ones(2, 9, 7, 1)], dim=-1)
+    expected = (residual.square() if squared else residual.abs()).mean()
+    loss, error = targets.loss(pictures, index, squared)
+    torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(error, residual[..., :3].square().mean())
+    torch.testing.assert_close(
+        torch.autograd.grad(loss, pictures)[0], torch.autograd.grad(expected, pictures)[0]
+    )

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 import trimesh
-from test_reconstruct import BOX, ring_cameras
+from ring import BOX, ring_cameras
 from test_reconstruct_cameras import CPU, new_run
 
 import diffrast.torch as dr

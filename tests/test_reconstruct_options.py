@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from test_reconstruct import SMALL, dataset, views  # noqa: F401 (fixtures)
+from ring import SMALL
+from test_reconstruct import dataset, views  # noqa: F401 (fixtures)
 
 from diffrast.reconstruct.options import Options, check
 from diffrast.reconstruct.pipeline import reconstruct

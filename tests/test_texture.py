@@ -74,19 +74,6 @@ def test_gradcheck_custom_levels_and_a_texture_per_image(raster, boundary, size)
     assert torch.autograd.gradcheck(run, (tex, uv, uv_da, bias, *levels))
 
 
-@pytest.mark.parametrize("size", [1, 2, 5])
-def test_gradcheck_along_the_seams_of_a_cube_map(raster, size):
-    corner = torch.tensor([1.0, 0.93, 0.97], dtype=F64)
-    edge = torch.tensor([1.0, 0.98, 0.2], dtype=F64)
-    signs = torch.cartesian_prod(*[torch.tensor([-1.0, 1.0], dtype=F64)] * 3)
-    orders = torch.tensor([[0, 1, 2], [1, 2, 0], [2, 0, 1]])
-    directions = torch.cat([(base * signs)[:, order] for base in (corner, edge) for order in orders])
-    uv = leaf(directions[None, None], raster.device)
-    tex = leaf(random(1, 6, size, size, 1), raster.device)
-    uv_da = leaf(random(1, 1, len(directions), 6, low=-0.3, high=0.3), raster.device)
-    assert torch.autograd.gradcheck(lambda *x: dr.texture(*x, boundary_mode="cube"), (tex, uv, uv_da))
-
-
 # --- Values against what torch and plain reasoning say -----------------------------------------------------------------------
 
 
@@ -164,76 +151,7 @@ def test_nearest_counts_the_samples_of_each_texel(raster):
     torch.testing.assert_close(out[..., 0], tex[0, y, x, 0])
 
 
-# --- Cube maps -----------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("face", range(6))
-def test_cube_face_orientation(raster, face):
-    """Texels that hold their face, and coordinates that grow as in OpenGL's table (section 8.13)."""
-    major = torch.eye(3, dtype=F64).repeat_interleave(2, 0)[face] * (1 - 2 * (face % 2))
-    s_axis = torch.tensor([[0, 0, -1], [0, 0, 1], [1, 0, 0], [1, 0, 0], [1, 0, 0], [-1, 0, 0]], dtype=F64)[
-        face
-    ]
-    t_axis = torch.tensor([[0, -1, 0], [0, -1, 0], [0, 0, 1], [0, 0, -1], [0, -1, 0], [0, -1, 0]], dtype=F64)[
-        face
-    ]
-    tex = torch.zeros(1, 6, 4, 4, 3, dtype=F64)
-    tex[..., 0] = torch.arange(6)[:, None, None]
-    tex[..., 1], tex[..., 2] = torch.arange(4), torch.arange(4)[:, None]
-    centre = (torch.arange(4, dtype=F64) + 0.5) / 2 - 1
-    direction = major + centre[:, None] * s_axis + centre[:, None, None] * t_axis
-    got = dr.texture(
-        tex.to(raster.device),
-        3 * direction[None].to(raster.device),
-        filter_mode="nearest",
-        boundary_mode="cube",
-    )
-    torch.testing.assert_close(got, tex[:, face].to(raster.device))
-
-
-@pytest.mark.parametrize("filter_mode", ["linear", "linear-mipmap-nearest", "linear-mipmap-linear"])
-@pytest.mark.parametrize("size", [1, 2, 5, 8])
-def test_cube_map_is_continuous_across_edges_and_corners(raster, filter_mode, size):
-    tex = random(1, 6, size, size, 3).to(raster.device)
-    n = 300
-    on_face = random(n, 3, seed=2, low=-1, high=1)
-    axis, other = torch.arange(n) % 3, (torch.arange(n) + 1) % 3
-    rows = torch.arange(n)
-    on_face[rows, axis] = on_face[rows, axis].sign()
-    on_face[rows, other] = on_face[rows, other].sign()  # now on an edge
-    on_face[: n // 4] = on_face[: n // 4].sign()  # and some on a corner
-    step = torch.zeros_like(on_face)
-    step[rows, axis] = on_face[rows, axis] * 1e-9
-    bias = torch.full((1, 1, n), 0.7, dtype=F64, device=raster.device)
-    one, two = (
-        dr.texture(
-            tex, d.to(raster.device)[None, None], None, bias, filter_mode=filter_mode, boundary_mode="cube"
-        )
-        for d in (on_face + step, on_face - step)
-    )
-    assert (one - two).abs().max() < 1e-7
-    assert one.std() > 0.01
-
-
-def test_cube_map_of_a_direction_is_the_direction(raster):
-    """Every face is where it should be: a smooth function of direction, stored and sampled, comes back."""
-    size = 64
-    probe = random(1, 1, 2000, 3, low=-1, high=1).to(raster.device)
-    probe = probe / probe.norm(dim=-1, keepdim=True)
-    centre = (2 * torch.arange(size, dtype=F64) + 1) / size - 1
-    tex = torch.zeros(1, 6, size, size, 3, dtype=F64)
-    t, s = torch.meshgrid(centre, centre, indexing="ij")
-    one = torch.ones_like(s)
-    faces = [(one, -t, -s), (-one, -t, s), (s, one, t), (s, -one, -t), (s, -t, one), (-s, -t, -one)]
-    for face, direction in enumerate(faces):
-        d = torch.stack(direction, -1)
-        tex[0, face] = d / d.norm(dim=-1, keepdim=True)
-    error = (dr.texture(tex.to(raster.device), 2.5 * probe, boundary_mode="cube") - probe).abs().amax(-1)
-    within = (probe / probe.abs().amax(-1, keepdim=True)).abs().sort(-1).values[..., 1] < 1 - 1 / size
-    # Bilinear error: spacing^2 / 8 per axis, second derivatives up to 2; across a seam the spacing is off by up to half a texel.
-    assert error[within].max() < (2 / size) ** 2 / 8 * 4
-    assert error[~within].max() < 0.5 / size
-    assert within.any() and not within.all()
+# --- Numbers that are not finite, and beyond measure -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("boundary", BOUNDARIES)
@@ -393,7 +311,7 @@ def test_gradients_that_nobody_asks_for_are_not_made(raster):
         torch.testing.assert_close(got, whole[wanted], rtol=1e-12, atol=1e-14)
 
 
-# --- What existing code does, and what is refused -------------------------------------------------------------------------------
+# --- What existing code does ---------------------------------------------------------------------------------------------------
 
 
 def test_auto_is_trilinear_with_levels_and_linear_without(raster):
@@ -427,71 +345,3 @@ def test_any_memory_layout(raster):
     tex, uv, uv_da, bias = problem("wrap", raster.device)
     strange = [t.transpose(0, -1).contiguous().transpose(0, -1) for t in (tex, uv, uv_da, bias)]
     assert torch.equal(dr.texture(*strange), dr.texture(tex, uv, uv_da, bias))
-
-
-def arguments(cube=False, **changes):
-    shape = (1, 6, 4, 4, 3) if cube else (1, 4, 8, 3)
-    axes = 3 if cube else 2
-    given = {
-        "tex": torch.rand(shape),
-        "uv": torch.rand(2, 3, 5, axes),
-        "uv_da": torch.rand(2, 3, 5, 2 * axes),
-    }
-    if cube:
-        given["boundary_mode"] = "cube"
-    return given | changes
-
-
-REFUSED = [
-    ({"tex": torch.rand(4, 8, 3)}, r"texture\(\): tex must be float32 \[B\|1, Ht, Wt, C\] with B=2 .*; got float32 \[4, 8, 3\]"),
-    ({"tex": torch.rand(3, 4, 8, 3)}, r"tex must be .* with B=2 \(from uv\); got float32 \[3, 4, 8, 3\]"),
-    ({"tex": torch.rand(1, 4, 8, 3).double()}, r"tex must be float32 .*; got float64 \[1, 4, 8, 3\]"),
-    ({"tex": torch.rand(1, 4, 8, 3, device="meta")}, r"tex must be on cpu like uv; got float32 \[1, 4, 8, 3\] on meta"),
-    ({"tex": torch.rand(1, 0, 8, 3)}, r"tex must have 1 to 16777215 texels along each axis; got float32 \[1, 0, 8, 3\]"),
-    ({"uv": torch.rand(2, 3, 5, 3)}, r"uv must be float32 or float64 \[B, H, W, 2\]; got float32 \[2, 3, 5, 3\]"),
-    ({"uv": torch.rand(3, 5, 2)}, r"uv must be .* \[B, H, W, 2\]; got float32 \[3, 5, 2\]"),
-    ({"uv": torch.ones(2, 3, 5, 2).int()}, r"uv must be float32 or float64 .*; got int32"),
-    ({"uv_da": torch.rand(2, 3, 5, 2)}, r"uv_da must be float32 \[2, 3, 5, 4\]; got float32 \[2, 3, 5, 2\]"),
-    ({"uv_da": torch.rand(1, 3, 5, 4)}, r"uv_da must be float32 \[2, 3, 5, 4\]; got float32 \[1, 3, 5, 4\]"),
-    ({"mip_level_bias": torch.rand(2, 3, 5, 1)}, r"mip_level_bias must be float32 \[2, 3, 5\]; got float32 \[2, 3, 5, 1\]"),
-    ({"filter_mode": "cubic"}, r"filter_mode must be one of 'auto', 'nearest', .*; got 'cubic'"),
-    ({"boundary_mode": "mirror"}, r"boundary_mode must be one of 'wrap', 'clamp', 'zero', 'cube'; got 'mirror'"),
-    ({"max_mip_level": -1}, r"max_mip_level must be an integer of at least 0; got -1"),
-    ({"uv_da": None, "filter_mode": "linear-mipmap-linear"}, r"'linear-mipmap-linear' needs uv_da or mip_level_bias; got None"),
-    ({"mip": [torch.rand(1, 2, 2, 3)]}, r"mip\[0\] must be float32 \[1, 2, 4, 3\] \(level 1 of tex \[1, 4, 8, 3\]\); got"),
-    ({"mip": [torch.rand(1, 2, 4, 3), torch.rand(1, 1, 2, 1)]}, r"mip\[1\] must be float32 \[1, 1, 2, 3\] \(level 2"),
-    ({"mip": [torch.rand(1, 2, 4, 3).double()]}, r"mip\[0\] must be float32 .*; got float64"),
-    ({"mip": [torch.rand(1, 1, 1, 3)] * 4}, r"mip must have at most 3 levels above tex \[1, 4, 8, 3\]; got 4"),
-    ({"mip": dr.texture_construct_mip(torch.rand(1, 8, 8, 3))}, r"mip must be made from a texture of the shape of tex"),
-]  # fmt: skip
-REFUSED_CUBE = [
-    ({"tex": torch.rand(1, 5, 4, 4, 3)}, r"tex must be float32 \[B\|1, 6, S, S, C\] .* cube map; got float32 \[1, 5, 4, 4, 3\]"),
-    ({"tex": torch.rand(1, 6, 4, 3, 3)}, r"tex must be float32 \[B\|1, 6, S, S, C\] .*; got float32 \[1, 6, 4, 3, 3\]"),
-    ({"tex": torch.rand(1, 4, 4, 3)}, r"tex must be float32 \[B\|1, 6, S, S, C\] .*; got float32 \[1, 4, 4, 3\]"),
-    ({"uv": torch.rand(2, 3, 5, 2)}, r"uv must be .* \[B, H, W, 3\] \(directions\) for a cube map; got float32 \[2, 3, 5, 2\]"),
-    ({"uv_da": torch.rand(2, 3, 5, 4)}, r"uv_da must be float32 \[2, 3, 5, 6\]; got float32 \[2, 3, 5, 4\]"),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    "cube, changes, message", [(False, *r) for r in REFUSED] + [(True, *r) for r in REFUSED_CUBE]
-)
-def test_refused_with_a_message(cube, changes, message):
-    with pytest.raises(ValueError, match=message):
-        dr.texture(**arguments(cube, **changes))
-
-
-@pytest.mark.parametrize(
-    "changes, message",
-    [
-        ({"tex": [1.0]}, r"texture\(\): tex must be a tensor, float32 .*; got list"),
-        ({"uv": None}, r"uv must be a tensor, float32 or float64 \[B, H, W, 2\]; got NoneType None"),
-        ({"uv_da": 2.0}, r"uv_da must be a tensor, .*; got float 2.0"),
-        ({"mip": 3}, r"mip must be made by texture_construct_mip, or be a list of tensors; got int 3"),
-        ({"mip": [None]}, r"mip\[0\] must be a tensor, float32 \[1, 2, 4, 3\] .*; got NoneType None"),
-        ({"max_mip_level": 1.5}, r"max_mip_level must be an integer of at least 0; got float 1.5"),
-    ],
-)
-def test_wrong_types_are_refused_with_a_message(changes, message):
-    with pytest.raises(TypeError, match=message):
-        dr.texture(**arguments(**changes))

@@ -6,19 +6,15 @@ import time
 
 import pytest
 import torch
+from commands import run
 from viewing import POSE, Page, decoded, direct, psnr, torus, wait
 
 import diffrast
+from diffrast import cli
+from diffrast import viewer as package
 from diffrast.scene import save_image, save_mesh
 from diffrast.viewer import Viewer, protocol
-from diffrast.viewer.scene import CHANNELS
-
-
-@pytest.fixture
-def viewer():
-    with Viewer(port=0, quiet=True) as v:
-        v.show(mesh=torus())
-        yield v
+from diffrast.viewer.scene import CHANNELS, Scene
 
 
 def test_frames_are_what_diffrast_draws(viewer):
@@ -167,23 +163,35 @@ def test_messages_are_json_that_any_parser_reads(viewer):
             json.dumps(message, allow_nan=False)
 
 
-def test_surroundings_from_a_file(tmp_path, capsys, monkeypatch):
-    from diffrast import cli
-    from diffrast import viewer as package
-
-    save_mesh(tmp_path / "torus.glb", torus())
-    save_image(tmp_path / "sky.png", torch.rand(16, 32, 3))
-    view = ["view", str(tmp_path / "torus.glb"), "--port", "0", "--no-open", "--json", "--environment"]
-    shown = []
+@pytest.fixture
+def shown(monkeypatch) -> list[Scene]:
+    """What `diffrast view` shows; each ends at once."""
+    scenes: list[Scene] = []
 
     class Watched(Viewer):
         def wait(self):
-            shown.append(self._scene.environment)
+            scenes.append(self._scene)
             raise KeyboardInterrupt
 
     monkeypatch.setattr(package, "Viewer", Watched)
+    return scenes
+
+
+@pytest.mark.parametrize("suffix", [".glb", ".gltf", ".obj", ".ply"])
+def test_files_of_all_formats(tmp_path, shown, capsys, suffix):
+    save_mesh(tmp_path / f"torus{suffix}", torus())
+    code, out, _ = run(capsys, "view", tmp_path / f"torus{suffix}", "--port", 0, "--no-open", "--json")
+    assert code == 0
+    assert json.loads(out)["triangles"] == len(shown[0].mesh.faces) == 1152
+    assert (shown[0].mesh.texture is not None) is (suffix != ".ply")
+
+
+def test_surroundings_from_a_file(tmp_path, shown, capsys):
+    save_mesh(tmp_path / "torus.glb", torus())
+    save_image(tmp_path / "sky.png", torch.rand(16, 32, 3))
+    view = ["view", str(tmp_path / "torus.glb"), "--port", "0", "--no-open", "--json", "--environment"]
     assert cli.main([*view, str(tmp_path / "sky.png")]) == 0
-    levels, irradiance = shown[0]
+    levels, irradiance = shown[0].environment
     assert irradiance.shape[0] == levels[0].shape[0] == 6
     for name in ("missing.hdr", "torus.glb"):
         assert cli.main([*view, str(tmp_path / name)]) in (1, 2)

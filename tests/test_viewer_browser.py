@@ -1,30 +1,16 @@
 """The page in a real browser, end to end."""
 
+import time
+
 import pytest
 import torch
 from driven import Driven
-from viewing import browser, psnr, torus, wait
+from viewing import psnr, torus, wait
 
 from diffrast.viewer import Photograph, Viewer, scene
 from diffrast.viewer.camera import Pose
 from diffrast.viewer.channels import CHANNELS
-
-
-@pytest.fixture(scope="module")
-def driver(tmp_path_factory):
-    yield from browser(tmp_path_factory.mktemp("profile"))
-
-
-@pytest.fixture
-def viewer():
-    with Viewer(port=0, quiet=True) as v:
-        v.show(mesh=torus())
-        yield v
-
-
-@pytest.fixture
-def page(driver, viewer):
-    return Driven(driver, viewer)
+from diffrast.viewer.session import MAX_IN_FLIGHT
 
 
 def test_the_page_shows_what_diffrast_draws(page):
@@ -106,6 +92,14 @@ def test_the_menu_of_channels_and_the_controls_change_the_picture(page):
     page.at_rest(after=before)
     assert psnr(page.picture(), page.direct(channel="matcap", wireframe=True)) >= 20
     page.click("wireframe")
+    for channel, control in (("shaded", "light"), ("surroundings", "turn")):
+        page.choose("channel", channel)
+        before = page.picture()
+        page.choose(control, "120")
+        assert psnr(page.picture(), before) < 30, control
+        assert psnr(page.picture(), page.direct(channel=channel, **{control: 120.0})) >= 25
+        page.choose(control, "0")
+    page.choose("channel", "matcap")
     page.choose("fov", "80")
     assert page.js("viewer.pose")["fov"] == 80
     before = page.frames
@@ -140,6 +134,33 @@ def test_the_page_says_that_the_server_is_gone_and_comes_back(driver):
         before = page.frames
         page.drag(60, 0)
         assert page.frames > before
+
+
+def test_a_page_that_nobody_sees_gets_no_pictures(page):
+    shown = page.driver.current_window_handle
+    page.driver.switch_to.new_window("tab")
+    other = page.driver.current_window_handle
+    page.viewer.show(mesh=torus(8))  # those that are on their way
+    page.viewer.show(mesh=torus(9))
+    (session,) = page.viewer._sessions
+    wait(
+        lambda: len(session.in_flight) == MAX_IN_FLIGHT or session.version == page.viewer._scene.version,
+        "the last of them",
+    )
+    for rows in (10, 11, 12, 13):
+        page.viewer.show(mesh=torus(rows))
+        time.sleep(0.1)
+    count = session.frames
+    assert len(session.in_flight) <= MAX_IN_FLIGHT
+    assert session.version < page.viewer._scene.version
+    page.driver.switch_to.window(other)
+    page.driver.close()
+    page.driver.switch_to.window(shown)
+    wait(
+        lambda: page.text("triangles") == "338 triangles" and session.version == page.viewer._scene.version,
+        "the last mesh",
+    )
+    assert session.frames > count
 
 
 def test_files_are_downloaded(page):

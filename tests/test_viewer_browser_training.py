@@ -5,31 +5,13 @@ import time
 
 import pytest
 import torch
-from driven import Driven
-from viewing import browser, psnr, torus, wait
+from viewing import psnr, torus, wait
 
 import diffrast.torch as dr
 from diffrast.viewer import Photograph, Viewer
 from diffrast.viewer.camera import Pose
 from diffrast.viewer.channels import Options, draw
 from diffrast.viewer.model import Model, copy_mesh
-
-
-@pytest.fixture(scope="module")
-def driver(tmp_path_factory):
-    yield from browser(tmp_path_factory.mktemp("profile"))
-
-
-@pytest.fixture
-def viewer():
-    with Viewer(port=0, quiet=True) as v:
-        v.show(mesh=torus())
-        yield v
-
-
-@pytest.fixture
-def page(driver, viewer):
-    return Driven(driver, viewer)
 
 
 class Loop:

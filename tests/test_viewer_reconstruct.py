@@ -1,19 +1,13 @@
 """`diffrast reconstruct --view`: what one sees while it runs, and that it changes nothing."""
 
+from commands import run
 from viewing import Page, torus, wait
 
-from diffrast import cli
 from diffrast import viewer as viewer_module
 from diffrast.scene import save_mesh
 from diffrast.viewer.viewer import VALUES
 
 CHANNELS = ("shaded", "gradient", "pixels", "coverage")
-
-
-def run(capsys, *args) -> tuple[int, str, str]:
-    code = cli.main([str(a) for a in args])
-    out, err = capsys.readouterr()
-    return code, out, err
 
 
 def test_a_reconstruction_with_a_viewer_gives_the_same_mesh(tmp_path, capsys, monkeypatch):
@@ -49,10 +43,8 @@ def test_a_reconstruction_with_a_viewer_gives_the_same_mesh(tmp_path, capsys, mo
             self.page.look(float(i), channel=CHANNELS[i % len(CHANNELS)])
             self.page.move(float(i), yaw=0.1 * i)
             wait(lambda: CHANNELS[i % len(CHANNELS)] == self._sessions[0].options.channel, "the channel")
-            self._next_snapshot, self._sessions[0].version = (
-                0.0,
-                self._scene.version,
-            )  # as if it had been drawn
+            session = self._sessions[0]  # as if it had been drawn, and long ago
+            self._next_snapshot, session.version, session.refresh_after = 0.0, self._scene.version, 0.0
             super().step(**values)
             self.shown.append({name: getattr(self._scene, name) is not None for name in VALUES})
 
@@ -71,7 +63,7 @@ def test_a_reconstruction_with_a_viewer_gives_the_same_mesh(tmp_path, capsys, mo
             super().close()
 
     monkeypatch.setattr(viewer_module, "Viewer", Watched)
-    quick = ("--steps", 8, "--faces", 200, "--texture", 32, "--frames", 0, "--quiet")
+    quick = ("--steps", 8, "--faces", 400, "--texture", 32, "--frames", 0, "--quiet")
     for name, more in (("alone", ()), ("watched", ("--view", "--port", 0))):
         code, _, err = run(capsys, "reconstruct", tmp_path / "d", "--out", tmp_path / name, *quick, *more)
         assert code == 0, err

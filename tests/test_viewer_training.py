@@ -12,15 +12,8 @@ from viewing import Page, torus, wait
 
 import diffrast.torch as dr
 from diffrast.scene import Mesh
-from diffrast.viewer import Viewer
+from diffrast.viewer import Viewer, worker
 from diffrast.viewer.camera import Pose
-
-
-@pytest.fixture
-def viewer():
-    with Viewer(port=0, quiet=True) as v:
-        v.show(mesh=torus())
-        yield v
 
 
 def optimize(viewer: Viewer | None, steps: int = 25, after=None) -> torch.Tensor:
@@ -193,6 +186,25 @@ def test_nothing_is_copied_while_nobody_looks(viewer):
         for _ in range(50):
             viewer.step(loss=0.5, mesh=mesh)
     assert 1 <= len(calls) < 10
+
+
+def test_a_page_at_rest_gets_a_picture_a_second_and_reports_along_with_it(viewer):
+    with Page(viewer) as page:
+        page.say("size", width=64, height=48)
+        page.frame_after(0.0)
+        viewer.step(loss=1.0, mesh=lambda: torus(8))
+        began, before = time.monotonic(), (len(page.frames), len(page.messages))
+        while time.monotonic() - began < 3.2:
+            viewer.step(loss=1.0, mesh=lambda: torus(8))
+            time.sleep(0.002)
+        seconds = time.monotonic() - began
+        pictures, reports = len(page.frames) - before[0], len(page.messages) - before[1]
+        assert (
+            1 <= pictures <= seconds / worker.REST + 2
+        )  # the first ones: the step before, and this loop's first
+        assert 2 <= reports <= 2 * (pictures + seconds / worker.STATUS + 1)  # the state and the losses
+        page.move(1.0, yaw=1.0)
+        assert page.frame_after(1.0, full=False)  # somebody moves: at once, whatever was to come
 
 
 def test_values_are_taken_only_while_a_page_looks_at_them_also_while_paused(viewer):

@@ -18,7 +18,7 @@ import torch
 from viewing import psnr, torus, wait
 
 import diffrast.torch as dr
-from diffrast.scene import load_image, save_mesh
+from diffrast.scene import load_image
 from diffrast.scene.image import from_uint8
 from diffrast.viewer.channels import Options
 from diffrast.viewer.scene import Scene
@@ -68,13 +68,6 @@ def screen(tmp_path_factory) -> Iterator[Screen]:
     yield Screen(f":{name}", folder / "Xvfb_screen0")
     server.terminate()
     server.wait(timeout=10)
-
-
-@pytest.fixture(scope="module")
-def glb(tmp_path_factory) -> Path:
-    path = tmp_path_factory.mktemp("mesh") / "torus.glb"
-    save_mesh(path, torus())
-    return path
 
 
 def direct(pose=None, **options) -> torch.Tensor:

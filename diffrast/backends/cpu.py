@@ -2,7 +2,7 @@
 
 import ctypes
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -17,6 +17,8 @@ SUFFIX = {torch.float32: "f32", torch.float64: "f64"}
 VARIANTS = {"AVX512": ("avx512", "avx2", "default"), "AVX2": ("avx2", "default")}
 
 BUILD = "Build it with `pip install .`, or `python setup.py build_ext --inplace` in a checkout."
+
+WORK = ctypes.CFUNCTYPE(None)
 
 # More private copies of a gradient than this cost more memory and adding up than their threads save.
 MAX_SLABS = 8
@@ -102,6 +104,21 @@ class CpuBackend:
                 f"kernel {kernel} takes {words} arguments but got {len(args)}; a stale library? {BUILD}"
             )
         function(pack(args), count, workers or torch.get_num_threads())
+
+    def while_asleep(self, work: Callable[[], None]) -> None:
+        """Calls `work` while OpenMP's other threads sleep (cuda/while_asleep.cpp); raises what it raises."""
+        errors: list[BaseException] = []
+
+        @WORK
+        def call() -> None:
+            try:
+                work()
+            except BaseException as error:  # C cannot pass it on
+                errors.append(error)
+
+        self.library.while_asleep(call, ctypes.c_int(torch.get_num_threads()))
+        if errors:
+            raise errors[0]
 
     def visibility(self, dtype: torch.dtype, args: Sequence[Argument]) -> None:
         """Finds the visible triangles; `args` as VisibilityArgs in cuda/visibility_cpu.cpp."""

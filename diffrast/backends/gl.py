@@ -38,6 +38,7 @@ from .gl_interop import CudaInterop, HostTransfer, SharedTransfer, Transfer
 
 MOST_PIXELS = 1 << 25  # of the images that are drawn at once: 256 MiB of ids and depths
 MOST_VERTEX_BYTES = 1 << 28
+SOFTWARE = ("llvmpipe", "softpipe", "SwiftShader")
 MOST_TARGETS = 4  # kept for their next use
 
 
@@ -92,6 +93,7 @@ class Painter:
         )
         self.most_layers = gl.info["GL_MAX_ARRAY_TEXTURE_LAYERS"]
         self.description = f"{gl.info['GL_RENDERER']}, OpenGL {gl.info['GL_VERSION']}"
+        self.software = any(name in self.description for name in SOFTWARE)
         self.api.Enable(DEPTH_TEST)
         self.api.DepthRangef(0, FARTHEST)
         self.upside_down = False
@@ -153,12 +155,19 @@ class Painter:
             if ranges is None:
                 self._upload(mesh.pos[group], self.positions)
             self._command(mesh, group, vertices if ranges is None else 0)
-            for rows, columns in _tiles(height, width, *tile):
-                part = (group, rows, columns)
-                target = self._draw(height, width, part, before_id, before_depth)
-                self._fetch(target.ids, ids, part)
-                if depth is not None:
-                    self._fetch(target.depths, depth, part)
+
+            def draw(group=group) -> None:
+                for rows, columns in _tiles(height, width, *tile):
+                    part = (group, rows, columns)
+                    target = self._draw(height, width, part, before_id, before_depth)
+                    self._fetch(target.ids, ids, part)
+                    if depth is not None:
+                        self._fetch(target.depths, depth, part)
+
+            if self.software:  # on the cores, for which OpenMP's idle threads would compete
+                registry.get("cpu").while_asleep(draw)
+            else:
+                draw()
         if self.gl.error != "GL_NO_ERROR":
             raise RuntimeError(f"rasterize(): OpenGL failed on {self.description}")
 

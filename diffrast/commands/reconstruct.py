@@ -47,9 +47,9 @@ FIELDS: dict[str, dict[str, Any]] = {
         "help": "reduce photographs to at most N pixels a side (default: 1600, less where they are many)",
     },
     "holdout": {
-        "type": int,
-        "metavar": "N",
-        "help": "keep N views out and judge the result by them (default: 0)",
+        "type": lambda text: int(text) if text.lstrip("-").isdigit() else text,
+        "metavar": "N|test",
+        "help": "keep N views out, or those of transforms_test.json, and judge the result by them (default: 0)",
     },
     "time_limit": {
         "type": float,

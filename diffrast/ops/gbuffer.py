@@ -1,9 +1,9 @@
 """The buffers of deferred shading in one call: attributes, depth, triangle ids and pixel derivatives.
 
 On every backend by visibility, the shared resolve kernel and `interpolate`, OpenGL included. Its pipeline could write attributes
-into more attachments instead, which is faster (on llvmpipe with two cores 9 ms instead of 16, at 1024x1024 with three attributes
-and their derivatives: `python benchmarks/opengl.py` measures both ways). But its values would differ from the other backends'
-in the last bits, its derivatives are differences between pixels, and gradients need `rast` all the same.
+and differences between pixels into more attachments instead. But `rast`, which gradients need, and the same bits on every
+backend come from the resolve kernel all the same, and with it that way takes longer (on llvmpipe with two cores 31 ms instead of
+20, at 1024x1024 with three attributes and their derivatives: `python benchmarks/opengl.py` measures both).
 """
 
 from collections.abc import Mapping, Sequence

@@ -67,6 +67,8 @@ class Calibration:
         Display values are ``1.055 x^(1 / 2.4) - 0.055`` of linear light x (IEC 61966-2-1) but in the darkest twentieth: a factor on
         light is one on display + 0.055.
         """
+        if not (self.gain.requires_grad or bool(self.gain.any())):
+            return pictures
         factor = ((self.gain[index] - self.gain.mean(dim=0)) / POWER).exp()[:, None, None]
         color, coverage = pictures[..., :3], pictures[..., 3:]
         behind = background * (1 - coverage)

@@ -34,7 +34,7 @@ ROUNDS = (0.08, 0.05, 0.03)
 STEPS = 100  # of a round
 SIZE = 80  # about the pixels along a photograph's longer side in a round
 FACES = 1000
-RATES = Rates(move=1.5e-2, paint=0.03, calibrate={"turn": 5e-3, "move": 5e-3}, batch=6)
+RATES = Rates(move=1.5e-2, paint=0.03, calibrate={"turn": 5e-3, "move": 5e-3}, smoothness=4.0, batch=6)
 
 
 class _Unkept(Checkpoint):

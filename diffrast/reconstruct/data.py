@@ -11,7 +11,7 @@ import math
 import os
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from .layout_colmap import read_colmap
@@ -25,9 +25,10 @@ from .views import Entry, View, same_size
 
 __all__ = ["LAYOUTS", "Capture", "View", "held_out", "load", "read_views"]
 
+TRAIN, TEST = "transforms_train.json", "transforms_test.json"
 # What a data set's folder holds -> the reader of that file. A new layout is a file here and a line.
 LAYOUTS: dict[str, Callable[[Path], list[Entry]]] = {
-    "transforms_train.json": read_nerf,
+    TRAIN: read_nerf,
     "transforms.json": read_nerf,
     "transforms_*.json": read_nerf,
     "*_par.txt": read_middlebury,
@@ -58,20 +59,23 @@ class Capture:
 
 
 def load(
-    folder: str | os.PathLike, masks: str | os.PathLike | None = None, resolution: int | None = None
+    folder: str | os.PathLike,
+    masks: str | os.PathLike | None = None,
+    resolution: int | None = None,
+    test: bool = False,
 ) -> Capture:
     """The views of a data set with their masks, of which only what is used is kept in memory: photographs are reduced by a whole
     number so that the longer side has at most ``resolution`` pixels (None: 1600, and fewer where the views are so many that they
-    would take more than about 4 GB), and cropped to the object.
+    would take more than about 4 GB), and cropped to the object. With ``test`` also those of `transforms_test.json`, marked so.
 
     Photographs that are missing, cannot be read, or show nothing or nothing but the object are left out with a sentence in
     ``Capture.left_out``; ``ValueError`` where fewer than three, or less than half, remain."""
     left_out: list[str] = []
-    views, layout, count = _open(Path(folder), left_out)
+    views, layout, count = _open(Path(folder), left_out, test)
     factor = _factor(views, resolution)
     for i, view in enumerate(views):
         if factor > 1 and view.photo is not None:
-            views[i] = View.of(view.name, view.photo.reduced(factor), view.camera, view.mask)
+            views[i] = View.of(view.name, view.photo.reduced(factor), view.camera, view.mask, view.test)
     source = add_masks(views, masks, left_out) if _enough(views, count, left_out, layout) else ""
     _enough(views, count, left_out, layout)
     return Capture(views, layout, factor, source, left_out)
@@ -88,17 +92,24 @@ def read_views(folder: str | os.PathLike) -> list[View]:
     return views
 
 
-def _open(folder: Path, left_out: list[str]) -> tuple[list[View], Path, int]:
-    """The views whose files have a picture's header, what was read, and how many it lists."""
+def _open(folder: Path, left_out: list[str], test: bool = False) -> tuple[list[View], Path, int]:
+    """The views whose files have a picture's header, what was read, and how many are listed."""
     if not folder.is_dir():
         raise ValueError(f"data set {folder} is not a folder")
     for pattern, reader in LAYOUTS.items():
         found = sorted(folder.glob(pattern))
         entries = reader(found[0]) if found else []
         if found and (entries or pattern != "*.txt"):
+            entries += _test_entries(folder, found[0]) if test else []
             views = _views(folder, found[0], entries, left_out)
             return views, found[0], len(entries)
     raise ValueError(f"data set {folder} has no known layout: expected one of {', '.join(LAYOUTS)} in it")
+
+
+def _test_entries(folder: Path, layout: Path) -> list[Entry]:
+    if layout.name != TRAIN or not (folder / TEST).is_file():
+        raise ValueError(f"--holdout test: data set {folder} has no {TEST} beside a {TRAIN}")
+    return [replace(entry, test=True) for entry in read_nerf(folder / TEST)]
 
 
 def _views(folder: Path, layout: Path, entries: list[Entry], left_out: list[str]) -> list[View]:
@@ -122,7 +133,7 @@ def _views(folder: Path, layout: Path, entries: list[Entry], left_out: list[str]
             left_out.append(f"{error} (listed in {layout})")
             continue
         camera = entry.camera(photo.width, photo.height)
-        views.append(View.of(name, photo, camera, entry.mask or mask_beside(folder, path)))
+        views.append(View.of(name, photo, camera, entry.mask or mask_beside(folder, path), entry.test))
     same_size(views, layout)
     return views
 
@@ -149,6 +160,19 @@ def _enough(views: list[View], count: int, left_out: list[str], layout: Path) ->
             f"{layout}: only {len(views)} of {count} photographs can be used: {left_out[0]}{more}"
         )
     return True
+
+
+def kept_out(views: list[View], holdout: int | str) -> list[int]:
+    """Indices of the views that are not used but judged by: ``holdout`` of them spread evenly, or for "test" those that the data
+    set brings for it. At least three views must remain."""
+    if holdout != "test":
+        return held_out(len(views), int(holdout))
+    held = [i for i, view in enumerate(views) if view.test]
+    if len(views) - len(held) < FEWEST:
+        raise ValueError(
+            f"--holdout test leaves {len(views) - len(held)} views; a reconstruction needs at least {FEWEST}"
+        )
+    return held
 
 
 def held_out(count: int, holdout: int) -> list[int]:

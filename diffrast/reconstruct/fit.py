@@ -25,7 +25,7 @@ class Rates:
     move: float
     paint: float
     calibrate: dict[str, float] = field(default_factory=dict)
-    smoothness: float = 4.0
+    smoothness: float = 2.0
     batch: int = 4
     squared: bool = False
 
@@ -86,13 +86,13 @@ def fit(run: Run, stage: str, vertices: torch.Tensor, faces: torch.Tensor, paint
         pictures = render(targets.clip(large.to_vertices(u), index), paint)
         if run.viewer:
             pictures.retain_grad()
-        residual = targets.residual(pictures, index)
-        loss = 4 * share * (residual.square() if rates.squared else residual.abs()).mean()
+        mean, error = targets.loss(pictures, index, rates.squared)
+        loss = 4 * share * mean
         for optimizer in optimizers:
             optimizer.zero_grad()
         loss.backward()
         loss = run.group.total(loss, [p for o in optimizers for p in o.param_groups[0]["params"]])
-        run.errors.append((stage, float(residual.detach()[..., :3].square().mean())))
+        run.errors.append((stage, float(error)))
         for optimizer, rate in optimizers.items():
             group = optimizer.param_groups[0]
             group["lr"] = rate(t) * group.get("factor", 1.0)  # a viewer's

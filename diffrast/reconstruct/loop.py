@@ -18,21 +18,23 @@ from .distributed import Group
 
 
 class Stop:
-    """Ctrl-C as a request: inside the ``with`` block the first one sets ``requested``, the second one interrupts."""
+    """Ctrl-C (or SIGTERM) as a request: inside the ``with`` block the first one sets ``requested``, the second one interrupts."""
 
     def __init__(self) -> None:
         self.requested = False
+        self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Stop:
         try:
-            self._before = signal.signal(signal.SIGINT, self._handle)
+            for name in (signal.SIGINT, signal.SIGTERM):
+                self._before[name] = signal.signal(name, self._handle)
         except ValueError:  # not in the main thread: whoever runs us there handles signals
-            self._before = None
+            pass
         return self
 
     def __exit__(self, *exception: object) -> None:
-        if self._before is not None:
-            signal.signal(signal.SIGINT, self._before)
+        for name, handler in self._before.items():
+            signal.signal(name, handler)
 
     def _handle(self, *_: object) -> None:
         if self.requested:

@@ -11,11 +11,13 @@ import torch
 from scipy import ndimage
 from skimage.filters import threshold_otsu
 
-from .matte import refine_rim
+from ..scene.image import srgb_to_linear
+from .matte import REACH, refine_rim
 from .photo import SUFFIXES, Picture, read_reduced
 from .views import View
 
 FOLDERS = ("masks", "mask")
+STRAY = 0.025  # of the object's light that a lens may spread over the dark beside it
 
 
 def mask_beside(folder: Path, picture: Path) -> Path | None:
@@ -170,17 +172,18 @@ def threshold_mask(
     on_border = np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]]).mean()
     if not 0.002 < mask.mean() < 0.9 or on_border > 0.5:
         raise ValueError(fault)
-    doubt = _clefts(picture, mask)
+    doubt = _clefts(picture, mask, smallest)
     alpha, colors = refine_rim(picture, mask, doubt)
     return torch.from_numpy(alpha), torch.from_numpy(colors), torch.from_numpy(doubt)
 
 
-def _clefts(rgb: np.ndarray, mask: np.ndarray) -> np.ndarray:
+def _clefts(rgb: np.ndarray, mask: np.ndarray, smallest: float) -> np.ndarray:
     """Pixels between parts of the mask that may be background or the object's deep shadow.
 
     The background's colour is a Gaussian (of square roots, where noise is even), which is long along brightness and
     thin across: a shadow on the object keeps its tint and lies outside. Where the gap is so narrow that stray light
-    and shadow fill it, its colour tells nothing.
+    and shadow fill it, its colour tells nothing. Elsewhere what sends no more light than a lens strays is background, unless it is
+    smaller than the share ``smallest`` of the object; right beside background it is the lens that smears the outline.
     """
     reach = max(2, round(0.025 * max(mask.shape)))
     closed, narrow = _closed(mask, reach) & ~mask, _closed(mask, max(1, reach * 2 // 5)) & ~mask
@@ -191,14 +194,23 @@ def _clefts(rgb: np.ndarray, mask: np.ndarray) -> np.ndarray:
     spread = np.cov(root[far].T) + 1e-4 * np.eye(3)
     difference = root - root[far].mean(axis=0)
     distance = np.sqrt(np.einsum("hwi,ij,hwj->hw", difference, np.linalg.inv(spread), difference))
-    return narrow | (closed & (distance > 2))
+    light = ndimage.gaussian_filter(srgb_to_linear(torch.from_numpy(rgb.max(axis=-1))).numpy(), 0.7)
+    stray = STRAY * np.median(light[mask])
+    lit = (light > stray) | (
+        np.median(light[far]) > stray
+    )  # before a bright background the dark is no background
+    background = ndimage.binary_opening(~mask & ~narrow & ~(closed & lit & (distance > 2)), iterations=2)
+    labels, count = ndimage.label(background)
+    sizes = ndimage.sum_labels(background, labels, np.arange(count + 1))
+    background &= (sizes >= smallest * mask.sum())[labels]
+    return closed & ~ndimage.binary_dilation(background, iterations=REACH)
 
 
 def _closed(mask: np.ndarray, reach: int) -> np.ndarray:
-    """The mask with what a disk of radius ``reach`` pixels cannot enter."""
-    disk = np.hypot(*np.mgrid[-reach : reach + 1, -reach : reach + 1]) <= reach
+    """The mask with what a disk of radius ``reach`` pixels cannot enter: by distances, which cost the same for any radius."""
     pad = reach + 1
-    return ndimage.binary_closing(np.pad(mask, pad), disk)[pad:-pad, pad:-pad]
+    wide = ndimage.distance_transform_edt(~np.pad(mask, pad)) <= reach
+    return (ndimage.distance_transform_edt(np.pad(wide, 1)) > reach)[1 + pad : -1 - pad, 1 + pad : -1 - pad]
 
 
 def _valley(level: np.ndarray, background: float, otsu: float) -> float:

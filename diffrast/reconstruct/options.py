@@ -18,7 +18,8 @@ BASELINES = ("adam-vertices", "no-remeshing")
 
 @dataclass(frozen=True)
 class Options:
-    """How to reconstruct. ``None`` means: chosen from the data (faces, texture) or without limit (time); ``refine``
+    """How to reconstruct. ``holdout``: how many views are kept out to judge by, or "test" for those of `transforms_test.json`;
+    ``None`` means: chosen from the data (faces, texture) or without limit (time); ``refine``
     fits each view's principal point, by default where there is no alpha, that is for real photographs; ``refine_cameras``:
     their poses and a common factor on their focal lengths; ``exposure``: a factor on the light of each, per channel;
     ``pbr``: a material and light instead of a texture with the light in it, ``normal_map``: with bumps; ``baseline``: leave
@@ -26,7 +27,7 @@ class Options:
     folder; ``checkpoint``: seconds between its saved states; ``init``: the shape to begin with, ``hull``, ``sphere``,
     ``grid`` or the file of a closed mesh in the cameras' world."""
 
-    holdout: int = 0
+    holdout: int | str = 0
     steps: int | None = None
     time_limit: float | None = None
     seed: int = 0
@@ -66,6 +67,8 @@ def check(options: Options) -> None:
         value = getattr(options, name)
         if value is not None and not (math.isfinite(value) and value >= low):
             raise ValueError(f"--{name.replace('_', '-')} must be at least {low:g}; got {value}")
+    if isinstance(options.holdout, str) and options.holdout != "test":
+        raise ValueError(f"--holdout must be a number of views or test; got {options.holdout}")
     if options.baseline is not None and options.baseline not in BASELINES:
         raise ValueError(f"--baseline must be {' or '.join(BASELINES)}; got {options.baseline}")
     if options.normal_map and not options.pbr:

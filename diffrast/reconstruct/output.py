@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 
 import torch
@@ -49,6 +50,11 @@ def claim(out: Path, options: Options) -> None:
         raise ValueError(f"cannot make the folder {out}: {error.strerror}") from error
     if not os.access(out, os.W_OK):
         raise ValueError(f"cannot write into the folder {out}")
+    for path in out.glob(".*.part*"):
+        if re.fullmatch(
+            r"\.\w+\.\d+\.part(\.\w+)?", path.name
+        ):  # what a killed process was writing (files.py)
+            path.unlink(missing_ok=True)
 
 
 def write_outputs(state: State) -> None:

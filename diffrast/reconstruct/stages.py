@@ -12,7 +12,7 @@ from .appearance import unwrap as cut_charts
 from .calibration import EVERYTHING, POSES, correct_cameras
 from .cameras import cameras, locate_held_out, outlines
 from .coverage import count_views
-from .data import View, held_out, load
+from .data import View, kept_out, load
 from .exposure import equal_exposures
 from .fit import Rates
 from .geometry import Shape, fit_shape
@@ -27,18 +27,19 @@ from .state import Stage, State
 from .targets import texture_side
 
 T = TypeVar("T")
+FINE = 0.5  # smoothness once the shape is about right: with more, steps and corners of a few pixels are rounded off
 
 
 def read(state: State) -> None:
     """The photographs with their masks, which of them are kept out, and the sizes of mesh and texture that fit them."""
     options = state.options
-    found = load(state.dataset, options.masks, options.resolution)
+    found = load(state.dataset, options.masks, options.resolution, options.holdout == "test")
     state.notes += found.left_out
     state.mask_source = found.source
     state.factor = found.factor
     state.views, blind = without_blind(undo_turns(found.views))
     state.notes += blind
-    state.held = held_out(len(state.views), options.holdout)
+    state.held = kept_out(state.views, options.holdout)
     state.used = [v for i, v in enumerate(state.views) if i not in state.held]
     if state.run.viewer:
         state.run.viewer.show(views=state.used)
@@ -73,7 +74,7 @@ def remesh(state: State) -> None:
 def fine_shape(state: State) -> None:
     """The same at full resolution on a finer mesh."""
     shape = state.run.checkpoint.begin("fine shape", Shape, lambda: made(state.shape))
-    rates = state.rates(Rates(move=1e-2, paint=0.03, calibrate=EVERYTHING))
+    rates = state.rates(Rates(move=1e-2, paint=0.03, smoothness=FINE, calibrate=EVERYTHING))
     targets = state.targets(0)
     state.shape = fit_shape(
         state.ctx, state.run, "fine shape", shape, targets, rates, **state.budget("fine shape")
@@ -89,7 +90,7 @@ def unwrap(state: State) -> None:
 def texture(state: State) -> None:
     """Texture and shape together."""
     model = state.run.checkpoint.begin("texture", Textured, lambda: made(state.model))
-    rates = state.rates(Rates(move=2e-3, paint=0.02, squared=True, calibrate=EVERYTHING))
+    rates = state.rates(Rates(move=2e-3, paint=0.02, smoothness=FINE, squared=True, calibrate=EVERYTHING))
     targets = state.targets(0)
     fitted = fit_texture(state.ctx, state.run, "texture", model, targets, rates, **state.budget("texture"))
     state.model = replace(fitted, vertices=without_cuts(fitted.vertices, model.vertices, model.faces))

@@ -100,7 +100,9 @@ class State:
         names = list(shares)
         later = sum(shares[n] for n in names[names.index(stage) :])
         # Writing the outputs (pictures of all views, the film) and unwrapping are not optimization: keep time for them.
-        reserve = min(0.25 * limit, 14.0) + (0.0 if stage == names[-1] else min(0.05 * limit, 8.0))
+        reserve = min(0.25 * limit, 14.0 * max(1.0, len(self.views) / 40)) + (
+            0.0 if stage == names[-1] else min(0.05 * limit, 8.0)
+        )
         left = limit - self.run.progress.elapsed - reserve
         return {
             "steps": 1_000_000 if steps is None else max(1, round(steps * share / total)),

@@ -52,7 +52,8 @@ class View:
     """One photograph. ``rgb`` float32 ``[H, W, 3]``, display (sRGB-coded) values in 0..1, straight alpha;
     ``alpha`` float32 ``[H, W]`` coverage of the object, None until a mask is known; ``doubt`` bool ``[H, W]``: pixels
     outside of the mask that may yet show the object (None: no doubt); ``turn``: quarter turns, counter-clockwise, that the
-    stored picture has over its calibration; ``mask``: a file that holds the mask, where the data set brings one.
+    stored picture has over its calibration; ``mask``: a file that holds the mask, where the data set brings one; ``test``: the
+    data set brings it to judge by.
 
     The three pictures of a view that was read from a file are made anew each time that they are asked for: take them once. They
     come from the file until :meth:`keep` has reduced them to a window of 8-bit levels."""
@@ -65,14 +66,15 @@ class View:
     doubt: torch.Tensor | None = None
     turn: int = 0
     mask: Path | None = None
+    test: bool = False
 
     @classmethod
-    def of(cls, name: str, photo: Photo, full: Camera, mask: Path | None = None) -> View:
+    def of(cls, name: str, photo: Photo, full: Camera, mask: Path | None = None, test: bool = False) -> View:
         """The view of a photograph whose file has the camera ``full``."""
         camera = photo.camera(full)
         rgb: Any = Channel(photo, camera, "rgb")
         alpha: Any = Channel(photo, camera, "alpha")
-        return cls(name, photo.path, rgb, alpha, camera, mask=mask)
+        return cls(name, photo.path, rgb, alpha, camera, mask=mask, test=test)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -111,12 +113,13 @@ for _name in ("rgb", "alpha", "doubt"):
 @dataclass(frozen=True)
 class Entry:
     """What a layout says of one photograph: its file, its camera for a picture of ``(width, height)`` as the file has, the
-    distortion ``lens`` (k1, k2, p1, p2), and its mask's file where the data set names one."""
+    distortion ``lens`` (k1, k2, p1, p2), and its mask's file where the data set names one; ``test``: it is there to judge by."""
 
     picture: Path
     camera: Callable[[int, int], Camera]
     lens: tuple[float, ...] = ()
     mask: Path | None = None
+    test: bool = False
 
 
 def picture_path(folder: Path, name: str, listed_in: Path) -> Path:

@@ -12,7 +12,7 @@ import torch
 
 import diffrast.torch as dr
 
-from .vectors import dot, unit
+from .vectors import dot, scale, unit
 
 DIELECTRIC = 0.04  # reflectance at normal incidence of an index of refraction of 1.5 (glTF 2.0, appendix B)
 MIN_ROUGHNESS = 0.045  # below, the highlight of a point light is smaller than what float32 resolves
@@ -74,7 +74,14 @@ def albedo_table(size: int = 64, device: torch.device | str = "cpu") -> torch.Te
     return table.float().to(device)
 
 
-def albedo(f0: torch.Tensor, n_v: torch.Tensor, roughness: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def bounce(n_v: torch.Tensor, roughness: torch.Tensor) -> torch.Tensor:
+    """(A, B) of :func:`albedo_table` at points, ``[N, 2]``."""
+    table = albedo_table(device=n_v.device).to(n_v.dtype)[None]
+    at = torch.cat([n_v, roughness], dim=-1)[None, None]
+    return dr.texture(table, at, filter_mode="linear", boundary_mode="clamp")[0, 0]
+
+
+def albedo(f0: torch.Tensor, bounce: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """The energy of the specular lobe, ``[N, 3]``, and the factor on its single bounce ``[N, 3]`` that makes up for further ones.
 
     What bounces several times between microfacets is missing in ``specular``; a white metal would darken with roughness.
@@ -82,9 +89,7 @@ def albedo(f0: torch.Tensor, n_v: torch.Tensor, roughness: torch.Tensor) -> tupl
     mirror's lobe (Turquin 2019, "Practical multiple scattering compensation for microfacet models", section 3; after Kulla and
     Conty 2017 and Fdez-Agüera 2019). The energy includes the factor.
     """
-    table = albedo_table(device=n_v.device).to(n_v.dtype)[None]
-    at = torch.cat([n_v, roughness], dim=-1)[None, None]
-    a, b = dr.texture(table, at, filter_mode="linear", boundary_mode="clamp")[0, 0].split(1, dim=-1)
+    a, b = bounce.split(1, dim=-1)
     factor = torch.addcmul(torch.ones_like(a), f0, 1 / (a + b) - 1)
     return torch.addcmul(b, f0, a) * factor, factor
 
@@ -94,4 +99,5 @@ def dominant(n: torch.Tensor, v: torch.Tensor, n_v: torch.Tensor, roughness: tor
     de Rousiers 2014, "Moving Frostbite to Physically Based Rendering", section 4.9.3). Not of unit length."""
     alpha = roughness * roughness
     smooth = (1 - alpha).clamp_min(1e-6)
-    return torch.lerp(n, 2 * n_v * n - v, smooth * (smooth.sqrt() + alpha))
+    mirrored = smooth * (smooth.sqrt() + alpha)  # and the rest the normal
+    return scale(n, 1 + mirrored * (2 * n_v - 1)) - scale(v, mirrored)

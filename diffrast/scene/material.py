@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from functools import reduce
 
 import torch
 
@@ -18,6 +19,7 @@ from . import brdf
 from .gltf_material import ALPHA_MODES, MaterialData
 from .light import Lamp, Surrounding, sh_basis
 from .parameters import own
+from .split_sum import split_sum
 from .surface import Surface
 from .vectors import dot, unit
 
@@ -287,22 +289,22 @@ class MetallicRoughness(Material):
         n, v = surface.normal, surface.view
         n_v = dot(n, v).clamp(1e-4, 1)
         roughness = roughness.expand_as(n_v)
-        f0 = torch.lerp(base.new_tensor(brdf.DIELECTRIC), base, metallic)
-        energy, factor = brdf.albedo(f0, n_v, roughness)
-        diffuse = base * (1 - metallic) * (1 - energy)
+        bounce = brdf.bounce(n_v, roughness)
 
         total = None
-        toward = brdf.dominant(n, v, n_v, roughness) if lights.surroundings else n
-        for light in lights.surroundings:
-            part = (
-                torch.addcmul(diffuse * light.irradiance(n), energy, light.radiance(toward, roughness))
-                * occlusion
-            )
-            total = part if total is None else total + part
-        for to, cosine, irradiance in lights.arriving(surface):
-            gloss = brdf.specular(n, v, to, n_v, cosine, f0, roughness) * factor
-            part = irradiance * (diffuse / math.pi + gloss)
-            total = part if total is None else total + part
+        if lights.surroundings:
+            toward = brdf.dominant(n, v, n_v, roughness)
+            irradiance = reduce(torch.add, [light.irradiance(n) for light in lights.surroundings])
+            radiance = reduce(torch.add, [light.radiance(toward, roughness) for light in lights.surroundings])
+            total = split_sum(base, metallic, occlusion, bounce, irradiance, radiance)
+        if lights.lamps:
+            f0 = torch.lerp(base.new_tensor(brdf.DIELECTRIC), base, metallic)
+            energy, factor = brdf.albedo(f0, bounce)
+            diffuse = base * (1 - metallic) * (1 - energy) / math.pi
+            for to, cosine, irradiance in lights.arriving(surface):
+                gloss = brdf.specular(n, v, to, n_v, cosine, f0, roughness) * factor
+                part = irradiance * (diffuse + gloss)
+                total = part if total is None else total + part
         emission = product(sample(self.emission, surface), self.emission_factor)
         if emission is not None:
             total = emission if total is None else total + emission

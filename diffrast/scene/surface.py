@@ -9,7 +9,7 @@ import torch
 import diffrast.torch as dr
 
 from .mesh import Mesh
-from .vectors import unit
+from .vectors import constant, scale, unit
 
 
 @dataclass
@@ -56,11 +56,11 @@ def points(
     triangle = dr.triangle_id(rast[None, None])[0, 0]
     row = triangle if which is None else triangle + which * len(mesh.faces)
     facing, limit = (values[row][:, None] for values in _seen(mesh, normals, normal_faces, eyes))
-    sliver = rast_db.detach().square().sum(-1, keepdim=True) > limit
-    rast, rast_db = torch.where(sliver, rast.detach(), rast)[None, None], rast_db[None, None]
+    slivers = rast_db.detach().square().sum(-1) > limit[:, 0]
+    rast, rast_db = constant(rast, slivers)[None, None], rast_db[None, None]
     position = dr.interpolate(mesh.vertices, rast, mesh.faces)[0][0, 0]
     normal = unit(dr.interpolate(normals, rast, normal_faces)[0][0, 0])
-    normal = torch.where(facing, normal, -normal)
+    normal = scale(normal, 2 * facing.to(normal) - 1)
     eye = eyes if which is None else eyes[which]
     view = unit(eye[:, :3] - eye[:, 3:] * position)
     uv = uv_da = tangent = color = None

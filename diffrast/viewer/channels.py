@@ -14,6 +14,7 @@ import diffrast.torch as dr
 from ..scene.camera import Camera
 from ..scene.environment import PreparedEnvironment
 from ..scene.image import linear_to_srgb
+from .arrows import with_arrows
 from .camera import UPS
 from .model import Model, Surface
 from .surroundings import upright
@@ -125,6 +126,11 @@ def signed(values: torch.Tensor, scale: float) -> torch.Tensor:
     return torch.lerp(t.new_tensor([0.93, 0.93, 0.92]).expand_as(far), far, t.abs().sqrt())
 
 
+def pale(s: Surface, _: Options, __: str) -> torch.Tensor:
+    """What arrows stand out from."""
+    return (0.42 + 0.4 * (s.normal * s.toward_eye).sum(-1, keepdim=True).abs()).expand(-1, 3)
+
+
 def coverage(s: Surface, _: Options, __: str) -> torch.Tensor:
     """How much has been learned of each texel: nothing is magenta; then from dark blue to yellow, by the logarithm."""
     seen = s.coverage
@@ -148,10 +154,12 @@ class Choice:
 
 @dataclass(frozen=True, kw_only=True)
 class Channel(Choice):
-    """One of the mesh's: how it is drawn, and what stands around the object (None: the page's own colour)."""
+    """One of the mesh's: how it is drawn, what stands around the object (None: the page's own colour), and what is drawn over the
+    picture."""
 
     draw: Callable[[Surface, Options, str], torch.Tensor]
     around: float | None = None
+    over: Callable[[torch.Tensor, Surface], torch.Tensor] | None = None
 
 
 CHANNELS = {
@@ -167,6 +175,10 @@ CHANNELS = {
     "gradient": Channel(
         "Vertex gradient", "gradient", "Moved outwards, red raises the loss, blue lowers it. Full colour: {scale:.2g}.",
         draw=gradient,
+    ),
+    "arrows": Channel(
+        "Gradient arrows", "gradient", "Where a step against the gradient moves the surface. The longest: {scale:.2g} or more.",
+        draw=pale, over=with_arrows,
     ),
     "coverage": Channel(
         "Texel coverage", "coverage", "Magenta texels never had a gradient; the others from little, dark, to much, yellow.",
@@ -197,4 +209,4 @@ def draw(
             topology_hash=model.topology,
             mode="silhouette",
         )[0]
-    return picture
+    return channel.over(picture, surface) if channel.over else picture

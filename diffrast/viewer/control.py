@@ -109,6 +109,8 @@ class Control:
                 self._steps -= 1
             alone = None
             self._grant()
+            if self.paused and not self._steps:
+                self.wake.notify_all()  # pages hear at once where it stopped
             while self.paused and not self._steps and not self._closed:
                 self.wake.wait(0.25)  # in slices, so that Ctrl-C is heard
                 if until and until():

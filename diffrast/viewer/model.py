@@ -76,10 +76,9 @@ class Model:
         self.box = torch.stack([finite.amin(0), finite.amax(0)])
         self.radius = max(0.5 * math.dist(*self.box.tolist()), 1e-6)
         self._environment = environment
-        # A place that several vertices share moves with all of them.
-        self._gradient = (
-            None if gradient is None else torch.zeros_like(self.vertices).index_add_(0, index, gradient)
-        )
+        self.vertex_gradient = torch.zeros_like(self.vertices)
+        if gradient is not None:  # a place that several vertices share moves with all of them
+            self.vertex_gradient.index_add_(0, index, gradient)
         self._coverage, self.gradient_scale = coverage, gradient_scale
         self.coverage_scale = float(coverage.max()) or 1.0 if coverage is not None else 1.0
 
@@ -92,9 +91,7 @@ class Model:
     @cached_property
     def gradient(self) -> torch.Tensor:
         """The loss's derivative by moving each vertex along its normal, ``[V, 1]``."""
-        if self._gradient is None:
-            return self.vertices.new_zeros(len(self.vertices), 1)
-        return (self._gradient * self.normals).sum(-1, keepdim=True)
+        return (self.vertex_gradient * self.normals).sum(-1, keepdim=True)
 
     @cached_property
     def coverage(self) -> torch.Tensor:
@@ -224,6 +221,11 @@ class Surface:
         return self._interpolate(self.model.gradient)
 
     @cached_property
+    def vertex_gradient(self) -> torch.Tensor:
+        """``[N, 3]``, in all directions."""
+        return self._interpolate(self.model.vertex_gradient)
+
+    @cached_property
     def coverage(self) -> torch.Tensor:
         """The weight of the texel at each pixel, ``[N, 1]``."""
         if self.model.mesh.uv is None:
@@ -231,10 +233,14 @@ class Surface:
         return dr.texture(self.model.coverage, self._uv[0].contiguous(), filter_mode="nearest")[0, 0]
 
     @cached_property
+    def place(self) -> torch.Tensor:
+        """In the world, ``[N, 3]``."""
+        return self._interpolate(self.model.vertices)
+
+    @cached_property
     def toward_eye(self) -> torch.Tensor:
         """Unit vectors from the surface to the eye, ``[N, 3]``."""
-        place = self._interpolate(self.model.vertices)
-        return torch.nn.functional.normalize(self.camera.center.to(place) - place, dim=-1)
+        return torch.nn.functional.normalize(self.camera.center.to(self.place) - self.place, dim=-1)
 
     @cached_property
     def edge_distance(self) -> torch.Tensor:

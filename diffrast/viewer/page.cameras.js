@@ -21,7 +21,10 @@ function project(point) {
   const f = overlay.height / 2 / Math.tan((pose.fov * Math.PI) / 360);
   return w > 1e-6 * pose.distance ? [overlay.width / 2 + (f * dot(d, right)) / w, overlay.height / 2 - (f * dot(d, top)) / w] : null;
 }
-function showsFrusta() { return pose && views.length && $("frusta").checked && Number($("view").value) < 0; }
+const FLAT = ["image", "pixels"]; // channels that show no scene
+function showsFrusta() {
+  return pose && views.length && $("frusta").checked && Number($("view").value) < 0 && !FLAT.includes($("channel").value);
+}
 
 // What is in sight of each camera, far ones first: index, eye and the four corners on screen.
 function frustaInSight() {

@@ -2,6 +2,8 @@
 "use strict";
 
 const $ = (id) => document.getElementById(id);
+// Text that is the same must not be set again: beside an optimization each repaint costs iterations.
+const put = (element, text) => { if (element.textContent !== text) element.textContent = text; };
 const FRAME = 1, THUMBNAILS = 5, HEADER = 24, FULL = 1;
 const CONTROLS = ["wireframe", "flat", "light", "turn", "view", "opacity", "frusta"];
 const FILES = { 2: ["diffrast.png", "image/png"], 3: ["turntable.mp4", "video/mp4"], 4: ["mesh.glb", "model/gltf-binary"] };
@@ -60,7 +62,7 @@ const HEARD = {
     sendOptions();
   },
   state(m) {
-    $("triangles").textContent = m.triangles ? `${m.triangles.toLocaleString("en")} triangles` : "";
+    put($("triangles"), m.triangles ? `${m.triangles.toLocaleString("en")} triangles` : "");
     if (m.views) setViews(m.views);
     setChannels(m.channels);
     running = m.running;
@@ -83,17 +85,17 @@ async function received(buffer) {
     return drawOverlay();
   }
   if (kind !== FRAME) return download(new Uint8Array(buffer, HEADER), ...FILES[kind]);
+  while (document.hidden) await new Promise((seen) => document.addEventListener("visibilitychange", seen, { once: true })); // no more come
   const frame = head.getUint32(4, true), stamp = head.getFloat64(8, true);
   const image = await createImageBitmap(new Blob([new Uint8Array(buffer, HEADER)], { type: "image/jpeg" }));
   if (frame > shown || !stats.connected) {
     if (picture.width !== image.width || picture.height !== image.height) { picture.width = image.width; picture.height = image.height; }
-    picture.getContext("2d").drawImage(image, 0, 0);
+    picture.getContext("2d", { alpha: false }).drawImage(image, 0, 0);
     shown = frame;
     note(head, frame, stamp, image);
   }
   image.close();
   send({ type: "ack", frame });
-  drawOverlay();
 }
 
 let lastStamp = 0;
@@ -104,14 +106,14 @@ function note(head, frame, stamp, image) {
   if (stats.times.length > 600) stats.times.splice(0, 300);
   if (stamp > lastStamp) { stats.delays.push(now - stamp); lastStamp = stamp; } // the first picture of an input
   if (stats.delays.length > 600) stats.delays.splice(0, 300);
-  $("size").textContent = `${image.width} × ${image.height}`;
+  put($("size"), `${image.width} × ${image.height}`);
 }
 
 setInterval(() => {
   const since = performance.now() - 1000, count = stats.times.filter((t) => t > since).length;
   const delays = stats.delays.slice(-15).sort((a, b) => a - b);
-  $("rate").textContent = count > 1 ? `${count} frames/s` : "";
-  $("delay").textContent = count > 1 && delays.length ? `${Math.round(delays[delays.length >> 1])} ms` : "";
+  put($("rate"), count > 1 ? `${count} frames/s` : "");
+  put($("delay"), count > 1 && delays.length ? `${Math.round(delays[delays.length >> 1])} ms` : "");
 }, 500);
 
 function download(bytes, name, type) {
@@ -286,9 +288,9 @@ $("channel").addEventListener("input", () => { wanted = $("channel").value; });
 for (const name of ["channel", ...CONTROLS]) $(name).addEventListener("input", () => { showOutputs(); sendOptions(); drawOverlay(); });
 $("view").addEventListener("input", () => jump(Number($("view").value)));
 function showOutputs() {
-  const show = (id, text) => { document.querySelector(`output[for=${id}]`).textContent = text; };
+  const show = (id, text) => put(document.querySelector(`output[for=${id}]`), text);
   show("light", `${$("light").value}°`); show("turn", `${$("turn").value}°`); show("fov", `${$("fov").value}°`); show("opacity", `${Math.round(100 * $("opacity").value)} %`);
-  $("legend").textContent = legends[$("channel").value] ?? "";
+  put($("legend"), legends[$("channel").value] ?? "");
   $("legend").hidden = !$("legend").textContent;
 }
 // What there is to choose, [name, label, legend]. A choice that is gone for a while comes back with its channel.
@@ -316,9 +318,9 @@ for (const what of ["screenshot", "turntable", "mesh"]) $(what).onclick = () => 
 
 function training(m) {
   paused = m.paused; stats.iteration = m.iteration;
-  $("iteration").textContent = m.iteration.toLocaleString("en");
-  $("speed").textContent = paused ? "paused" : m.per_second.toPrecision(3);
-  $("pause").textContent = paused ? "Resume" : "Pause";
+  put($("iteration"), m.iteration.toLocaleString("en"));
+  put($("speed"), paused ? "paused" : m.per_second.toPrecision(3));
+  put($("pause"), paused ? "Resume" : "Pause");
   for (const [name, value] of Object.entries(m.rates)) {
     let input = [...$("rates").querySelectorAll("input")].find((i) => i.name === name);
     if (!input) {

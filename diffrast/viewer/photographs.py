@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from ..scene.camera import Camera
+from ..scene.image import from_uint8, to_uint8
 from .letterbox import checked_image, inside, letterbox
 
 SIDE = 96  # pixels of a thumbnail's longer side
@@ -25,41 +25,64 @@ class Photograph:
     image: torch.Tensor
     name: str = ""
 
-    @cached_property
-    def thumbnail(self) -> torch.Tensor:
-        """``[h, w, 3]``, at most `SIDE` pixels."""
-        width, height = inside(self.image.shape[1], self.image.shape[0], SIDE, SIDE)
-        return letterbox(self.image, width, height, (1.0, 1.0, 1.0)).cpu()
+
+@dataclass(frozen=True, eq=False)
+class InputView:
+    """A photograph as the viewer keeps it: ``load()`` makes its picture, display values ``[H, W, 3|4]`` with ``shape`` (H, W), anew
+    each time that it is asked for, so that a large data set takes no more memory than it has already."""
+
+    name: str
+    camera: Camera
+    shape: tuple[int, int]
+    load: Callable[[], torch.Tensor]
 
     def described(self) -> dict[str, Any]:
         """For the page: camera-to-world ``[3, 4]``, the slopes of the view's right and upper sides, the thumbnail's size."""
         pose, K = torch.linalg.inv(self.camera.world_to_camera), self.camera.K
         slopes = (self.camera.width / 2 / float(K[0, 0]), self.camera.height / 2 / float(K[1, 1]))
+        height, width = self.shape
         return {
             "name": self.name,
             "pose": [[round(x, 5) for x in row] for row in pose[:3].tolist()],
             "slopes": [round(x, 5) for x in slopes],
-            "thumbnail": inside(self.image.shape[1], self.image.shape[0], SIDE, SIDE),
+            "thumbnail": inside(width, height, SIDE, SIDE),
         }
 
 
-def photograph(view: Any) -> Photograph:
-    """A photograph of our own, or a view of a data set: ``rgb`` ``[H, W, 3]`` and perhaps ``alpha`` ``[H, W]``."""
-    if not isinstance(view, Photograph):
-        image = view.rgb if view.alpha is None else torch.cat([view.rgb, view.alpha[..., None]], dim=-1)
-        view = Photograph(view.camera, image, view.name)
-    return replace(view, image=checked_image(view.image))
+def input_view(view: Any) -> InputView:
+    """Of a `Photograph`, whose 8-bit levels are kept, or of a view of a data set, which keeps its own: ``rgb`` ``[H, W, 3]``,
+    perhaps ``alpha`` ``[H, W]``, and their ``shape``."""
+    if isinstance(view, Photograph):
+        levels = to_uint8(checked_image(view.image), linear=False)
+        return InputView(
+            view.name,
+            view.camera,
+            (levels.shape[0], levels.shape[1]),
+            lambda: from_uint8(levels, linear=False),
+        )
+    if not hasattr(view, "camera"):  # its pictures are not asked for yet
+        raise TypeError(
+            f"Viewer: views must be Photographs or views of a data set; got {type(view).__name__}"
+        )
+
+    def load() -> torch.Tensor:
+        rgb, alpha = view.rgb, view.alpha
+        return checked_image(rgb if alpha is None else torch.cat([rgb, alpha[..., None]], dim=-1))
+
+    return InputView(view.name, view.camera, view.shape, load)
 
 
-def contact_sheet(views: Sequence[Photograph]) -> Iterator[torch.Tensor | None]:
+def contact_sheet(views: Sequence[InputView]) -> Iterator[torch.Tensor | None]:
     """All thumbnails in one picture ``[H, W, 3]``, row by row from the top left, each at the top left of a square of `SIDE` pixels.
     Yields None after each, then the picture; what does not fit on it is left out."""
     columns = min(math.ceil(math.sqrt(len(views))), MAX_SHEET // SIDE)
     rows = min(math.ceil(len(views) / columns), MAX_SHEET // SIDE)
     sheet = torch.ones(rows * SIDE, columns * SIDE, 3)
     for i, view in enumerate(views[: rows * columns]):
-        height, width = view.thumbnail.shape[:2]
+        width, height = inside(view.shape[1], view.shape[0], SIDE, SIDE)
         top, left = (rows - i // columns) * SIDE, (i % columns) * SIDE  # row 0 is at the bottom
-        sheet[top - height : top, left : left + width] = view.thumbnail
+        sheet[top - height : top, left : left + width] = letterbox(
+            view.load(), width, height, (1.0, 1.0, 1.0)
+        )
         yield None
     yield sheet

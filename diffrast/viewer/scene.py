@@ -16,7 +16,7 @@ from .channels import BACKGROUNDS, Choice, Options, draw, signed
 from .channels import CHANNELS as SURFACES
 from .letterbox import checked_image, inside, letterbox
 from .model import Model, copy_mesh
-from .photographs import Photograph, photograph
+from .photographs import InputView, input_view
 from .surroundings import Environment, prepared
 
 PICTURES = {
@@ -39,7 +39,7 @@ class Scene:
 
     mesh: Mesh | None = None
     image: torch.Tensor | None = None
-    views: tuple[Photograph, ...] = ()
+    views: tuple[InputView, ...] = ()
     gradient: torch.Tensor | None = None
     image_gradient: torch.Tensor | None = None
     coverage: torch.Tensor | None = None
@@ -124,18 +124,25 @@ class Scene:
         )
 
     def _through(
-        self, ctx, view: Photograph, options: Options, width: int, height: int, smooth: bool
+        self, ctx, view: InputView, options: Options, width: int, height: int, smooth: bool
     ) -> torch.Tensor:
         """The scene as an input view sees it, with its photograph over it or the difference of the two."""
         assert self.model is not None
         w, h = inside(view.camera.width, view.camera.height, width, height)
         picture = draw(ctx, self.model, view.camera.resized(w, h), self._surface(options), self.up, smooth)
         around = BACKGROUNDS[options.theme]
-        photograph = letterbox(view.image.to(picture.device), w, h, around)
-        if options.channel == "error":
-            picture = heat(picture, photograph)
-        picture = torch.lerp(picture, photograph, options.opacity)
+        if options.opacity or options.channel == "error":
+            photograph = letterbox(self._loaded(view).to(picture.device), w, h, around)
+            if options.channel == "error":
+                picture = heat(picture, photograph)
+            picture = torch.lerp(picture, photograph, options.opacity)
         return letterbox(picture, width, height, around)
+
+    def _loaded(self, view: InputView) -> torch.Tensor:
+        """The picture of the view that was looked through last is kept."""
+        if self._cache.get("view") is not view:
+            self._cache.update(view=view, photograph=view.load())
+        return self._cache["photograph"]
 
 
 def heat(picture: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
@@ -199,7 +206,7 @@ def _shape(x: Any) -> str:
 GRADIENTS = {"gradient", "image_gradient"}
 CHECKS: dict[str, Callable[[Any], Any]] = {
     "image": checked_image,
-    "views": lambda views: tuple(photograph(v) for v in views),
+    "views": lambda views: tuple(map(input_view, views)),
     "image_gradient": _checked_image_gradient,
     "coverage": _checked_coverage,
     "environment": _checked_environment,

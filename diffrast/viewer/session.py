@@ -45,10 +45,12 @@ class Session:
         self.frames = 0
         self.version = -1  # of the scene in the last frame
         self.refresh_after = 0.0
+        self.eager = False  # for the scene as it is now: it has what this page was waiting for
         self.wanted: list[str] = []  # files that the page asked for
         self.outbox: deque[str | bytes] = deque()
         self.losses_sent, self.losses_generation = 0, 0
         self.last_state: dict = {}
+        self.told = 0.0  # when
         self.views_sent: tuple | None = None
         self.open = True
         self._sending = threading.Condition()
@@ -91,10 +93,10 @@ class Session:
         if self.width == 0 or len(self.in_flight) >= MAX_IN_FLIGHT:
             return 60.0
         moving = now - self.moved < MOVING
-        refresh = self.version != version and now >= self.refresh_after
+        refresh = self.version != version and (self.eager or now >= self.refresh_after)
         if self.changed or refresh or not (self.is_full or moving):
             order = Order(self.pose, self.options, self.width, self.height, self.stamp, not moving)
-            self.changed, self.is_full, self.version = False, order.full, version
+            self.changed, self.eager, self.is_full, self.version = False, False, order.full, version
             return order
         times = [self.moved + MOVING] if not self.is_full else []
         times += [self.refresh_after] if self.version != version else []

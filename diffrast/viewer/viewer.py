@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 import webbrowser
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import torch
@@ -28,6 +28,7 @@ logger = logging.getLogger("diffrast")
 DEFAULT_PORT = 8484
 VALUES = {"gradient", "image_gradient", "coverage"}  # that are taken only while somebody looks at them
 SNAPSHOT = 0.1  # seconds at least between two copies of a mesh that changes
+COUNTERS = {"iteration", "per_second"}  # of a state: on their own they are no news
 
 
 class Viewer:
@@ -51,6 +52,7 @@ class Viewer:
 
     The viewer draws on a thread of its own, from copies, and touches neither random numbers nor tensors of the program: with the
     same seed a run gives the same result with and without it. Nothing that fails in it stops the program; it is logged.
+    Beside a loop that calls `step`, a page whose camera rests gets one picture a second at most, and one that is hidden none.
 
     Raises:
         OSError: the port is taken, or the address is not one of this machine.
@@ -119,7 +121,8 @@ class Viewer:
         Args:
             mesh: the mesh. Without a texture it keeps that of the mesh before.
             image: display values in [0, 1], ``[H, W, C]`` with C = 1, 3 or 4, row 0 at the bottom.
-            views: photographs with their cameras (`diffrast.viewer.Photograph`, or views of a data set).
+            views: photographs with their cameras: `diffrast.viewer.Photograph`, kept in 8 bits, or views of a data set, which are
+                asked for their pictures again when somebody looks through them.
             gradient: of a loss by the mesh's vertices, ``[V, 3]``: drawn on the surface, by its part along the normal.
             image_gradient: of a loss by a picture, ``[H, W, C]`` (summed over channels), row 0 at the bottom; pictures
                 ``[B, H, W, C]`` stand side by side.
@@ -183,25 +186,29 @@ class Viewer:
     def _snapshot(self, given: dict[str, Any]) -> None:
         now = time.monotonic()
         self._promised = given.keys() & VALUES
-        drawn = any(session.version in (-1, self._scene.version) for session in self._sessions)
+        wanted = self._wanted(given)
+        missing = not wanted <= self._taken  # somebody waits for what was not there yet
+        drawn = any(s.version in (-1, self._scene.version) and (missing or now >= s.refresh_after)
+                    for s in self._sessions)  # fmt: skip
         looking = (drawn and now >= self._next_snapshot) or (self._sessions and self.control.paused)
         if not looking and self._scene.version > 0:
             return
-        before, self._taken = self._taken, given.keys() - (VALUES - self._looked_at())
-        self.show(**{name: _value(given[name]) for name in self._taken})
-        if not self._taken <= before:  # somebody waits for what was not there yet
+        values = {name: _value(given[name]) for name in wanted}
+        with self._wake:
             for session in self._sessions:
-                session.refresh_after = 0.0
+                session.eager |= missing
+            self.show(**values)
+        self._taken = wanted
         self._next_snapshot = now + max(SNAPSHOT, 50 * (time.monotonic() - now))
 
     def _catch_up(self, given: dict[str, Any]) -> None:
         """While paused: somebody chose another channel, or opened a page."""
-        if self._sessions and not (given.keys() - (VALUES - self._looked_at())) <= self._taken:
+        if self._sessions and not self._wanted(given) <= self._taken:
             self._snapshot(given)
 
-    def _looked_at(self) -> set[str]:
-        """The fields of the scene that pages need for the channel that they show."""
-        return {CHANNELS[session.options.channel].needs for session in self._sessions}
+    def _wanted(self, given: Collection[str]) -> set[str]:
+        """What of this to take: values only for pages whose channel needs them."""
+        return set(given) - VALUES | set(given) & {CHANNELS[s.options.channel].needs for s in self._sessions}
 
     def _die(self, error: Exception) -> None:
         """The viewer ends, the program does not."""
@@ -285,8 +292,8 @@ class Viewer:
             "options": vars(self._options),
         }
 
-    def _state(self, session: Session) -> list[dict]:
-        """What has changed since the last time for this page."""
+    def _state(self, session: Session, due: bool) -> list[dict]:
+        """What has changed since the last time for this page; before it is ``due``, only if somebody changed it."""
         scene, control = self._scene, self.control
         state: dict[str, Any] = {
             "type": "state",
@@ -302,7 +309,10 @@ class Viewer:
             state |= {"iteration": control.iteration, "paused": control.paused,
                       "per_second": round(control.per_second, 2),
                       "rates": {name: rate.read() for name, rate in control.rates.items()}}  # fmt: skip
-        messages = [] if state == session.last_state else [state]
+        changed = {name for name in state if state[name] != session.last_state.get(name)}
+        if not (due or control.paused or changed - COUNTERS):
+            return []
+        messages = [state] if changed else []
         session.last_state = state
         losses = control.losses
         start = session.losses_sent if session.losses_generation == losses.generation else 0

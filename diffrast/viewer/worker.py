@@ -21,15 +21,20 @@ from .threads import one_thread
 logger = logging.getLogger("diffrast")
 
 QUALITY = 75  # of a JPEG
-SHARE = 0.03  # of a core that drawing may take from a running optimization while nobody moves the camera
-STATUS = 0.5  # seconds between two looks at the optimization's state
+# While nobody moves the camera, a running optimization comes first: drawing may take this share of a core, and a browser on the
+# same machine, which works as long again for a picture as drawing it took, gets one a second at most.
+SHARE, REST = 0.02, 1.0
+STATUS = (
+    1.5  # seconds between two reports of an optimization; they go along with a picture where there is one
+)
 
 
 class Worker:
-    """``scene()`` and ``state(session)`` are asked on this thread, under ``wake``."""
+    """``scene()`` and ``state(session, due)`` are asked on this thread, under ``wake``; the latter is what to tell a page, also of
+    what always changes if that is ``due``."""
 
     def __init__(self, wake: threading.Condition, sessions: list[Session], scene: Callable[[], Scene],
-                 state: Callable[[Session], list[dict]], busy: Callable[[], bool], backend: str):  # fmt: skip
+                 state: Callable[[Session, bool], list[dict]], busy: Callable[[], bool], backend: str):  # fmt: skip
         self.wake, self.sessions = wake, sessions
         self._scene, self._state, self._busy = scene, state, busy
         self._backend = backend
@@ -66,16 +71,20 @@ class Worker:
 
     def _orders(self) -> tuple[list[tuple[Session, Order]], float]:
         now, version = time.monotonic(), self._scene().version
-        delay = STATUS if self._busy() else 60.0
+        delay = 60.0
         orders = []
         for session in self.sessions:
-            for message in self._state(session):
+            answer = session.order(now, version)
+            due = now >= session.told + (STATUS / 3 if isinstance(answer, Order) else STATUS)
+            messages = self._state(session, due)
+            for message in messages:
                 session.send(json.dumps(message))
+            session.told = now if due or messages else session.told
+            delay = min(delay, session.told + STATUS - now) if self._busy() else delay
             while session.wanted:
                 job = exports.JOBS[session.wanted.pop()](self._scene(), session.pose, session.options, session.width,
                                                         session.height, self._backend)  # fmt: skip
                 self._jobs.append((session, job))
-            answer = session.order(now, version)
             if isinstance(answer, Order):
                 orders.append((session, answer))
             else:
@@ -91,9 +100,10 @@ class Worker:
         self.pace.learn(seconds, width * height, moving=not order.full)
         with self.wake:
             frame = session.next_frame()
-            # Counted in work, not in time: beside an optimization this thread often waits for a core.
-            rest = (time.thread_time() - worked) / SHARE if self._busy() else 0.0
-            session.refresh_after = time.monotonic() + rest
+            if order.full and self._busy():
+                # Counted in work, not in time: beside an optimization this thread often waits for a core.
+                rest = max((time.thread_time() - worked) / SHARE, REST)
+                session.refresh_after = time.monotonic() + rest
         flags = protocol.FULL if order.full else 0
         session.send(protocol.pack(protocol.FRAME, data, frame=frame, stamp=order.stamp, width=width, height=height,
                                    flags=flags, seconds=seconds))  # fmt: skip
