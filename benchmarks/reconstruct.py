@@ -160,21 +160,27 @@ def main() -> None:
     parser.add_argument("--json", type=Path, default=ROOT / "benchmarks" / "results" / "reconstruct.json")
     args = parser.parse_args()
     dr.keep_freed_memory()  # as the command does
-    rows = [measure(name, JOBS[name], args.out / name, args.holdout) for name in args.data]
-    gains = []
+    rows: list[dict] = []
+    gains: list[dict] = []
+    definitions = {**DEFINITIONS, "open_spaces": OPEN_SPACES, "samples_per_pixel": SAMPLES**2}
+    args.json.parent.mkdir(parents=True, exist_ok=True)
+
+    def keep(group: list[dict], row: dict) -> None:
+        """After each, so that a run that is cut off leaves what it has."""
+        group.append(row)
+        found = {"rows": rows, "ingredients": gains, "definitions": definitions}
+        args.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+    for name in args.data:
+        keep(rows, measure(name, JOBS[name], args.out / name, args.holdout))
     if args.ingredients:
         job = replace(JOBS["spot"], seconds=JOBS["spot"].seconds / 3, goals={})
         for name, options in INGREDIENTS.items():
-            gains.append(measure(name, job, args.out / "ingredient", args.holdout, frames=0, **options))
+            row = measure(name, job, args.out / "ingredient", args.holdout, frames=0, **options)
+            keep(gains, row)
     print(f"{args.holdout} views held out, {torch.get_num_threads()} threads")
     for group in (rows, gains):
         table(group)
-    definitions = {**DEFINITIONS, "open_spaces": OPEN_SPACES, "samples_per_pixel": SAMPLES**2}
-    args.json.parent.mkdir(parents=True, exist_ok=True)
-    args.json.write_text(
-        json.dumps({"rows": rows, "ingredients": gains, "definitions": definitions}, indent=1) + "\n",
-        encoding="utf-8",
-    )
 
 
 if __name__ == "__main__":
