@@ -34,7 +34,7 @@ def smaller(source: Path, folder: Path) -> None:
     (folder / index).write_text(json.dumps(frames))
 
 
-def child(folder: str) -> None:
+def child(folder: str, steps: int = 500) -> None:
     """Reconstruct, and print when the first mesh is shown and when each step of the fine stage is done."""
     import diffrast.torch as dr
     from diffrast.reconstruct.pipeline import Options, reconstruct
@@ -52,13 +52,16 @@ def child(folder: str) -> None:
         def step(self, mesh=None, **_):
             self.show(mesh)
 
+        def attach(self, *_, **__):
+            """Nobody changes rates here."""
+
     times = []
 
     def callback(stage: str, _: int) -> None:
         if stage == "fine shape":
             times.append(time.perf_counter())
 
-    options = Options(steps=500, faces=FACES, frames=0, texture=256, progress=False)
+    options = Options(steps=steps, faces=FACES, frames=0, texture=256, progress=False)
     metrics = reconstruct(folder, Path(folder) / "out", options, callback, Viewer())
     print(json.dumps({"faces": metrics["mesh"]["faces"], "times": times}), flush=True)
 

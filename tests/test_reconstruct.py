@@ -286,6 +286,7 @@ def test_time_limit_is_a_budget(dataset, tmp_path, monkeypatch):
     coarse, texture = state.budget("coarse shape"), state.budget("texture")
     assert coarse["seconds"] == pytest.approx((100 - 14 - 5.5) * 0.25)
     assert texture["seconds"] == pytest.approx(100 - 14)
+    assert (coarse["steps"], texture["steps"]) == (300, 480)  # of the 1200 that there are without a limit
     result = reconstruct(dataset, tmp_path / "out", replace(SMALL, time_limit=1e-3, steps=None))
     assert (
         max(result["steps"].values()) <= 1

@@ -54,7 +54,7 @@ FIELDS: dict[str, dict[str, Any]] = {
     "time_limit": {
         "type": float,
         "metavar": "SECONDS",
-        "help": "finish, outputs included, in about this time",
+        "help": "finish, outputs included, in at most about this time",
     },
     "steps": {
         "type": int,

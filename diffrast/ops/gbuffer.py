@@ -2,8 +2,8 @@
 
 On every backend by visibility, the shared resolve kernel and `interpolate`, OpenGL included. Its pipeline could write attributes
 and differences between pixels into more attachments instead. But `rast`, which gradients need, and the same bits on every
-backend come from the resolve kernel all the same, and with it that way takes longer (on llvmpipe with two cores 31 ms instead of
-20, at 1024x1024 with three attributes and their derivatives: `python benchmarks/opengl.py` measures both).
+backend come from the resolve kernel all the same, and with it that way takes longer (on llvmpipe with two cores 19 to 23 ms in
+five runs, instead of 13 to 21, at 1024x1024 with three attributes and their derivatives: `python benchmarks/opengl.py` has both).
 """
 
 from collections.abc import Mapping, Sequence

@@ -30,8 +30,8 @@ def reconstruct(dataset: str | os.PathLike, out: str | os.PathLike, options: Opt
     Returns the contents of ``metrics.json``. ``callback(stage, step)`` runs after each step; a ``KeyboardInterrupt``
     from it, like Ctrl-C, ends the optimization, and what there is is written, ``checkpoint.pt`` too: with
     ``resume=True`` and the same options a run that was stopped, or killed, goes on to the result that it would have had.
-    Without ``time_limit`` the result repeats from run to run on the same machine; with it the number of steps depends on
-    the machine's speed.
+    Without ``time_limit`` the result repeats from run to run on the same machine; where it cuts stages short, the number of
+    steps depends on the machine's speed.
     Started by `torchrun`, several processes share the views of each step; the first one writes, and all return the same.
     ``viewer`` (a `diffrast.Viewer`) shows the photographs and, while it takes shape, the mesh; it changes nothing.
     ``stages``: what is done, in order (None: what the options ask for); swap a stage for one of your own with `with_stage`.

@@ -94,9 +94,10 @@ class State:
         """What a stage may use of the steps, and of the seconds that are left when it starts."""
         shares = {s.name: s.share for s in self.stages if s.share}
         share, total = shares[stage], sum(shares.values())
-        limit, steps = self.options.time_limit, self.options.steps
+        limit = self.options.time_limit
+        steps = max(1, round((self.options.steps or DEFAULT_STEPS) * share / total))
         if limit is None:
-            return {"steps": max(1, round((steps or DEFAULT_STEPS) * share / total))}
+            return {"steps": steps}
         names = list(shares)
         later = sum(shares[n] for n in names[names.index(stage) :])
         # Writing the outputs (pictures of all views, the film) and unwrapping are not optimization: keep time for them.
@@ -104,7 +105,4 @@ class State:
             0.0 if stage == names[-1] else min(0.05 * limit, 8.0)
         )
         left = limit - self.run.progress.elapsed - reserve
-        return {
-            "steps": 1_000_000 if steps is None else max(1, round(steps * share / total)),
-            "seconds": max(left * share / later, 1e-3),
-        }
+        return {"steps": steps, "seconds": max(left * share / later, 1e-3)}
