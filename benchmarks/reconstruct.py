@@ -179,7 +179,7 @@ def main() -> None:
             row = measure(name, job, args.out / "ingredient", args.holdout, frames=0, **options)
             keep(gains, row)
     print(f"{args.holdout} views held out, {torch.get_num_threads()} threads")
-    for group in (rows, gains):
+    for group in filter(None, (rows, gains)):
         table(group)
 
 
