@@ -1,5 +1,6 @@
 """Every command: its help and what it refuses; view, bench, gradcheck and doctor at work (all of them: tests/test_readme.py)."""
 
+import functools
 import json
 import os
 import re
@@ -141,7 +142,11 @@ def test_every_command_is_given_two_bad_inputs_or_more():
 @pytest.mark.skipif(os.name == "nt", reason="SIGINT is sent differently on Windows")
 def test_view_serves_until_ctrl_c(glb):
     command = [sys.executable, "-m", "diffrast", "view", str(glb), "--port", "0", "--no-open", "--json"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    # Where the tests themselves run in the background, Ctrl-C is ignored, and a child would inherit that.
+    heard = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heard
+    )
     try:
         lines: list[str] = []
         assert process.stdout is not None
