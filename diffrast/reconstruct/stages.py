@@ -27,7 +27,7 @@ from .state import Stage, State
 from .targets import texture_side
 
 T = TypeVar("T")
-FINE = 0.5  # smoothness once the shape is about right: with more, steps and corners of a few pixels are rounded off
+FINE = 2.0  # smoothness once the shape is about right: with more, corners are rounded off; with a quarter, paint was smeared
 
 
 def read(state: State) -> None:
