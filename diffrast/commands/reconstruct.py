@@ -29,8 +29,8 @@ FIELDS: dict[str, dict[str, Any]] = {
         "help": "refine poses and a common focal length together with the shape, from errors of a few degrees on",
     },
     "exposure": {
-        "action": "store_true",
-        "help": "refine exposure and white balance of each photograph",
+        "action": argparse.BooleanOptionalAction,
+        "help": "refine exposure and white balance of each photograph (default: where photographs have no alpha)",
     },
     "pbr": {
         "action": "store_true",

@@ -34,6 +34,7 @@ ROUNDS = (0.08, 0.05, 0.03)
 STEPS = 100  # of a round
 SIZE = 80  # about the pixels along a photograph's longer side in a round
 FACES = 1000
+LOCATE = {"turn": 5e-3, "move": 5e-3, "shift": 0.3}  # rates for views of a finished model
 RATES = Rates(move=1.5e-2, paint=0.03, calibrate={"turn": 5e-3, "move": 5e-3}, smoothness=4.0, batch=6)
 
 
@@ -192,15 +193,16 @@ def outlines(state: State) -> list[View]:
 
 
 def locate_held_out(state: State, model: Textured) -> None:
-    """Where cameras are refined: those of the views that were kept out, by their own pictures of the finished model."""
-    if not (state.held and state.options.refine_cameras):
+    """Where cameras are refined: those of the views that were kept out, in the same parts, by their own pictures of the finished
+    model. Else they would be judged by the error of their calibration, which the others are free of."""
+    rates = {n: rate for n, rate in LOCATE.items() if n in state.refined}
+    if not (state.held and rates):
         return
 
     def render(clip: torch.Tensor, camera: Camera) -> torch.Tensor:
         return model.draw(state.ctx, clip, camera, camera.resolution)
 
     held = [state.views[i] for i in state.held]
-    rates = {"turn": 5e-3, "move": 5e-3}
     for i, view in zip(
         state.held, locate(held, state.box, state.device, model.vertices, render, rates), strict=True
     ):

@@ -14,6 +14,7 @@ from skimage.filters import threshold_otsu
 from ..scene.image import srgb_to_linear
 from .matte import REACH, refine_rim
 from .photo import SUFFIXES, Picture, read_reduced
+from .shade import closed, with_shade, without_holes
 from .views import View
 
 FOLDERS = ("masks", "mask")
@@ -140,8 +141,8 @@ def threshold_mask(
     ``[H, W]``, its colours ``[H, W, 3]`` freed of background, and where the mask is in doubt (bool ``[H, W]``).
 
     Otsu's threshold finds what is surely object; a lower one, at which the histogram between background and object is
-    emptiest, adds its shaded parts where they touch. Then a small closing, the largest component, holes below the share
-    ``smallest`` of the object (real openings are larger), and the outline to a fraction of a pixel (matte.py).
+    emptiest, adds to it. Then a small closing, the largest component, before a dark background the parts in shade (shade.py),
+    no holes below the share ``smallest`` of the object, and the outline to a fraction of a pixel (matte.py).
     """
     fault = (
         f"{path} has no alpha and its object does not stand out from its background; give masks with --masks"
@@ -149,7 +150,8 @@ def threshold_mask(
     picture = rgb.numpy()
     level = ndimage.gaussian_filter(picture.max(axis=-1).astype(np.float64), 0.7)
     border = np.concatenate([level[0], level[-1], level[:, 0], level[:, -1]])
-    if np.median(border) > 0.5:
+    dark = np.median(border) <= 0.5
+    if not dark:
         level = 1 - ndimage.gaussian_filter(picture.min(axis=-1).astype(np.float64), 0.7)
         border = np.concatenate([level[0], level[-1], level[:, 0], level[:, -1]])
     if level.max() - level.min() < 0.1:
@@ -165,10 +167,7 @@ def threshold_mask(
     if count == 0:
         raise ValueError(fault)
     mask = labels == 1 + np.argmax(ndimage.sum_labels(mask, labels, np.arange(1, count + 1)))
-    holes, count = ndimage.label(~mask)
-    if count:
-        sizes = ndimage.sum_labels(~mask, holes, np.arange(count + 1))
-        mask |= (sizes < smallest * mask.sum())[holes] & ~mask
+    mask = with_shade(picture, mask, smallest) if dark else without_holes(mask, smallest)
     on_border = np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]]).mean()
     if not 0.002 < mask.mean() < 0.9 or on_border > 0.5:
         raise ValueError(fault)
@@ -186,10 +185,10 @@ def _clefts(rgb: np.ndarray, mask: np.ndarray, smallest: float) -> np.ndarray:
     smaller than the share ``smallest`` of the object; right beside background it is the lens that smears the outline.
     """
     reach = max(2, round(0.025 * max(mask.shape)))
-    closed, narrow = _closed(mask, reach) & ~mask, _closed(mask, max(1, reach * 2 // 5)) & ~mask
-    far = ~ndimage.binary_dilation(closed | mask, iterations=reach)
+    gaps, narrow = closed(mask, reach) & ~mask, closed(mask, max(1, reach * 2 // 5)) & ~mask
+    far = ~ndimage.binary_dilation(gaps | mask, iterations=reach)
     if far.sum() < 100:
-        return closed
+        return gaps
     root = np.sqrt(ndimage.gaussian_filter(rgb.astype(np.float64), (0.7, 0.7, 0)))
     spread = np.cov(root[far].T) + 1e-4 * np.eye(3)
     difference = root - root[far].mean(axis=0)
@@ -199,18 +198,11 @@ def _clefts(rgb: np.ndarray, mask: np.ndarray, smallest: float) -> np.ndarray:
     lit = (light > stray) | (
         np.median(light[far]) > stray
     )  # before a bright background the dark is no background
-    background = ndimage.binary_opening(~mask & ~narrow & ~(closed & lit & (distance > 2)), iterations=2)
+    background = ndimage.binary_opening(~mask & ~narrow & ~(gaps & lit & (distance > 2)), iterations=2)
     labels, count = ndimage.label(background)
     sizes = ndimage.sum_labels(background, labels, np.arange(count + 1))
     background &= (sizes >= smallest * mask.sum())[labels]
-    return closed & ~ndimage.binary_dilation(background, iterations=REACH)
-
-
-def _closed(mask: np.ndarray, reach: int) -> np.ndarray:
-    """The mask with what a disk of radius ``reach`` pixels cannot enter: by distances, which cost the same for any radius."""
-    pad = reach + 1
-    wide = ndimage.distance_transform_edt(~np.pad(mask, pad)) <= reach
-    return (ndimage.distance_transform_edt(np.pad(wide, 1)) > reach)[1 + pad : -1 - pad, 1 + pad : -1 - pad]
+    return gaps & ~ndimage.binary_dilation(background, iterations=REACH)
 
 
 def _valley(level: np.ndarray, background: float, otsu: float) -> float:

@@ -21,7 +21,8 @@ class Options:
     """How to reconstruct. ``holdout``: how many views are kept out to judge by, or "test" for those of `transforms_test.json`;
     ``None`` means: chosen from the data (faces, texture) or without limit (time); ``refine``
     fits each view's principal point, by default where there is no alpha, that is for real photographs; ``refine_cameras``:
-    their poses and a common factor on their focal lengths; ``exposure``: a factor on the light of each, per channel;
+    their poses and a common factor on their focal lengths; ``exposure``: a factor on the light of each, per channel, by default
+    like ``refine``;
     ``pbr``: a material and light instead of a texture with the light in it, ``normal_map``: with bumps; ``baseline``: leave
     an ingredient out, one of ``BASELINES``, to see what it gains; ``resume`` goes on with an interrupted run in the output
     folder; ``checkpoint``: seconds between its saved states; ``init``: the shape to begin with, ``hull``, ``sphere``,
@@ -44,7 +45,7 @@ class Options:
     batch: int = 4
     refine: bool | None = None
     refine_cameras: bool = False
-    exposure: bool = False
+    exposure: bool | None = None
     pbr: bool = False
     normal_map: bool = False
     baseline: str | None = None

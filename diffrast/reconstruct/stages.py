@@ -44,9 +44,9 @@ def read(state: State) -> None:
     if state.run.viewer:
         state.run.viewer.show(views=state.used)
     state.faces, state.texture_size = sizes(state.used, options)
-    refine = options.refine if options.refine is not None else state.mask_source != "alpha"
-    state.refined = {"shift": 0.03} if refine else {}
-    if options.exposure:
+    taken = state.mask_source != "alpha"  # by a camera: pictures that were rendered have their alpha, and are what they say
+    state.refined = {"shift": 0.03} if _chosen(options.refine, taken) else {}
+    if _chosen(options.exposure, taken):
         state.refined["gain"] = 0.01
 
 
@@ -125,6 +125,10 @@ def stages_for(options: Options) -> tuple[Stage, ...]:
     if not options.pbr:
         return STAGES
     return (*STAGES[:-2], Stage("material", material, work=20, share=0.35, alone=True), *STAGES[-2:])
+
+
+def _chosen(option: bool | None, otherwise: bool) -> bool:
+    return otherwise if option is None else option
 
 
 def made(value: T | None) -> T:
