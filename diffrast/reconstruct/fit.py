@@ -20,7 +20,9 @@ from .targets import Targets
 class Rates:
     """Step sizes at the start of a stage; all fall along half a cosine. ``move``: of ``u`` in half diagonals of the
     object; ``paint``: in display values; ``calibrate``: by the name of each part of the
-    :class:`Calibration` that is refined. ``smoothness``: of Large Steps; 0 is plain Adam on vertices."""
+    :class:`Calibration` that is refined. ``smoothness``: of Large Steps; 0 is plain Adam on vertices. ``scatter``: pixels are
+    compared at a random point of each instead of their middles. A photograph's pixel is a mean, and texels that are only ever
+    asked for at the middles of pixels learn to be right there and nowhere else."""
 
     move: float
     paint: float
@@ -28,6 +30,7 @@ class Rates:
     smoothness: float = 2.0
     batch: int = 4
     squared: bool = False
+    scatter: bool = False
 
 
 def fit(run: Run, stage: str, vertices: torch.Tensor, faces: torch.Tensor, paint: torch.Tensor,
@@ -83,7 +86,11 @@ def fit(run: Run, stage: str, vertices: torch.Tensor, faces: torch.Tensor, paint
 
     def step(t: float) -> torch.Tensor:
         index, share = run.group.part(next(choose))
-        pictures = render(targets.clip(large.to_vertices(u), index), paint)
+        if rates.scatter:
+            offset = (torch.rand(len(targets.images), 2, generator=run.generator)[index] - 0.5).to(u)
+        else:
+            offset = 0.0
+        pictures = render(targets.clip(large.to_vertices(u), index, offset), paint)
         if run.viewer:
             pictures.retain_grad()
         mean, error = targets.loss(pictures, index, rates.squared)

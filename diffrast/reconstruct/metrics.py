@@ -32,8 +32,8 @@ DEFINITIONS = {
     "doubt": "Where a mask comes from a threshold, its outline is placed to a fraction of a pixel and the pixels on it take "
     "the object's colour beside them; dark clefts of which the photograph does not tell whether they are background or "
     "shadow are not judged.",
-    "held_out": "Views that the reconstruction never sees. Where principal points, poses or exposures of the others are refined, the "
-    "same numbers of each held-out view are fitted to its own picture of the finished model before it is judged.",
+    "held_out": "Views that the reconstruction never sees. Where principal points, poses or exposures of the others are "
+    "refined, the same numbers of each held-out view are fitted to its own picture of the finished model before it is judged.",
     "mean": "Arithmetic mean over the views of the group.",
     "chamfer_percent": "Symmetric Chamfer distance: the mean of the two mean distances from points sampled evenly on one "
     "surface to the other surface, in percent of the reference's bounding-box diagonal.",

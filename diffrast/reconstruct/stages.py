@@ -44,7 +44,9 @@ def read(state: State) -> None:
     if state.run.viewer:
         state.run.viewer.show(views=state.used)
     state.faces, state.texture_size = sizes(state.used, options)
-    taken = state.mask_source != "alpha"  # by a camera: pictures that were rendered have their alpha, and are what they say
+    taken = (
+        state.mask_source != "alpha"
+    )  # by a camera: pictures that were rendered have their alpha, and are what they say
     state.refined = {"shift": 0.03} if _chosen(options.refine, taken) else {}
     if _chosen(options.exposure, taken):
         state.refined["gain"] = 0.01
@@ -90,7 +92,9 @@ def unwrap(state: State) -> None:
 def texture(state: State) -> None:
     """Texture and shape together."""
     model = state.run.checkpoint.begin("texture", Textured, lambda: made(state.model))
-    rates = state.rates(Rates(move=2e-3, paint=0.02, smoothness=FINE, squared=True, calibrate=EVERYTHING))
+    rates = state.rates(
+        Rates(move=2e-3, paint=0.02, smoothness=FINE, squared=True, scatter=True, calibrate=EVERYTHING)
+    )
     targets = state.targets(0)
     fitted = fit_texture(state.ctx, state.run, "texture", model, targets, rates, **state.budget("texture"))
     state.model = replace(fitted, vertices=without_cuts(fitted.vertices, model.vertices, model.faces))

@@ -53,12 +53,16 @@ class Targets:
         view = self.view[index]
         return self.calibration.motion(view, index) @ view
 
-    def clip(self, vertices: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
-        """Vertices ``[V, 3]`` in the clip space of an index batch, ``[B, V, 4]``. Differentiable, into the calibration too."""
+    def clip(
+        self, vertices: torch.Tensor, index: torch.Tensor, offset: torch.Tensor | float = 0.0
+    ) -> torch.Tensor:
+        """Vertices ``[V, 3]`` in the clip space of an index batch, ``[B, V, 4]``. Differentiable, into the calibration too.
+        ``offset`` ``[B, 2]``, in pixels of the targets: moves the pictures, so that pixels are sampled elsewhere than in their
+        middle."""
         c, projection = self.calibration, self.projection[index]
         focal = torch.nn.functional.pad(c.focal.exp().expand(2, 2), (0, 2, 0, 2), value=1.0)
         height, width = self.resolution
-        shift = c.shift[index] * c.shift.new_tensor([2 / width, 2 / height]) / self.unit
+        shift = (c.shift[index] / self.unit + offset) * c.shift.new_tensor([2 / width, 2 / height])
         matrices = projection * focal @ self.view_matrices(index)
         clip = to_clip(vertices, matrices)
         return torch.cat([clip[..., :2] + shift[:, None] * clip[..., 3:], clip[..., 2:]], dim=-1)
