@@ -339,6 +339,7 @@ def test_photographs_without_alpha_are_reconstructed(dataset, views, tmp_path):
         save_image(folder / view.path, (0.15 + 0.85 * view.rgb) * view.alpha[..., None], linear=False)
     result = reconstruct(folder, tmp_path / "out", replace(SMALL, steps=120))
     assert result["masks"] == "threshold"
+    assert "exposure" in result["findings"]  # refined where a camera took the pictures, it seems
     assert result["held_out"]["mask_iou"] > 0.93
     assert result["mesh"]["euler_number"] == 0
 

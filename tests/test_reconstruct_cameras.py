@@ -10,11 +10,11 @@ import torch
 from ring import photograph, ring_cameras, torus
 
 import diffrast.torch as dr
-from diffrast.reconstruct.appearance import fit_texture, unwrap
+from diffrast.reconstruct.appearance import Textured, fit_texture, unwrap
 from diffrast.reconstruct.calibration import Calibration, correct_cameras
-from diffrast.reconstruct.cameras import _Unkept, _wide_hull, agree, aim, gather, locate, widened
+from diffrast.reconstruct.cameras import LOCATE, _Unkept, _wide_hull, agree, aim, gather, locate, widened
 from diffrast.reconstruct.exposure import Exposed
-from diffrast.reconstruct.fit import Rates
+from diffrast.reconstruct.fit import Rates, fit
 from diffrast.reconstruct.geometry import Shape, fit_shape
 from diffrast.reconstruct.hull import bounds
 from diffrast.reconstruct.loop import Progress, Run, Stop
@@ -77,6 +77,19 @@ def test_corrected_cameras_see_what_targets_draw(views, about_eye):
         )  # of the window in the photograph, whose pixels are twice as small
         there = found.camera(full, i).project(points.double())[0]
         torch.testing.assert_close(2 * row.double() + corner, there, atol=2e-3, rtol=0)
+
+
+def test_an_offset_moves_pictures_by_pixels(views):
+    targets = make_targets(views, bounds(views), 1, CPU)
+    index, points = torch.tensor([2, 5]), torch.rand(20, 3, generator=torch.Generator().manual_seed(1)) - 0.5
+    offset = torch.tensor([[0.5, -0.25], [-0.4, 0.1]])
+    height, width = targets.resolution
+
+    def pixels(clip: torch.Tensor) -> torch.Tensor:
+        return clip[..., :2] / clip[..., 3:] / 2 * torch.tensor([width, height])
+
+    moved = pixels(targets.clip(points, index, offset)) - pixels(targets.clip(points, index))
+    torch.testing.assert_close(moved, offset[:, None].expand(2, 20, 2), atol=1e-4, rtol=0)
 
 
 def test_turning_about_the_eye_keeps_the_eye(views):
@@ -164,11 +177,51 @@ def test_aimed_cameras_have_one_point_in_the_middle_of_their_masks(views):
         torch.testing.assert_close(after.camera.center, before.camera.center)
 
 
+def painted(views: list[View], shape: Shape, steps: int) -> Textured:
+    ctx = dr.RasterizeContext()
+    rates = Rates(0.0, 0.05, squared=True)
+    targets = make_targets(views, bounds(views), 0, CPU)
+    return fit_texture(ctx, new_run(), "texture", unwrap(ctx, shape, 128), targets, rates, steps=steps)
+
+
+@pytest.mark.parametrize("scatter", [False, True])
+def test_scattered_points_lie_all_over_a_pixel(views, true_shape, scatter):
+    targets, drawn = make_targets(views[:1], bounds(views), 0, CPU), []
+    vertices, faces = true_shape.vertices, true_shape.faces
+
+    def render(clip, paint):
+        drawn.append(clip.detach())
+        return (paint.mean() + 0 * clip.sum()).expand(1, *targets.resolution, 4)
+
+    rates = Rates(0.0, 0.0, scatter=scatter)
+    fit(new_run(), "texture", vertices, faces, true_shape.colors, render, targets, rates, steps=200)
+    middles, moved = targets.clip(vertices, torch.tensor([0])), torch.cat(drawn)
+    height, width = targets.resolution
+    offset = (moved - middles)[..., :2] / middles[..., 3:] / 2 * torch.tensor([width, height])
+    torch.testing.assert_close(
+        offset, offset[:, :1].expand_as(offset), atol=1e-3, rtol=0
+    )  # the picture as a whole
+    assert float(offset.abs().max()) < 0.501
+    assert float(offset[:, 0].std(dim=0).min()) == pytest.approx(1 / 12**0.5 if scatter else 0.0, abs=0.03)
+
+
+@pytest.mark.parametrize("pixels", [(1.5, 0.0), (-0.8, 1.2)])
+def test_the_principal_point_of_a_view_is_found_by_its_picture(views, true_shape, pixels):
+    model, camera = painted(views, true_shape, 60), views[3].camera
+    K = camera.K.clone()
+    K[:2, 2] += torch.tensor(pixels, dtype=K.dtype)
+    given = [views[3].changed(camera=replace(camera, K=K))]
+
+    def render(clip, camera):
+        return model.draw(dr.RasterizeContext(), clip, camera, camera.resolution)
+
+    (found,) = locate(given, bounds(views), CPU, model.vertices, render, {"shift": LOCATE["shift"]})
+    torch.testing.assert_close(found.camera.K, camera.K, atol=0.2, rtol=0)
+
+
 def test_a_view_is_located_by_its_picture(views, true_shape):
     ctx = dr.RasterizeContext()
-    model = unwrap(ctx, true_shape, 128)
-    targets = make_targets(views, bounds(views), 0, CPU)
-    model = fit_texture(ctx, new_run(), "texture", model, targets, Rates(0.0, 0.05, squared=True), steps=60)
+    model = painted(views, true_shape, 60)
     given = disturbed(views[:2], 2.0)
 
     def render(clip, camera):

@@ -21,8 +21,8 @@ class Rates:
     """Step sizes at the start of a stage; all fall along half a cosine. ``move``: of ``u`` in half diagonals of the
     object; ``paint``: in display values; ``calibrate``: by the name of each part of the
     :class:`Calibration` that is refined. ``smoothness``: of Large Steps; 0 is plain Adam on vertices. ``scatter``: pixels are
-    compared at a random point of each instead of their middles. A photograph's pixel is a mean, and texels that are only ever
-    asked for at the middles of pixels learn to be right there and nowhere else."""
+    compared at a random point of each instead of their middles. A photograph's pixel is a mean, and shape and texels
+    that are only ever asked for the middles of pixels learn to be right there and nowhere else."""
 
     move: float
     paint: float
