@@ -89,8 +89,8 @@ class Calibration:
 
 
 def correct_cameras(views: list[View], held: list[int], found: Calibration) -> list[View]:
-    """Views with the corrections of the N that are not held out. A view held out, whose own picture is not looked at, has the mean
-    shift of those that are turned like it, and its pose as given."""
+    """Views with the corrections of the N that are not held out. A view held out, whose own picture is not looked at here, has the
+    mean shift of those that are turned like it, and its pose as given."""
     used = [i for i in range(len(views)) if i not in held]
     rows = {i: k for k, i in enumerate(used)}
     parts = {name: part.new_zeros(len(views), *part.shape[1:]) for name, part in found.parts().items()}

@@ -25,7 +25,7 @@ def with_shade(rgb: np.ndarray, mask: np.ndarray, smallest: float) -> np.ndarray
     """A mask ``[H, W]`` of the lit object in a picture ``[H, W, 3]`` (display values) before a dark background, grown over the
     parts in shade that touch it; holes below the share ``smallest`` of the object are filled.
 
-    Nothing is known, and the mask returned as it is, where no background lies far from the object.
+    Where no background lies far from the object, nothing is known of its colours, and only holes are filled.
     """
     reach = max(2, round(0.025 * max(mask.shape)))
     smooth = ndimage.gaussian_filter(rgb.astype(np.float64), (0.7, 0.7, 0))

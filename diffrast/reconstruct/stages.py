@@ -44,9 +44,8 @@ def read(state: State) -> None:
     if state.run.viewer:
         state.run.viewer.show(views=state.used)
     state.faces, state.texture_size = sizes(state.used, options)
-    taken = (
-        state.mask_source != "alpha"
-    )  # by a camera: pictures that were rendered have their alpha, and are what they say
+    # What a camera took has no alpha. Pictures that were rendered have it, and their calibration and exposure are exact.
+    taken = state.mask_source != "alpha"
     state.refined = {"shift": 0.03} if _chosen(options.refine, taken) else {}
     if _chosen(options.exposure, taken):
         state.refined["gain"] = 0.01
