@@ -53,6 +53,16 @@ def test_what_has_the_backgrounds_colour_does_not():
     assert iou(alpha.numpy() > 0.5, box & ~side) > 0.97
 
 
+def test_a_fringe_of_cloth_that_the_object_lights_does_not():
+    """Stone throws its light on the cloth before it, whose colour there is found nowhere else on the cloth."""
+    picture, box, _ = photograph()
+    fringe = ndimage.binary_dilation(box, iterations=6) & ~ndimage.binary_dilation(box, iterations=1)
+    fringe[:200] = False
+    picture[fringe] = [0.26, 0.17, 0.08]
+    alpha, _, _ = threshold_mask(torch.from_numpy(picture), Path("box.png"))
+    assert iou(alpha.numpy() > 0.5, box) > 0.985
+
+
 def test_distance_to_palette():
     rgb = np.zeros((20, 20, 3))
     rgb[:, 10:] = 0.25

@@ -1,7 +1,8 @@
 """The object's parts in shade, which a threshold between bright object and dark background leaves out.
 
 They may be darker than the lit background, but their colours are not among the background's: a histogram of what lies far
-from the object knows those. What is left to tell apart is the object's light that the lens smears over its rim.
+from the object knows those. What is left to tell apart is the object's light, which the lens smears over its rim and which
+falls on the background beside it.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ COMMON = 2e-5  # the least share of the background's pixels that makes a colour 
 FAR = 0.25  # of the object's size from its lit part there is background only
 FAINT = 0.01  # of the object's light: less may be a reflection within the lens
 HAZE = 0.08  # the same between parts of the object, whose light comes from two sides
+GLOW = 3.0  # times as bright as the background around, at most, is a narrow fringe of it that the object's light tints
 
 
 def with_shade(rgb: np.ndarray, mask: np.ndarray, smallest: float) -> np.ndarray:
@@ -33,6 +35,9 @@ def with_shade(rgb: np.ndarray, mask: np.ndarray, smallest: float) -> np.ndarray
     distance = distance_to_palette(smooth, ndimage.distance_transform_edt(~mask) > FAR * np.sqrt(mask.sum()))
     light = srgb_to_linear(torch.from_numpy(smooth.max(axis=-1))).numpy()
     foreign = (distance > APART) & (light > np.where(gaps, HAZE, FAINT) * np.median(light[mask]))
+    around = local_mean(light, ~mask & ~gaps & ~foreign, reach)
+    wide = ~closed(~foreign | mask, reach // 2)
+    foreign &= gaps | wide | (light > GLOW * around)
     # Where an edge is smeared, the true one lies where half of the light beside it is left.
     level = np.where(foreign, smooth.max(axis=-1), 0)
     smeared = level < 0.5 * ndimage.maximum_filter(level, size=2 * REACH + 1)
@@ -56,6 +61,13 @@ def distance_to_palette(rgb: np.ndarray, known: np.ndarray) -> np.ndarray:
     if not common.any():
         return np.zeros(known.shape)
     return ndimage.distance_transform_edt(~common)[tuple(np.moveaxis(cell, -1, 0))]
+
+
+def local_mean(image: np.ndarray, known: np.ndarray, sigma: float) -> np.ndarray:
+    """The mean of ``image [H, W]`` over what is ``known`` around each pixel, by a Gaussian; 0 where nothing is."""
+    weight = ndimage.gaussian_filter(known.astype(np.float64), sigma)
+    total = ndimage.gaussian_filter(np.where(known, image, 0.0), sigma)
+    return np.where(weight > 1e-3, total / np.maximum(weight, 1e-3), 0.0)
 
 
 def closed(mask: np.ndarray, reach: int) -> np.ndarray:
