@@ -1,12 +1,8 @@
 """The rim of a mask, to a fraction of a pixel (reconstruct/matte.py)."""
 
-from pathlib import Path
-
 import numpy as np
-import torch
 from scipy import ndimage
 
-from diffrast.reconstruct.masks import threshold_mask
 from diffrast.reconstruct.matte import refine_rim
 
 
@@ -30,38 +26,3 @@ def test_beside_doubt_the_rim_stays():
     alpha, colors = refine_rim(rgb, mask, ~mask)
     np.testing.assert_array_equal(alpha, mask)
     np.testing.assert_array_equal(colors, rgb.astype(np.float32))
-
-
-def posts(gap_light: float) -> tuple[np.ndarray, np.ndarray]:
-    """Two bright posts 10 pixels apart under a lintel, before black cloth with some gray; between them a yellowish
-    glimmer of ``gap_light`` times the object's display value. Returns the picture and the gap's middle."""
-    rng = np.random.default_rng(0)
-    picture = rng.uniform(0, 0.04, (200, 240, 1)) * np.ones(3)
-    color = np.array([0.8, 0.6, 0.4])
-    gap = np.zeros((200, 240), bool)
-    gap[60:150, 114:124] = True
-    picture[60:170, 80:160] = color
-    picture[gap] = gap_light * color * np.array([1.0, 0.5, 0.1])
-    return picture.astype(np.float32), ndimage.binary_erosion(gap, iterations=2)
-
-
-def test_a_gap_as_dark_as_stray_light_is_background():
-    picture, gap = posts(0.08)
-    alpha, _, doubt = threshold_mask(torch.from_numpy(picture), Path("posts.png"))
-    assert not alpha.numpy()[gap].any()
-    assert not doubt.numpy()[gap].any()
-
-
-def test_a_gap_that_may_be_shadow_is_in_doubt():
-    picture, gap = posts(0.27)
-    alpha, _, doubt = threshold_mask(torch.from_numpy(picture), Path("posts.png"))
-    assert not alpha.numpy()[gap].any()
-    assert doubt.numpy()[gap].mean() > 0.8
-
-
-def test_nooks_of_the_outline_are_not_in_doubt():
-    """A lens smears what is a few pixels wide: beside open background there is no doubt of shadow."""
-    picture, _ = posts(0.0)
-    picture[100:103, 76:80] = picture[100, 90]  # a small bump, which makes two nooks
-    _, _, doubt = threshold_mask(torch.from_numpy(picture), Path("posts.png"))
-    assert not doubt.numpy()[:, :84].any()

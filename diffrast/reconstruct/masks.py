@@ -18,6 +18,7 @@ from .shade import closed, with_shade, without_holes
 from .views import View
 
 FOLDERS = ("masks", "mask")
+PART = 0.1  # of the largest component: from this size on another one belongs to the object too
 STRAY = 0.025  # of the object's light that a lens may spread over the dark beside it
 
 
@@ -141,7 +142,7 @@ def threshold_mask(
     ``[H, W]``, its colours ``[H, W, 3]`` freed of background, and where the mask is in doubt (bool ``[H, W]``).
 
     Otsu's threshold finds what is surely object; a lower one, at which the histogram between background and object is
-    emptiest, adds to it. Then a small closing, the largest component, before a dark background the parts in shade (shade.py),
+    emptiest, adds to it. Then a small closing, the largest components, before a dark background the parts in shade (shade.py),
     no holes below the share ``smallest`` of the object, and the outline to a fraction of a pixel (matte.py).
     """
     fault = (
@@ -163,10 +164,9 @@ def threshold_mask(
     mask = np.isin(labels, sure[sure > 0])
     mask = ndimage.binary_closing(np.pad(mask, 3, mode="edge"), iterations=2)[3:-3, 3:-3] | mask
     mask = ndimage.binary_opening(np.pad(mask, 3, mode="edge"), iterations=1)[3:-3, 3:-3]
-    labels, count = ndimage.label(mask)
-    if count == 0:
+    mask = _parts(mask)
+    if not mask.any():
         raise ValueError(fault)
-    mask = labels == 1 + np.argmax(ndimage.sum_labels(mask, labels, np.arange(1, count + 1)))
     mask = with_shade(picture, mask, smallest) if dark else without_holes(mask, smallest)
     on_border = np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]]).mean()
     if not 0.002 < mask.mean() < 0.9 or on_border > 0.5:
@@ -174,6 +174,21 @@ def threshold_mask(
     doubt = _clefts(picture, mask, smallest)
     alpha, colors = refine_rim(picture, mask, doubt)
     return torch.from_numpy(alpha), torch.from_numpy(colors), torch.from_numpy(doubt)
+
+
+def _parts(mask: np.ndarray) -> np.ndarray:
+    """The mask's largest component, and those not much smaller within the picture: an object may have several parts, while what
+    stands around it is small or cut off by the picture's border."""
+    labels, count = ndimage.label(mask)
+    if count == 0:
+        return mask
+    sizes = ndimage.sum_labels(mask, labels, np.arange(count + 1))
+    whole = np.ones(count + 1, dtype=bool)
+    whole[np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])] = False
+    keep = whole & (sizes >= PART * sizes.max())
+    keep[np.argmax(sizes)] = True
+    keep[0] = False
+    return keep[labels]
 
 
 def _clefts(rgb: np.ndarray, mask: np.ndarray, smallest: float) -> np.ndarray:
