@@ -83,6 +83,14 @@ def test_masks_of_another_object_are_refused(views, tmp_path):
         start(state, wrong)
 
 
+def test_the_view_that_contradicts_all_others_is_named(views):
+    wrong = [View(**v.__dict__) for v in views]
+    wrong[2].alpha = torch.zeros_like(wrong[2].alpha)
+    wrong[2].alpha[1:6, 1:6] = 1.0
+    with pytest.raises(ValueError, match=rf"all but {wrong[2].path} have one"):
+        bounds(wrong)
+
+
 def test_floaters_and_cavities_are_dropped():
     big, small, cavity = (trimesh.creation.icosphere(subdivisions=2, radius=r) for r in (1.0, 0.1, 0.5))
     small.apply_translation([3, 0, 0])

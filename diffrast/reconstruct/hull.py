@@ -24,41 +24,56 @@ def bounds(views: list[View], margin: float = 0.02) -> np.ndarray:
 
     Each side of a view's rectangle is a plane through its eye; the box of their common inside is six linear programs.
     Where the outline touches the image's border the object may go on: that side gives no plane. Raises ``ValueError``
-    when the cones have no common inside (poses and masks do not fit) or do not close it.
+    when the cones have no common inside (poses and masks do not fit), naming the view that is alone in that if there is one, or
+    do not close it.
     """
-    normals, offsets = [], []
-    for view in views:
-        assert view.alpha is not None
-        camera = view.camera
-        P = camera.K.numpy() @ (np.diag([1.0, 1.0, -1.0]) @ camera.world_to_camera[:3].numpy())
-        normals.append(-P[2, :3])  # in front of the eye
-        offsets.append(P[2, 3])
-        inside = view.alpha.numpy() > 0.5
-        for row, on in ((P[0], inside.any(axis=0)), (P[1], inside.any(axis=1))):
-            lowest, highest = np.flatnonzero(on)[[0, -1]]
-            for limit, sign in ((lowest - 1.0, -1.0), (highest + 2.0, 1.0)):
-                if 0 <= limit <= np.size(on):  # sign * (row . x - limit * P[2] . x) <= 0
-                    plane = sign * (row - limit * P[2])
-                    plane = plane / np.linalg.norm(plane[:3])
-                    normals.append(plane[:3])
-                    offsets.append(-plane[3])
+    planes = [_cone(view) for view in views]
+    if not _common(planes):
+        alone = [v for i, v in enumerate(views) if _common(planes[:i] + planes[i + 1 :])]
+        advice = (
+            f"all but {alone[0].path} have one, its pose or its mask must be wrong"
+            if len(alone) == 1
+            else "masks of your own (--masks) or --refine-cameras may help"
+        )
+        raise ValueError(
+            f"the outlines have no common inside: camera poses and masks do not fit together; {advice}"
+        )
+    normals, offsets = (np.concatenate(part) for part in zip(*planes, strict=True))
     box = np.empty((2, 3))
     for axis in range(3):
         for end, sign in ((0, 1.0), (1, -1.0)):
             cost = np.zeros(3)
             cost[axis] = sign
-            found = linprog(cost, A_ub=np.array(normals), b_ub=np.array(offsets), bounds=(None, None))
-            if found.status == 3:
-                raise ValueError(
-                    "the views do not surround the object: its extent cannot be bounded from them"
-                )
+            found = linprog(cost, A_ub=normals, b_ub=offsets, bounds=(None, None))
             if found.status != 0:
                 raise ValueError(
-                    "the outlines have no common inside: camera poses and masks do not fit together"
+                    "the views do not surround the object: its extent cannot be bounded from them"
                 )
             box[end, axis] = found.x[axis]
     grow = margin * np.linalg.norm(box[1] - box[0])
     return box + np.array([[-grow], [grow]])
+
+
+def _cone(view: View) -> tuple[np.ndarray, np.ndarray]:
+    """The half spaces ``normals [K, 3] @ x <= offsets [K]`` that the rectangle around a view's mask leaves."""
+    assert view.alpha is not None
+    camera = view.camera
+    P = camera.K.numpy() @ (np.diag([1.0, 1.0, -1.0]) @ camera.world_to_camera[:3].numpy())
+    planes = [np.append(-P[2, :3], P[2, 3])]  # in front of the eye
+    inside = view.alpha.numpy() > 0.5
+    for row, on in ((P[0], inside.any(axis=0)), (P[1], inside.any(axis=1))):
+        lowest, highest = np.flatnonzero(on)[[0, -1]]
+        for limit, sign in ((lowest - 1.0, -1.0), (highest + 2.0, 1.0)):
+            if 0 <= limit <= np.size(on):  # sign * (row . x - limit * P[2] . x) <= 0
+                plane = sign * (row - limit * P[2])
+                planes.append(np.append(plane[:3], -plane[3]) / np.linalg.norm(plane[:3]))
+    return np.array(planes)[:, :3], np.array(planes)[:, 3]
+
+
+def _common(planes: list[tuple[np.ndarray, np.ndarray]]) -> bool:
+    """Whether there is a point in all of them."""
+    normals, offsets = (np.concatenate(part) for part in zip(*planes, strict=True))
+    return linprog(np.zeros(3), A_ub=normals, b_ub=offsets, bounds=(None, None)).status == 0
 
 
 def _outline_distance(alpha: np.ndarray) -> np.ndarray:
