@@ -10,7 +10,7 @@ import torch
 from ring import photograph, ring_cameras, torus
 
 import diffrast.torch as dr
-from diffrast.reconstruct.appearance import Textured, fit_texture, unwrap
+from diffrast.reconstruct.appearance import POINT, Textured, fit_texture, render_textured, unwrap
 from diffrast.reconstruct.calibration import Calibration, correct_cameras
 from diffrast.reconstruct.cameras import LOCATE, _Unkept, _wide_hull, agree, aim, gather, locate, widened
 from diffrast.reconstruct.exposure import Exposed
@@ -203,6 +203,30 @@ def test_scattered_points_lie_all_over_a_pixel(views, true_shape, scatter):
     )  # the picture as a whole
     assert float(offset.abs().max()) < 0.501
     assert float(offset[:, 0].std(dim=0).min()) == pytest.approx(1 / 12**0.5 if scatter else 0.0, abs=0.03)
+
+
+def test_the_mean_over_points_of_a_pixel_is_the_picture_that_is_judged(views, true_shape):
+    """Filtered as finely as where 2x2 samples make a pixel, the points' mean is what 2x2 samples show; filtered over the whole
+    pixel it is a blurred one."""
+    ctx, targets = dr.RasterizeContext(), make_targets(views[:1], bounds(views), 0, CPU)
+    model = unwrap(ctx, true_shape, 256)
+    noise = torch.rand(model.texture.shape, generator=torch.Generator().manual_seed(0))
+    height, width = targets.resolution
+    first, grid = torch.tensor([0]), torch.arange(4) / 4 - 0.375
+    clip = targets.clip(model.vertices, first)
+    judged = render_textured(ctx, model, clip, noise, (height, width), samples=2)
+    inside = judged[..., 3] == 1
+
+    def error(footprint: float) -> float:
+        points = [targets.clip(model.vertices, first, torch.stack([x, y])[None]) for x in grid for y in grid]
+        mean = (
+            sum(render_textured(ctx, model, c, noise, (height, width), footprint=footprint) for c in points)
+            / 16
+        )
+        return float((mean - judged)[inside].square().mean().sqrt() / judged[inside].std())
+
+    assert error(POINT) < 0.15
+    assert error(1.0) > 2 * error(POINT)
 
 
 @pytest.mark.parametrize("pixels", [(1.5, 0.0), (-0.8, 1.2)])
