@@ -19,10 +19,11 @@ from scipy import ndimage
 import diffrast.torch as dr
 from diffrast.reconstruct.data import View, read_views
 from diffrast.reconstruct.masks import add_masks
-from diffrast.reconstruct.metrics import DEFINITIONS, SAMPLES, chamfer
+from diffrast.reconstruct.metrics import DEFINITIONS, chamfer
 from diffrast.reconstruct.options import BASELINES
 from diffrast.reconstruct.orient import undo_turns
 from diffrast.reconstruct.pipeline import Options, reconstruct
+from diffrast.reconstruct.targets import SAMPLES
 from diffrast.scene import load_mesh
 from diffrast.scene.passes import clip_matrices, finish, to_clip
 

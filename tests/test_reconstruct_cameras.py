@@ -10,7 +10,7 @@ import torch
 from ring import photograph, ring_cameras, torus
 
 import diffrast.torch as dr
-from diffrast.reconstruct.appearance import POINT, Textured, fit_texture, render_textured, unwrap
+from diffrast.reconstruct.appearance import Textured, fit_texture, unwrap
 from diffrast.reconstruct.calibration import Calibration, correct_cameras
 from diffrast.reconstruct.cameras import LOCATE, _Unkept, _wide_hull, agree, aim, gather, locate, widened
 from diffrast.reconstruct.exposure import Exposed
@@ -19,7 +19,7 @@ from diffrast.reconstruct.geometry import Shape, fit_shape
 from diffrast.reconstruct.hull import bounds
 from diffrast.reconstruct.loop import Progress, Run, Stop
 from diffrast.reconstruct.preflight import common_point
-from diffrast.reconstruct.targets import make_targets
+from diffrast.reconstruct.targets import SAMPLES, make_targets
 from diffrast.reconstruct.views import View
 from diffrast.scene.image import linear_to_srgb, srgb_to_linear
 
@@ -184,49 +184,27 @@ def painted(views: list[View], shape: Shape, steps: int) -> Textured:
     return fit_texture(ctx, new_run(), "texture", unwrap(ctx, shape, 128), targets, rates, steps=steps)
 
 
-@pytest.mark.parametrize("scatter", [False, True])
-def test_scattered_points_lie_all_over_a_pixel(views, true_shape, scatter):
+@pytest.mark.parametrize("means", [False, True])
+def test_pixels_are_compared_at_points_all_over_them_and_at_last_in_the_mean(views, true_shape, means):
     targets, drawn = make_targets(views[:1], bounds(views), 0, CPU), []
     vertices, faces = true_shape.vertices, true_shape.faces
 
-    def render(clip, paint):
-        drawn.append(clip.detach())
+    def render(clip, paint, samples):
+        drawn.append((clip.detach(), samples))
         return (paint.mean() + 0 * clip.sum()).expand(1, *targets.resolution, 4)
 
-    rates = Rates(0.0, 0.0, scatter=scatter)
+    rates = Rates(0.0, 0.0, means=means)
     fit(new_run(), "texture", vertices, faces, true_shape.colors, render, targets, rates, steps=200)
-    middles, moved = targets.clip(vertices, torch.tensor([0])), torch.cat(drawn)
+    assert [samples for _, samples in drawn] == [1] * 150 + [SAMPLES if means else 1] * 50
+    middles, moved = targets.clip(vertices, torch.tensor([0])), torch.cat([clip for clip, _ in drawn])
     height, width = targets.resolution
     offset = (moved - middles)[..., :2] / middles[..., 3:] / 2 * torch.tensor([width, height])
     torch.testing.assert_close(
         offset, offset[:, :1].expand_as(offset), atol=1e-3, rtol=0
     )  # the picture as a whole
     assert float(offset.abs().max()) < 0.501
-    assert float(offset[:, 0].std(dim=0).min()) == pytest.approx(1 / 12**0.5 if scatter else 0.0, abs=0.03)
-
-
-def test_the_mean_over_points_of_a_pixel_is_the_picture_that_is_judged(views, true_shape):
-    """Filtered as finely as where 2x2 samples make a pixel, the points' mean is what 2x2 samples show; filtered over the whole
-    pixel it is a blurred one."""
-    ctx, targets = dr.RasterizeContext(), make_targets(views[:1], bounds(views), 0, CPU)
-    model = unwrap(ctx, true_shape, 256)
-    noise = torch.rand(model.texture.shape, generator=torch.Generator().manual_seed(0))
-    height, width = targets.resolution
-    first, grid = torch.tensor([0]), torch.arange(4) / 4 - 0.375
-    clip = targets.clip(model.vertices, first)
-    judged = render_textured(ctx, model, clip, noise, (height, width), samples=2)
-    inside = judged[..., 3] == 1
-
-    def error(footprint: float) -> float:
-        points = [targets.clip(model.vertices, first, torch.stack([x, y])[None]) for x in grid for y in grid]
-        mean = (
-            sum(render_textured(ctx, model, c, noise, (height, width), footprint=footprint) for c in points)
-            / 16
-        )
-        return float((mean - judged)[inside].square().mean().sqrt() / judged[inside].std())
-
-    assert error(POINT) < 0.15
-    assert error(1.0) > 2 * error(POINT)
+    assert float(offset[:150, 0].std(dim=0).min()) == pytest.approx(1 / 12**0.5 if means else 0.0, abs=0.03)
+    assert float(offset[150:].abs().max()) < 1e-3
 
 
 @pytest.mark.parametrize("pixels", [(1.5, 0.0), (-0.8, 1.2)])

@@ -87,38 +87,30 @@ def at_texels(
     return fill_gaps(dr.interpolate(values, rast, uv_faces)[0][0], covered), covered
 
 
-def render_textured(
-    ctx, model: Textured, clip, texture, resolution, samples: int = 1, footprint: float = 1.0
-) -> torch.Tensor:
+def render_textured(ctx, model: Textured, clip, texture, resolution, samples: int = 1) -> torch.Tensor:
     """``[B, H, W, 4]`` from clip positions ``[B, V, 4]`` of the welded vertices: the texture over white, and coverage.
-    Differentiable into positions and texture. ``footprint``: how many samples wide the texture is filtered at each of them.
+    Differentiable into positions and texture.
 
     The welded faces go to rasterization and antialiasing (a chart's border is no silhouette), the cut ones carry UVs.
     """
     size = (resolution[0] * samples, resolution[1] * samples)
     rast, rast_db = dr.rasterize(ctx, clip, model.faces, size, grad_db=False)
     uv, uv_da = dr.interpolate(model.uv, rast, model.uv_faces, rast_db=rast_db, diff_attrs="all")
-    if footprint != 1:
-        uv_da = uv_da * footprint
     color = dr.texture(texture[None], uv, uv_da, filter_mode="linear-mipmap-linear", boundary_mode=model.boundary,
                        max_mip_level=MIP_LEVELS)  # fmt: skip
     return finish(color, rast, clip, model.faces, BACKGROUND, samples)
 
 
 MIP_LEVELS = 4  # beyond, texels of different charts mix
-# Pixels wide that the texture is filtered at a random point of a pixel. Many points make its mean, as 2x2 samples do when a
-# picture is judged: were the texture filtered over a whole pixel at each, the mean would be blurred twice.
-POINT = 0.5
 
 
 def fit_texture(
     ctx, run: Run, stage: str, model: Textured, targets: Targets, rates: Rates, **budget
 ) -> Textured:
     """Fit texture and vertices together to the targets; ``budget``: steps and seconds, as for ``fit``."""
-    footprint = POINT if rates.scatter else 1.0
 
-    def render(clip: torch.Tensor, texture: torch.Tensor) -> torch.Tensor:
-        return render_textured(ctx, model, clip, texture, targets.resolution, footprint=footprint)
+    def render(clip: torch.Tensor, texture: torch.Tensor, samples: int) -> torch.Tensor:
+        return render_textured(ctx, model, clip, texture, targets.resolution, samples)
 
     def as_mesh(vertices: torch.Tensor, texture: torch.Tensor) -> Mesh:
         return Mesh(vertices, model.faces, model.uv, srgb_to_linear(texture.clamp(0, 1)), model.uv_faces)

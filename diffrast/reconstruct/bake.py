@@ -22,7 +22,7 @@ from ..scene.image import srgb_to_linear
 from ..scene.mesh import Mesh
 from ..scene.passes import clip_matrices
 from ..scene.unwrap import unwrap
-from .appearance import POINT, Textured, render_textured
+from .appearance import Textured, render_textured
 from .data import View
 from .loop import Batches, Progress, Stop, cosine
 from .metrics import evaluate
@@ -151,8 +151,7 @@ def _fill(
 
 def _descend(model: Textured, targets: Targets, steps: int, generator: torch.Generator, stop: Stop,
              shown: Progress) -> torch.Tensor:  # fmt: skip
-    """The texture ``[S, S, 3]`` that explains the photographs best, in the mean square; earlier if stopped. Pixels are compared
-    at a random point of each, see :class:`fit.Rates`."""
+    """The texture ``[S, S, 3]`` that explains the photographs best, in the mean square; earlier if stopped."""
     ctx, texture = dr.RasterizeContext(), model.texture.clone().requires_grad_()
     optimizer = torch.optim.Adam([texture], betas=(0.9, 0.99), fused=True)
     batches = Batches(len(targets.images), BATCH, generator)
@@ -160,9 +159,9 @@ def _descend(model: Textured, targets: Targets, steps: int, generator: torch.Gen
         if stop.requested:
             break
         index = next(batches)
-        offset = (torch.rand(len(index), 2, generator=generator) - 0.5).to(texture)
-        clip = targets.clip(model.vertices, index, offset)
-        picture = render_textured(ctx, model, clip, texture, targets.resolution, footprint=POINT)
+        picture = render_textured(
+            ctx, model, targets.clip(model.vertices, index), texture, targets.resolution
+        )
         loss = targets.residual(picture, index)[..., :3].square().mean()
         optimizer.zero_grad()
         loss.backward()

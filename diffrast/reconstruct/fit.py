@@ -13,16 +13,17 @@ from ..scene.largesteps import LargeSteps
 from ..scene.mesh import Mesh
 from ..scene.optim import AdamUniform
 from .loop import Batches, Run, cosine, optimize
-from .targets import Targets
+from .targets import SAMPLES, Targets
+
+LAST = 0.25  # of a descent that compares means: with several samples in each pixel
 
 
 @dataclass(frozen=True)
 class Rates:
     """Step sizes at the start of a stage; all fall along half a cosine. ``move``: of ``u`` in half diagonals of the
     object; ``paint``: in display values; ``calibrate``: by the name of each part of the
-    :class:`Calibration` that is refined. ``smoothness``: of Large Steps; 0 is plain Adam on vertices. ``scatter``: pixels are
-    compared at a random point of each instead of their middles. A photograph's pixel is a mean, and shape and texels
-    that are only ever asked for the middles of pixels learn to be right there and nowhere else."""
+    :class:`Calibration` that is refined. ``smoothness``: of Large Steps; 0 is plain Adam on vertices. ``means``: a photograph's
+    pixel is compared with the mean of the picture over it, as :func:`sampling` has it, instead of with its middle."""
 
     move: float
     paint: float
@@ -30,16 +31,16 @@ class Rates:
     smoothness: float = 2.0
     batch: int = 4
     squared: bool = False
-    scatter: bool = False
+    means: bool = False
 
 
 def fit(run: Run, stage: str, vertices: torch.Tensor, faces: torch.Tensor, paint: torch.Tensor,
-        render: Callable[[torch.Tensor, torch.Tensor], torch.Tensor], targets: Targets, rates: Rates, *, steps: int,
+        render: Callable[[torch.Tensor, torch.Tensor, int], torch.Tensor], targets: Targets, rates: Rates, *, steps: int,
         seconds: float = math.inf,
         as_mesh: Callable[[torch.Tensor, torch.Tensor], Mesh] | None = None) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
-    """Fit vertices ``[V, 3]`` and ``paint`` to the targets; ``render(clip [B, V, 4], paint)`` makes pictures
-    ``[B, H, W, 4]``. Returns the new vertices and paint; of ``targets.calibration`` what ``rates.calibrate`` names changes
-    in place.
+    """Fit vertices ``[V, 3]`` and ``paint`` to the targets; ``render(clip [B, V, 4], paint, samples)`` makes
+    pictures ``[B, H, W, 4]`` with so many samples per pixel and axis. Returns the new vertices and paint; of
+    ``targets.calibration`` what ``rates.calibrate`` names changes in place.
 
     The loss is the mean absolute difference of colour and coverage (masks have outliers), or with ``squared`` the mean
     square, which is what PSNR measures. ``as_mesh(vertices, paint)`` is what a viewer shows (default: the bare shape).
@@ -86,20 +87,27 @@ def fit(run: Run, stage: str, vertices: torch.Tensor, faces: torch.Tensor, paint
 
     def step(t: float) -> torch.Tensor:
         index, share = run.group.part(next(choose))
-        if rates.scatter:
-            offset = (torch.rand(len(targets.images), 2, generator=run.generator)[index] - 0.5).to(u)
-        else:
-            offset = 0.0
-        pictures = render(targets.clip(large.to_vertices(u), index, offset), paint)
-        if run.viewer:
-            pictures.retain_grad()
-        mean, error = targets.loss(pictures, index, rates.squared)
-        loss = 4 * share * mean
+        offset, samples = torch.zeros(len(index), 2), 1
+        if rates.means:
+            offset, samples = sampling(t, len(targets.images), run.generator)
+            offset = offset[index]
         for optimizer in optimizers:
             optimizer.zero_grad()
-        loss.backward()
+        made = large.to_vertices(u)
+        moved, loss, error, pictures = made.detach().requires_grad_(), u.new_zeros(()), 0.0, u
+        # A few pictures at a time, so that many samples take no more memory than one.
+        for part in torch.arange(len(index)).split(max(1, len(index) // samples**2)):
+            pictures = render(targets.clip(moved, index[part], offset[part].to(u)), paint, samples)
+            if run.viewer:
+                pictures.retain_grad()
+            mean, squares = targets.loss(pictures, index[part], rates.squared)
+            mean = 4 * share * len(part) / len(index) * mean
+            mean.backward()
+            loss += mean.detach()
+            error += float(squares) * len(part) / len(index)
+        made.backward(_grad(moved))
         loss = run.group.total(loss, [p for o in optimizers for p in o.param_groups[0]["params"]])
-        run.errors.append((stage, float(error)))
+        run.errors.append((stage, error))
         for optimizer, rate in optimizers.items():
             group = optimizer.param_groups[0]
             group["lr"] = rate(t) * group.get("factor", 1.0)  # a viewer's
@@ -123,6 +131,19 @@ def fit(run: Run, stage: str, vertices: torch.Tensor, faces: torch.Tensor, paint
     for part, _ in refined.values():
         part.requires_grad_(False)
     return large.to_vertices(u).detach(), paint.detach().clamp(0, 1)
+
+
+def sampling(t: float, count: int, generator: torch.Generator) -> tuple[torch.Tensor, int]:
+    """Where in their pixels ``count`` pictures are compared with photographs at the time ``t`` in 0..1 of a descent: by an offset
+    ``[count, 2]`` in pixels, and how many samples per pixel and axis are compared there.
+
+    At first a random point of each pixel: shape and texels that are only ever asked for the middles of pixels learn to be right
+    there and nowhere else. But the squares of single points' differences count how much the picture varies within a pixel as an
+    error, and blur it; so at last it is the mean of as many samples as a picture is judged by, each step at thrice the time.
+    """
+    if t < 1 - LAST:
+        return torch.rand(count, 2, generator=generator) - 0.5, 1
+    return torch.zeros(count, 2), SAMPLES
 
 
 def _grad(x: torch.Tensor) -> torch.Tensor:

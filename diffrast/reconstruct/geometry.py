@@ -41,8 +41,8 @@ def render_shape(ctx, clip, faces, colors, resolution, samples: int = 1) -> torc
 def fit_shape(ctx, run: Run, stage: str, shape: Shape, targets: Targets, rates: Rates, **budget) -> Shape:
     """Fit vertices and vertex colours to the targets; ``budget``: steps and seconds, as for ``fit``."""
 
-    def render(clip: torch.Tensor, colors: torch.Tensor) -> torch.Tensor:
-        return render_shape(ctx, clip, shape.faces, colors, targets.resolution)
+    def render(clip: torch.Tensor, colors: torch.Tensor, samples: int) -> torch.Tensor:
+        return render_shape(ctx, clip, shape.faces, colors, targets.resolution, samples)
 
     vertices, colors = fit(
         run, stage, shape.vertices, shape.faces, shape.colors, render, targets, rates, **budget

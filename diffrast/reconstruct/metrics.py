@@ -17,7 +17,7 @@ import diffrast
 from ..scene.passes import to_clip
 from .appearance import Textured
 from .data import View
-from .targets import over_white
+from .targets import SAMPLES, over_white
 
 try:
     import resource
@@ -61,9 +61,6 @@ def resources(device: torch.device) -> dict[str, Any]:
             "python": platform.python_version(),
         },
     }
-
-
-SAMPLES = 2  # per pixel and axis, when a picture is judged or shown
 
 
 def psnr(mse: float) -> float:

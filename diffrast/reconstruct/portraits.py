@@ -13,7 +13,7 @@ from ..scene.camera import Camera, look_at
 from ..scene.mesh import Mesh
 from ..scene.passes import clip_matrices, render_clay, to_clip
 from .appearance import Textured
-from .metrics import SAMPLES
+from .targets import SAMPLES
 from .turntable import upright
 from .views import View
 

@@ -92,7 +92,7 @@ def texture(state: State) -> None:
     """Texture and shape together."""
     model = state.run.checkpoint.begin("texture", Textured, lambda: made(state.model))
     rates = state.rates(
-        Rates(move=6e-3, paint=0.02, smoothness=FINE, squared=True, scatter=True, calibrate=EVERYTHING)
+        Rates(move=6e-3, paint=0.02, smoothness=FINE, squared=True, means=True, calibrate=EVERYTHING)
     )
     targets = state.targets(0)
     fitted = fit_texture(state.ctx, state.run, "texture", model, targets, rates, **state.budget("texture"))

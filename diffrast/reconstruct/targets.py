@@ -13,6 +13,7 @@ from ..scene.passes import clip_planes, to_clip
 from .calibration import Calibration
 from .views import View
 
+SAMPLES = 2  # per pixel and axis, when a picture is judged or shown
 BACKGROUND = 1.0  # white, as the NeRF-synthetic benchmark composites
 
 

@@ -17,7 +17,7 @@ from ..scene.mesh import Mesh
 from ..scene.passes import clip_matrices, render_clay, to_clip
 from .appearance import Textured
 from .data import View
-from .metrics import SAMPLES
+from .targets import SAMPLES
 
 
 def upright(views: list[View], center: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
