@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import os
 import sys
@@ -79,21 +78,22 @@ def _environment(path: str | None) -> Any:
 
 
 def _window(args: argparse.Namespace, mesh: Any, environment: Any) -> int:
+    from ..reconstruct.loop import Stop
     from ..viewer.window import Window
 
     try:
         window = Window(mesh, up=args.up, environment=environment, size=(args.size, args.size * 3 // 4))
     except RuntimeError as error:  # no library, no display, no OpenGL
         raise OSError(str(error)) from None
-    with window:
+    # A KeyboardInterrupt that comes within a callback of the window's library would be swallowed there.
+    with Stop() as stop, window:
         facts = {"window": True, "triangles": len(mesh.faces)}
         print(
             json.dumps(facts) if args.json else window.help,
             file=sys.stdout if args.json else sys.stderr,
             flush=True,
         )
-        with contextlib.suppress(KeyboardInterrupt):  # a usual way to end it
-            window.run()
+        window.run(until=lambda: stop.requested)
     return 0
 
 

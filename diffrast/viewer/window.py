@@ -7,6 +7,7 @@ context and put on the window's as a texture, so that what one sees is what is o
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -57,10 +58,10 @@ class Window:
         self._texture: Any = None
         self._listen()
 
-    def run(self, frames: int | None = None) -> None:
-        """Shows the mesh until the window is closed, or for so many frames."""
+    def run(self, frames: int | None = None, until: Callable[[], bool] = lambda: False) -> None:
+        """Shows the mesh until the window is closed, for so many frames at most, or until ``until()`` is true."""
         count = 0
-        while not self._window.is_closing and (frames is None or count < frames):
+        while not (self._window.is_closing or count == frames or until()):
             self.draw()
             self._window.swap_buffers()  # waits for the screen, and asks what happened
             count += 1
