@@ -27,6 +27,7 @@ from diffrast.reconstruct.metrics import evaluate
 from diffrast.reconstruct.options import Options
 from diffrast.reconstruct.output import write_outputs
 from diffrast.reconstruct.pipeline import reconstruct, with_stage
+from diffrast.reconstruct.shade import local_mean
 from diffrast.reconstruct.stages import made
 from diffrast.reconstruct.state import State
 from diffrast.reconstruct.targets import over_white
@@ -35,36 +36,31 @@ from diffrast.scene.passes import clip_matrices, to_clip
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get("DIFFRAST_DATA", ROOT.parent / "shared" / "data"))
-RIM, WINDOW, REACH, DEPTHS = 3, 3, 0.015, 41
+RIM, SMOOTH, WINDOW = 3, 4.0, 3  # pixels
+REACH, DEPTHS = 0.015, 41  # of depths, in the object's size
+
+
+def judged(view: View) -> torch.Tensor:
+    """Bool ``[H, W]``: in the mask, and not in doubt."""
+    on = over_white(view)[..., 3] > 0.5
+    return on if view.doubt is None else on & ~view.doubt
 
 
 def inner(view: View, coverage: torch.Tensor) -> torch.Tensor:
     """Bool ``[H, W]``: more than ``RIM`` pixels inside of both outlines, and not in doubt."""
-    on = (over_white(view)[..., 3] > 0.5) & (coverage > 0.5)
-    if view.doubt is not None:
-        on &= ~view.doubt
-    return torch.from_numpy(ndimage.distance_transform_edt(on.numpy()) > RIM)
-
-
-def smoothed(image: torch.Tensor, known: torch.Tensor, sigma: float = 4.0) -> torch.Tensor:
-    """The mean of ``image [H, W, 3]`` around each pixel over what is ``known [H, W]``."""
-    mask = known.float().numpy()
-    weight = np.maximum(ndimage.gaussian_filter(mask, sigma), 1e-3)[..., None]
-    return torch.from_numpy(
-        ndimage.gaussian_filter(image.numpy() * mask[..., None], (sigma, sigma, 0)) / weight
-    )
+    return torch.from_numpy(ndimage.distance_transform_edt((judged(view) & (coverage > 0.5)).numpy()) > RIM)
 
 
 def budget(view: View, picture: torch.Tensor) -> dict[str, float]:
     """Parts of the mean squared error over a photograph's mask; they add up to it."""
-    photograph = over_white(view)
-    on = photograph[..., 3] > 0.5
-    if view.doubt is not None:
-        on &= ~view.doubt
-    difference = (picture[..., :3].clamp(0, 1) - photograph[..., :3]) * on[..., None]
+    on = judged(view)
+    difference = (picture[..., :3].clamp(0, 1) - over_white(view)[..., :3]) * on[..., None]
     error = difference.square().mean(-1)
     missed, inside = on & (picture[..., 3] <= 0.5), inner(view, picture[..., 3])
-    light = (smoothed(difference, inside)[inside]).square().mean(-1).sum()
+    smooth = np.stack(
+        [local_mean(c, inside.numpy(), SMOOTH) for c in difference.permute(2, 0, 1).numpy()], axis=-1
+    )
+    light = torch.from_numpy(smooth)[inside].square().mean(-1).sum()
     parts = {"missed": error[missed].sum(), "rim": error[on & ~missed & ~inside].sum(), "light": light,
              "detail": error[inside].sum() - light}  # fmt: skip
     return {name: float(part / on.sum()) for name, part in parts.items()}
@@ -82,7 +78,7 @@ def correlation(a: torch.Tensor, b: torch.Tensor, mask: torch.Tensor) -> torch.T
     return (mean(a * b * mask) / n - ma * mb) / (va * vb).sqrt() * mask
 
 
-def laid_over(state: State, i: int, matrices: torch.Tensor, depths: int) -> float:
+def laid_over(state: State, i: int, matrices: torch.Tensor, reach: float) -> float:
     """The mean squared error inside of view ``i`` of its two nearest used photographs, laid over it through the mesh: see above."""
     model, view = made(state.model), state.views[i]
     rast, _ = dr.rasterize(
@@ -97,7 +93,7 @@ def laid_over(state: State, i: int, matrices: torch.Tensor, depths: int) -> floa
     nearest = [j for j in order if j not in state.held][:2]
     size = float((model.vertices.amax(0) - model.vertices.amin(0)).norm())
     best, result = torch.full(view.shape, -2.0), torch.zeros(*view.shape, 3)
-    for depth in torch.linspace(-REACH, REACH, depths) * size if depths > 1 else torch.zeros(1):
+    for depth in torch.linspace(-reach, reach, DEPTHS if reach else 1) * size:
         point = to_clip((place + ray * depth).reshape(-1, 3), matrices[nearest]).reshape(2, *view.shape, 4)
         weights, pictures = [], []
         for j, where in zip(nearest, point, strict=True):
@@ -150,8 +146,8 @@ def main() -> None:
                 "psnr_object": -10 * float(np.log10(sum(parts.values()))),
                 **parts,
                 "inside": float(difference[inside].square().mean()),
-                "photographs": laid_over(state, i, matrices, 1),
-                "photographs, best depth": laid_over(state, i, matrices, DEPTHS),
+                "photographs": laid_over(state, i, matrices, 0.0),
+                "photographs, best depth": laid_over(state, i, matrices, REACH),
             }
         )
     used = [budget(v, pictures[i]) for i, v in enumerate(state.views) if i not in state.held]

@@ -94,7 +94,7 @@ def fit(run: Run, stage: str, vertices: torch.Tensor, faces: torch.Tensor, paint
         for optimizer in optimizers:
             optimizer.zero_grad()
         made = large.to_vertices(u)
-        moved, loss, error, pictures = made.detach().requires_grad_(), u.new_zeros(()), 0.0, u
+        moved, loss, error = made.detach().requires_grad_(), u.new_zeros(()), 0.0
         # A few pictures at a time, so that many samples take no more memory than one.
         for part in torch.arange(len(index)).split(max(1, len(index) // samples**2)):
             pictures = render(targets.clip(moved, index[part], offset[part].to(u)), paint, samples)
