@@ -1,7 +1,7 @@
 """Builds the CPU library: a plain C ABI compiled from `cuda/cpu.cpp`, once per instruction set, with no torch in sight.
 
-The library is reached through ctypes (diffrast/backends/cpu.py), so one wheel per platform serves every Python >= 3.10 and every
-torch >= 2.6. Everything else about the package is in pyproject.toml.
+The library is reached through ctypes (diffrast/backends/cpu.py), so one wheel per platform serves every Python >= 3.10
+and every torch >= 2.6. Everything else about the package is in pyproject.toml.
 """
 
 import os
@@ -25,13 +25,29 @@ ROOT = Path(__file__).resolve().parent
 SOURCE_FOLDERS = ("cuda", "shaders")
 
 # The GPU computes without contraction too: fused multiply-adds would make results depend on the instruction set.
-FLAGS = ["-std=c++17", "-O3", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off", "-fno-math-errno",
-         "-fno-trapping-math", "-Wall", "-Wextra", "-Wno-unknown-pragmas"]  # fmt: skip
+FLAGS = [
+    "-std=c++17",
+    "-O3",
+    "-fPIC",
+    "-fvisibility=hidden",
+    "-ffp-contract=off",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-Wall",
+    "-Wextra",
+    "-Wno-unknown-pragmas",
+]
 VARIANTS: dict[str, list[str]] = {"default": []}
 if platform.machine().lower() in ("x86_64", "amd64"):
     VARIANTS["avx2"] = ["-mavx2", "-mfma"]
-    VARIANTS["avx512"] = [*VARIANTS["avx2"], "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl",
-                          "-mprefer-vector-width=512"]  # fmt: skip
+    VARIANTS["avx512"] = [
+        *VARIANTS["avx2"],
+        "-mavx512f",
+        "-mavx512bw",
+        "-mavx512dq",
+        "-mavx512vl",
+        "-mprefer-vector-width=512",
+    ]
 
 
 def compiler() -> list[str]:
@@ -52,9 +68,7 @@ def accepts(command: list[str], flags: list[str]) -> bool:
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder, "probe.cpp")
         source.write_text("int main() { return 0; }\n")
-        result = subprocess.run(
-            [*command, *flags, str(source), "-o", str(Path(folder, "probe"))], capture_output=True
-        )
+        result = subprocess.run([*command, *flags, str(source), "-o", str(Path(folder, "probe"))], capture_output=True)
     return result.returncode == 0
 
 
@@ -65,9 +79,9 @@ def compile_library(command: list[str], flags: list[str], library: Path) -> None
         subprocess.run(
             [*command, *FLAGS, *flags, "-c", str(ROOT / "cuda" / "cpu.cpp"), "-o", str(compiled)], check=True
         )
-        # torch brings an OpenMP runtime under a name that differs between its releases. GNU OpenMP is therefore not linked: its
-        # symbols are left open and found in torch's when the library is loaded (diffrast/backends/cpu.py). So there is one pool of
-        # threads in the process, and none need be installed.
+        # torch brings an OpenMP runtime under a name that differs between its releases. GNU OpenMP is therefore not
+        # linked: its symbols are left open and found in torch's when the library is loaded (diffrast/backends/cpu.py).
+        # So there is one pool of threads in the process, and none need be installed.
         if sys.platform == "linux" and b"GOMP_parallel" in compiled.read_bytes():
             flags = [flag for flag in flags if flag != "-fopenmp"]
         subprocess.run([*command, "-shared", *flags, str(compiled), "-o", str(linked)], check=True)
@@ -90,10 +104,7 @@ class BuildNative(build_ext):
         command = compiler()
         openmp = ["-fopenmp"] if accepts(command, ["-fopenmp"]) else []
         if not openmp:
-            print(
-                "diffrast: this compiler has no OpenMP; the CPU backend will use a single thread",
-                file=sys.stderr,
-            )
+            print("diffrast: this compiler has no OpenMP; the CPU backend will use a single thread", file=sys.stderr)
         self.target().mkdir(parents=True, exist_ok=True)
 
         def build(item: tuple[str, Path]) -> None:
@@ -120,9 +131,7 @@ class BuildPython(build_py):
         if getattr(self, "editable_mode", False):
             return
         for folder in SOURCE_FOLDERS:
-            shutil.copytree(
-                ROOT / folder, Path(self.build_lib, "diffrast", "_sources", folder), dirs_exist_ok=True
-            )
+            shutil.copytree(ROOT / folder, Path(self.build_lib, "diffrast", "_sources", folder), dirs_exist_ok=True)
 
 
 # The C++ library of manylinux_2_28 (PEP 600), the system that torch's own wheels ask for.
@@ -131,7 +140,8 @@ NEWEST_CXX = {b"GLIBCXX": (3, 4, 24), b"CXXABI": (1, 3, 11)}
 
 
 def portable_tag(libraries: list[Path], linux: str) -> str:
-    """`linux_x86_64` as manylinux with the oldest glibc that has every symbol the libraries ask for, where that can be told."""
+    """`linux_x86_64` as manylinux with the oldest glibc that has every symbol the libraries ask for, where that can be
+    told."""
     glibc = OLDEST_GLIBC
     for library in libraries:
         for name, text in re.findall(rb"\0(GLIBC|GLIBCXX|CXXABI)_([\d.]+)", library.read_bytes()):

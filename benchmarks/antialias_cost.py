@@ -1,7 +1,9 @@
 """What mode "area" of antialias costs, in times of mode "silhouette": `python benchmarks/antialias_cost.py`.
 
-Both modes take turns, and the least time of each counts, so that what else the machine does at the time meets both: on a shared
-machine the ratios mean more than the times, which are upper bounds. One thread. Writes `antialias_cost`, `.json` and `.md`, to
+Both modes take turns, and the least time of each counts, so that what else the machine does at the time meets both: on
+a shared machine the ratios mean more than the times, which are upper bounds. One thread. Writes `antialias_cost`,
+`.json` and
+`.md`, to
 `benchmarks/results/`. Part of `make bench-gradients`.
 """
 
@@ -26,8 +28,14 @@ SCENES = {
     "bumpy sphere, 82k triangles": (lambda: shapes.bumpy(6), (64, 256)),
     "smooth sphere, 20k triangles": (lambda: shapes.icosphere(5), (1024,)),
 }
-COLUMNS = ("scene", "size", "pairs", "silhouettes", "crossings", *(f"{what} {unit}" for what in ("op", "gradient")
-           for unit in ("ms", "ratio")))  # fmt: skip
+COLUMNS = (
+    "scene",
+    "size",
+    "pairs",
+    "silhouettes",
+    "crossings",
+    *(f"{what} {unit}" for what in ("op", "gradient") for unit in ("ms", "ratio")),
+)
 
 
 class Case:
@@ -57,10 +65,7 @@ class Case:
 
     def counts(self) -> dict[str, int]:
         """Pairs of neighbouring pixels with different triangles, and in how many of them each mode finds something."""
-        ids, inputs = (
-            self.rast[..., 3],
-            (self.color, self.rast, self.pos, self.tri, self.topology.ring, 1.0, "none"),
-        )
+        ids, inputs = (self.rast[..., 3], (self.color, self.rast, self.pos, self.tri, self.topology.ring, 1.0, "none"))
         pairs = torch.ops.diffrast.antialias(*inputs)[1]
         code = torch.ops.diffrast.antialias_area(*inputs)[1]
         return {
@@ -94,10 +99,7 @@ def main() -> None:
                 least = measured(work)
                 row |= {f"{what} ms": least["area"], f"{what} ratio": least["area"] / least["silhouette"]}
             rows.append(row)
-            print(
-                " ".join(f"{row[c]:.2f}" if isinstance(row[c], float) else str(row[c]) for c in COLUMNS),
-                flush=True,
-            )
+            print(" ".join(f"{row[c]:.2f}" if isinstance(row[c], float) else str(row[c]) for c in COLUMNS), flush=True)
     lines = [f"| {' | '.join(COLUMNS)} |", "|" + "---|" * len(COLUMNS)]
     for row in rows:
         cells = (f"{row[c]:.2f}" if isinstance(row[c], float) else str(row[c]) for c in COLUMNS)

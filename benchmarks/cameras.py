@@ -4,8 +4,8 @@ python benchmarks/cameras.py                  every camera turned by 2 degrees
 python benchmarks/cameras.py --degrees 0 --masks 3      masks wider or narrower by up to 3 pixels, each by its own
 python benchmarks/cameras.py --degrees 0 --focal 1.05   focal length too long by 5 percent
 
-Each camera is turned about its own eye around a random axis. Errors are measured after the similarity transform that best takes
-the found eyes to the true ones (Umeyama 1991): where the world is, and how large, no photograph can tell.
+Each camera is turned about its own eye around a random axis. Errors are measured after the similarity transform that
+best takes the found eyes to the true ones (Umeyama 1991): where the world is, and how large, no photograph can tell.
 """
 
 import argparse
@@ -57,7 +57,8 @@ def misjudged(views: list[View], pixels: float, seed: int = 0) -> list[View]:
 
 
 def rotation_errors(views: list[View], truth: list[View]) -> torch.Tensor:
-    """Degrees ``[N]`` between found and true rotations, after the similarity that best takes the found eyes to the true ones."""
+    """Degrees ``[N]`` between found and true rotations, after the similarity that best takes the found eyes to the true
+    ones."""
     a, b = (torch.stack([v.camera.center for v in x]) for x in (views, truth))
     u, _, vh = torch.linalg.svd((b - b.mean(0)).T @ (a - a.mean(0)))
     flip = torch.diag(torch.stack([a.new_tensor(1.0), a.new_tensor(1.0), torch.linalg.det(u @ vh)]))
@@ -86,23 +87,30 @@ def measure(args: argparse.Namespace) -> dict[str, float]:
 
     stages = with_stage("write", write, with_stage("read", read))
     options = Options(
-        holdout=args.holdout, steps=args.steps, time_limit=args.time_limit, resolution=args.resolution, overwrite=True,
-        refine_cameras=not args.as_given, frames=0,
-    )  # fmt: skip
+        holdout=args.holdout,
+        steps=args.steps,
+        time_limit=args.time_limit,
+        resolution=args.resolution,
+        overwrite=True,
+        refine_cameras=not args.as_given,
+        frames=0,
+    )
     metrics = reconstruct(args.data, args.out, options, stages=stages)
     before, after = (rotation_errors(seen[name], seen["truth"]) for name in ("given", "found"))
     focal = [float(v[0].camera.K[0, 0]) for v in (seen["found"], seen["truth"])]
     return {
-        "degrees before": float(before.mean()), "degrees": float(after.mean()), "worst degrees": float(after.max()),
-        "focal": focal[0] / focal[1], "psnr": metrics["held_out"].get("psnr", math.nan),
-        "psnr of views used": metrics["used"]["psnr"], "seconds": metrics["seconds"]["total"],
-    }  # fmt: skip
+        "degrees before": float(before.mean()),
+        "degrees": float(after.mean()),
+        "worst degrees": float(after.max()),
+        "focal": focal[0] / focal[1],
+        "psnr": metrics["held_out"].get("psnr", math.nan),
+        "psnr of views used": metrics["used"]["psnr"],
+        "seconds": metrics["seconds"]["total"],
+    }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=DATA / "spot_photos")
     parser.add_argument("--degrees", type=float, default=2.0, help="by which each camera is turned")
     parser.add_argument("--focal", type=float, default=1.0, help="factor on the focal lengths")
@@ -110,9 +118,7 @@ def main() -> None:
     parser.add_argument("--as-given", action="store_true", help="leave the cameras as they are, to compare")
     parser.add_argument("--holdout", type=int, default=4)
     parser.add_argument("--steps", type=int)
-    parser.add_argument(
-        "--resolution", type=int, help="reduce the photographs to at most so many pixels a side"
-    )
+    parser.add_argument("--resolution", type=int, help="reduce the photographs to at most so many pixels a side")
     parser.add_argument("--time-limit", type=float)
     parser.add_argument("--out", type=Path, default=ROOT / "out" / "cameras")
     parser.add_argument("--json", type=Path, default=ROOT / "benchmarks" / "results" / "cameras.json")

@@ -16,9 +16,7 @@ GOALS = {16: 1e-4, 8: 5e-3, 4: 5e-2}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--outlier", type=float, default=30.0, help="inf: plain L2 loss")

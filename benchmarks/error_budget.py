@@ -2,12 +2,13 @@
 
 python benchmarks/error_budget.py [DATASET]        by default templeRing
 
-Reconstructs with defaults, four photographs held out, and divides the mean squared error over each one's mask into: pixels that
-the mesh leaves out; the three pixels beside the outline; and inside, where a Gaussian of 4 pixels tells light (the difference,
-smoothed) from detail (the rest). Beside it stands the error inside when the two nearest photographs that were used are laid over
-the held-out one through the mesh, blended by how well they correlate with it, and the same with the depth of each pixel chosen,
-within 1.5 % of the object's size, so that they correlate best. No texture has that choice: where even this is far off, the
-photographs contradict each other.
+Reconstructs with defaults, four photographs held out, and divides the mean squared error over each one's mask into:
+pixels that the mesh leaves out; the three pixels beside the outline; and inside, where a Gaussian of 4 pixels tells
+light (the difference, smoothed) from detail (the rest). Beside it stands the error inside when the two nearest
+photographs that were used are laid over the held-out one through the mesh, blended by how well they correlate with it,
+and the same with the depth of each pixel chosen, within 1.5 % of the object's size, so that they correlate best. No
+texture has that
+choice: where even this is far off, the photographs contradict each other.
 """
 
 from __future__ import annotations
@@ -57,12 +58,14 @@ def budget(view: View, picture: torch.Tensor) -> dict[str, float]:
     difference = (picture[..., :3].clamp(0, 1) - over_white(view)[..., :3]) * on[..., None]
     error = difference.square().mean(-1)
     missed, inside = on & (picture[..., 3] <= 0.5), inner(view, picture[..., 3])
-    smooth = np.stack(
-        [local_mean(c, inside.numpy(), SMOOTH) for c in difference.permute(2, 0, 1).numpy()], axis=-1
-    )
+    smooth = np.stack([local_mean(c, inside.numpy(), SMOOTH) for c in difference.permute(2, 0, 1).numpy()], axis=-1)
     light = torch.from_numpy(smooth)[inside].square().mean(-1).sum()
-    parts = {"missed": error[missed].sum(), "rim": error[on & ~missed & ~inside].sum(), "light": light,
-             "detail": error[inside].sum() - light}  # fmt: skip
+    parts = {
+        "missed": error[missed].sum(),
+        "rim": error[on & ~missed & ~inside].sum(),
+        "light": light,
+        "detail": error[inside].sum() - light,
+    }
     return {name: float(part / on.sum()) for name, part in parts.items()}
 
 
@@ -79,7 +82,8 @@ def correlation(a: torch.Tensor, b: torch.Tensor, mask: torch.Tensor) -> torch.T
 
 
 def laid_over(state: State, i: int, matrices: torch.Tensor, reach: float) -> float:
-    """The mean squared error inside of view ``i`` of its two nearest used photographs, laid over it through the mesh: see above."""
+    """The mean squared error inside of view ``i`` of its two nearest used photographs, laid over it through the mesh:
+    see above."""
     model, view = made(state.model), state.views[i]
     rast, _ = dr.rasterize(
         state.ctx, to_clip(model.vertices, matrices[i : i + 1]), model.faces, view.shape, grad_db=False
@@ -112,9 +116,7 @@ def laid_over(state: State, i: int, matrices: torch.Tensor, reach: float) -> flo
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", nargs="?", type=Path, default=DATA / "templeRing")
     parser.add_argument("--out", type=Path, default=ROOT / "out" / "error_budget")
     parser.add_argument("--json", type=Path, default=ROOT / "benchmarks" / "results" / "error_budget.json")
@@ -158,8 +160,7 @@ def main() -> None:
     mean = {name: float(np.mean([parts[name] for parts in used])) for name in used[0]}
     print("views used, mean:", {name: round(value, 5) for name, value in mean.items()})
     args.json.write_text(
-        json.dumps({"data": args.data.name, "held_out": rows, "used": mean}, indent=1) + "\n",
-        encoding="utf-8",
+        json.dumps({"data": args.data.name, "held_out": rows, "used": mean}, indent=1) + "\n", encoding="utf-8"
     )
     print(f"wrote {args.json}")
 

@@ -1,7 +1,9 @@
-"""Measures the primitives on a CUDA device, with CUDA events: `python benchmarks/gpu.py [--no-json] [--floors BYTES_PER_SECOND]`.
+"""Measures the primitives on a CUDA device, with CUDA events: `python benchmarks/gpu.py [--no-json] [--floors
+BYTES_PER_SECOND]`.
 
-Medians after a warm-up. The floor is the time that a plain copy, measured in the same run, takes for the bytes of an operation's
-inputs and outputs, each counted once. `--floors 3e12` prints the bytes and floors for that bandwidth instead, with no GPU.
+Medians after a warm-up. The floor is the time that a plain copy, measured in the same run, takes for the bytes of an
+operation's inputs and outputs, each counted once. `--floors 3e12` prints the bytes and floors for that bandwidth
+instead, with no GPU.
 """
 
 from __future__ import annotations
@@ -80,10 +82,7 @@ def primitives(load: Workload) -> dict[str, tuple[Callable[[], object], list[tor
     rast, rast_db, uv, uv_da, color = leaves
     return {
         "rasterize": (load.rasterize, [load.pos]),
-        "interpolate": (
-            lambda: dr.interpolate(load.uv, rast, load.tri, rast_db, "all"),
-            [load.uv, rast, rast_db],
-        ),
+        "interpolate": (lambda: dr.interpolate(load.uv, rast, load.tri, rast_db, "all"), [load.uv, rast, rast_db]),
         "texture": (lambda: dr.texture(load.tex, uv, uv_da), [load.tex, uv, uv_da]),
         "antialias": (
             lambda: dr.antialias(color, rast.detach(), load.pos, load.tri, load.topology, mode="silhouette"),
@@ -99,9 +98,7 @@ def primitive_table(bandwidth: float, device: str, size: int = 2048, batch: int 
     rows: Rows = []
     for name, (forward, inputs) in primitives(load).items():
         result = forward()
-        outputs = [
-            o for o in (result if isinstance(result, tuple) else (result,)) if isinstance(o, torch.Tensor)
-        ]
+        outputs = [o for o in (result if isinstance(result, tuple) else (result,)) if isinstance(o, torch.Tensor)]
         read = size_of([*inputs, load.tri]) + sum(4 * torch.Size(s).numel() for s in also.get(name, []))
         written = size_of(outputs)
         cotangents = [torch.rand_like(o) for o in outputs]
@@ -143,10 +140,13 @@ def rasterize_table(bandwidth: float) -> Rows:
         count_of = load.tri.shape[0]
         rows.append(
             {
-                "op": "rasterize", "workload": f"{size}^2, {count_of} triangles", "forward ms": time,
-                "forward floor ms": 1e3 * count / bandwidth, "triangles per second": count_of / (1e-3 * time),
+                "op": "rasterize",
+                "workload": f"{size}^2, {count_of} triangles",
+                "forward ms": time,
+                "forward floor ms": 1e3 * count / bandwidth,
+                "triangles per second": count_of / (1e-3 * time),
             }
-        )  # fmt: skip
+        )
         del load
         torch.cuda.empty_cache()
     return rows
@@ -183,10 +183,7 @@ def measure() -> dict[str, object]:
     """Every table of this file; prints them as they come."""
     bandwidth = copy_bandwidth()
     print(f"{torch.cuda.get_device_name()}; copy: {bandwidth / 1e9:.0f} GB/s (read + written)")
-    results: dict[str, object] = {
-        "device": torch.cuda.get_device_name(),
-        "copy_bytes_per_second": bandwidth,
-    }
+    results: dict[str, object] = {"device": torch.cuda.get_device_name(), "copy_bytes_per_second": bandwidth}
     tables = {
         "primitives": lambda: primitive_table(bandwidth, "cuda"),
         "rasterize": lambda: rasterize_table(bandwidth),
@@ -199,13 +196,9 @@ def measure() -> dict[str, object]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--no-json", action="store_true", help="print only")
-    parser.add_argument(
-        "--floors", type=float, metavar="BYTES_PER_SECOND", help="print floors; no GPU is needed"
-    )
+    parser.add_argument("--floors", type=float, metavar="BYTES_PER_SECOND", help="print floors; no GPU is needed")
     args = parser.parse_args()
     if args.floors:
         table(f"floors at {args.floors:.2g} bytes per second", primitive_table(args.floors, "cpu"))

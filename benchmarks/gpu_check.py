@@ -4,8 +4,8 @@
 2. compute-sanitizer (memcheck, racecheck) on a short selection of them, where it is installed;
 3. benchmarks/gpu.py.
 
-Writes benchmarks/results/<device>-<date>.json, and into OUT gpu-check.json (the same), pytest.log and sanitizer.log. Exits with 2,
-"no CUDA device", where there is none, with 1 if anything failed.
+Writes benchmarks/results/<device>-<date>.json, and into OUT gpu-check.json (the same), pytest.log and sanitizer.log.
+Exits with 2, "no CUDA device", where there is none, with 1 if anything failed.
 """
 
 from __future__ import annotations
@@ -33,17 +33,20 @@ def run(command: list[str], seconds: float, log: Path, **environment: str) -> tu
     start = time.monotonic()
     try:
         result = subprocess.run(
-            command, cwd=ROOT, env=os.environ | environment, timeout=seconds, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        )  # fmt: skip
+            command,
+            cwd=ROOT,
+            env=os.environ | environment,
+            timeout=seconds,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
         status, output = result.returncode, result.stdout
     except subprocess.TimeoutExpired as error:
         kept = error.stdout or b""
         status, output = 124, kept if isinstance(kept, str) else kept.decode(errors="replace")
     with log.open("a") as file:
-        file.write(
-            f"$ {' '.join(command)}\n{output}\nexit status {status}, {time.monotonic() - start:.0f} s\n\n"
-        )
+        file.write(f"$ {' '.join(command)}\n{output}\nexit status {status}, {time.monotonic() - start:.0f} s\n\n")
     return status, output
 
 
@@ -78,9 +81,7 @@ def sanitizer(out: Path) -> dict[str, object]:
             command.remove("no")
         command += [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *SHORT]
         # torch's allocator would hide what is read beyond a tensor.
-        status, output = run(
-            command, SECONDS["sanitizer"], out / "sanitizer.log", PYTORCH_NO_CUDA_MEMORY_CACHING="1"
-        )
+        status, output = run(command, SECONDS["sanitizer"], out / "sanitizer.log", PYTORCH_NO_CUDA_MEMORY_CACHING="1")
         summary = re.findall(r"(?:ERROR|RACECHECK) SUMMARY: .*", output)
         found[tool] = {"exit status": status, "summary": summary[-1] if summary else "none"}
     return found

@@ -1,4 +1,5 @@
-"""How everything here is measured: medians of wall time after a warm-up, a copy in the same run as the floor, results as JSON."""
+"""How everything here is measured: medians of wall time after a warm-up, a copy in the same run as the floor, results
+as JSON."""
 
 import json
 import os

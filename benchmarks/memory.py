@@ -1,7 +1,9 @@
-"""How much memory many large photographs take: `python benchmarks/memory.py [COUNT] [MEGAPIXELS]`, by default 300 of 20.
+"""How much memory many large photographs take: `python benchmarks/memory.py [COUNT] [MEGAPIXELS]`, by default 300 of
+20.
 
-The photographs of assets/demo, enlarged, as JPEGs with masks; each file stands for several views (hard links), as reading is what
-is measured. Prints the peak resident memory of the whole of `diffrast reconstruct`, and where its time went.
+The photographs of assets/demo, enlarged, as JPEGs with masks; each file stands for several views (hard links), as
+reading is what is measured. Prints the peak resident memory of the whole of `diffrast reconstruct`, and where its time
+went.
 """
 
 from __future__ import annotations
@@ -32,13 +34,9 @@ def enlarge(folder: Path, count: int, megapixels: float) -> None:
         names = (f"v{i:04d}.jpg", f"masks/v{i:04d}.jpg")
         if i >= len(scene["frames"]):
             for name in names:
-                (folder / name).hardlink_to(
-                    folder / name.replace(f"{i:04d}", f"{i % len(scene['frames']):04d}")
-                )
+                (folder / name).hardlink_to(folder / name.replace(f"{i:04d}", f"{i % len(scene['frames']):04d}"))
             continue
-        source = next(
-            p for p in (DEMO / (original["file_path"] + s) for s in ("", ".png", ".jpg")) if p.is_file()
-        )
+        source = next(p for p in (DEMO / (original["file_path"] + s) for s in ("", ".png", ".jpg")) if p.is_file())
         picture = Image.open(source).convert("RGBA").resize((side, side), Image.Resampling.BILINEAR)
         picture.convert("RGB").save(folder / names[0], quality=92)
         picture.getchannel("A").save(folder / names[1], quality=92)
@@ -51,19 +49,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         enlarge(folder, count, megapixels)
-        command = [
-            sys.executable,
-            "-m",
-            "diffrast",
-            "reconstruct",
-            name,
-            "--out",
-            str(folder / "out"),
-            "--quiet",
-        ]
-        subprocess.run(
-            [*command, "--steps", str(STEPS), "--frames", "0", "--holdout", "3"], check=True, cwd=ROOT
-        )
+        command = [sys.executable, "-m", "diffrast", "reconstruct", name, "--out", str(folder / "out"), "--quiet"]
+        subprocess.run([*command, "--steps", str(STEPS), "--frames", "0", "--holdout", "3"], check=True, cwd=ROOT)
         metrics = json.loads((folder / "out" / "metrics.json").read_text())
     print(metrics["preflight"]["views"])
     figures = {

@@ -1,10 +1,10 @@
 """Times of rasterization with OpenGL beside the CPU's, CPU tensors: `python benchmarks/opengl.py`.
 
-A time with OpenGL is that of the visibility pass, its read-back and the resolve kernel; "pass" is the first two. What draws is in
-the first lines: on llvmpipe, Mesa's software, the processor draws as well. The last table is why `dr.gbuffer` goes through
-resolve and interpolate: the other way is to let the pipeline write attributes and their derivatives into attachments. "buffers
-read" ends there; a G-buffer also has `rast` and `rast_db`, by the resolve kernel as on every backend, and one tensor of attributes
-and one of derivatives: "attachments" is the whole.
+A time with OpenGL is that of the visibility pass, its read-back and the resolve kernel; "pass" is the first two. What
+draws is in the first lines: on llvmpipe, Mesa's software, the processor draws as well. The last table is why
+`dr.gbuffer` goes through resolve and interpolate: the other way is to let the pipeline write attributes and their
+derivatives into attachments. "buffers read" ends there; a G-buffer also has `rast` and `rast_db`, by the resolve kernel
+as on every backend, and one tensor of attributes and one of derivatives: "attachments" is the whole.
 """
 
 import argparse
@@ -37,10 +37,15 @@ def rasterize_table() -> list[dict[str, object]]:
             }
             ids, want = (dr.triangle_id(work[name]()[0]) for name in ("gl ms", "cpu ms"))
             times: dict[str, Any] = {name: milliseconds(call, 40, 10) for name, call in work.items()}
-            rows.append({
-                "triangles": tri.shape[0], "size": size, **times, "gl / cpu": times["gl ms"] / times["cpu ms"],
-                "pixels that differ": float((ids != want).float().mean()),
-            })  # fmt: skip
+            rows.append(
+                {
+                    "triangles": tri.shape[0],
+                    "size": size,
+                    **times,
+                    "gl / cpu": times["gl ms"] / times["cpu ms"],
+                    "pixels that differ": float((ids != want).float().mean()),
+                }
+            )
     return rows
 
 
@@ -58,10 +63,7 @@ def context_table() -> list[dict[str, object]]:
         small()
 
     return [
-        {
-            "opened again, with a 16x16 picture, ms": milliseconds(again),
-            "that picture alone, ms": milliseconds(small),
-        }
+        {"opened again, with a 16x16 picture, ms": milliseconds(again), "that picture alone, ms": milliseconds(small)}
     ]
 
 
@@ -70,8 +72,10 @@ in vec4 position; in vec3 data; out vec3 value;
 void main() { gl_Position = position; value = data; }"""
 FRAGMENT = """#version 430 core
 in vec3 value;
-layout(location = 0) out int id; layout(location = 1) out vec4 a; layout(location = 2) out vec4 x; layout(location = 3) out vec4 y;
-void main() { id = gl_PrimitiveID + 1; a = vec4(value, gl_FragCoord.z); x = vec4(dFdx(value), 0); y = vec4(dFdy(value), 0); }"""
+layout(location = 0) out int id; layout(location = 1) out vec4 a; layout(location = 2) out vec4 x;
+layout(location = 3) out vec4 y;
+void main() { id = gl_PrimitiveID + 1; a = vec4(value, gl_FragCoord.z);
+  x = vec4(dFdx(value), 0); y = vec4(dFdy(value), 0); }"""
 
 
 def gbuffer_table() -> list[dict[str, object]]:
@@ -83,18 +87,11 @@ def gbuffer_table() -> list[dict[str, object]]:
         ours = milliseconds(lambda: dr.gbuffer(ctx, pos, tri, attr, (size, size)))  # noqa: B023 - called at once
         gl: Any = import_module("moderngl").create_context(standalone=True, backend="egl")
         gl.gc_mode = "auto"
-        content = [
-            (gl.buffer(pos[0].numpy()), "4f", "position"),
-            (gl.buffer(attr.numpy()), "3f", "data"),
-        ]
+        content = [(gl.buffer(pos[0].numpy()), "4f", "position"), (gl.buffer(attr.numpy()), "3f", "data")]
         array = gl.vertex_array(
-            gl.program(vertex_shader=VERTEX, fragment_shader=FRAGMENT),
-            content,
-            index_buffer=gl.buffer(tri.numpy()),
+            gl.program(vertex_shader=VERTEX, fragment_shader=FRAGMENT), content, index_buffer=gl.buffer(tri.numpy())
         )
-        images = [gl.texture((size, size), 1, dtype="i4")] + [
-            gl.texture((size, size), 4, dtype="f4") for _ in range(3)
-        ]
+        images = [gl.texture((size, size), 1, dtype="i4")] + [gl.texture((size, size), 4, dtype="f4") for _ in range(3)]
         target = gl.framebuffer(images, gl.depth_renderbuffer((size, size)))
         gl.enable(gl.DEPTH_TEST)
         tensors = [torch.empty(size, size, image.components).view(torch.int32) for image in images]
@@ -126,9 +123,7 @@ def gbuffer_table() -> list[dict[str, object]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--no-json", action="store_true", help="print only")
     args = parser.parse_args()

@@ -1,5 +1,5 @@
-"""How often `diffrast pose` finds spot: photographs from random poses, rendered like `diffrast make-dataset` does (a sky and a
-lamp), 320x240, the object at random places and distances, wholly in the picture.
+"""How often `diffrast pose` finds spot: photographs from random poses, rendered like `diffrast make-dataset` does (a
+sky and a lamp), 320x240, the object at random places and distances, wholly in the picture.
 
 python benchmarks/pose.py [--poses 20]
 """
@@ -42,9 +42,7 @@ def random_camera(mesh: Mesh, generator: torch.Generator) -> Camera:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--poses", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "pose.json")

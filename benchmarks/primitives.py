@@ -1,7 +1,9 @@
-"""Times of the primitives and of a whole optimization step, on the CPU: `make bench`, or `python benchmarks/primitives.py`.
+"""Times of the primitives and of a whole optimization step, on the CPU: `make bench`, or `python
+benchmarks/primitives.py`.
 
-Prints tables and writes JSON. Every time stands beside its floor, the bytes that must be read and written over the bandwidth of a
-copy measured in the same run. On a machine that does other work at the same time the figures mean little.
+Prints tables and writes JSON. Every time stands beside its floor, the bytes that must be read and written over the
+bandwidth of a copy measured in the same run. On a machine that does other work at the same time the figures mean
+little.
 """
 
 import argparse
@@ -19,7 +21,8 @@ TRIANGLES = (1_300, 20_000, 330_000)
 
 
 class Step:
-    """One optimization step of a textured mesh: rasterize, interpolate with uv_da, trilinear texture, antialias, L2, backward."""
+    """One optimization step of a textured mesh: rasterize, interpolate with uv_da, trilinear texture, antialias, L2,
+    backward."""
 
     def __init__(self, triangles: int, size: int) -> None:
         points, self.uv, self.tri = sphere(triangles)
@@ -79,11 +82,7 @@ def op_table(size: int, bandwidth: float) -> list[dict[str, object]]:
             [leaf["rast"], leaf["rast_db"]],
             56,
         ),
-        "texture": (
-            lambda: dr.texture(step.tex, leaf["uv"], leaf["uv_da"]),
-            [step.tex, leaf["uv"], leaf["uv_da"]],
-            36,
-        ),
+        "texture": (lambda: dr.texture(step.tex, leaf["uv"], leaf["uv_da"]), [step.tex, leaf["uv"], leaf["uv_da"]], 36),
         **{
             f"antialias, {mode}": (
                 lambda mode=mode: dr.antialias(
@@ -98,11 +97,7 @@ def op_table(size: int, bandwidth: float) -> list[dict[str, object]]:
     rows = []
     for name, (forward, inputs, bytes_per_pixel) in cases.items():
         outputs = forward()
-        outputs = [
-            o
-            for o in (outputs if isinstance(outputs, tuple) else (outputs,))
-            if o.requires_grad and o.numel()
-        ]
+        outputs = [o for o in (outputs if isinstance(outputs, tuple) else (outputs,)) if o.requires_grad and o.numel()]
         grads = [torch.rand_like(o) for o in outputs]
 
         def backward(outputs=outputs, inputs=inputs, grads=grads) -> None:
@@ -134,10 +129,15 @@ def scaling_table() -> list[dict[str, object]]:
         for count in (1, threads):
             torch.set_num_threads(count)
             times.append(milliseconds(lambda: dr.rasterize(ctx, pos, tri, (1024, 1024)), 5))  # noqa: B023
-        rows.append({
-            "triangles": tri.shape[0], "1 thread ms": times[0], f"{threads} threads ms": times[1], "gain": times[0] / times[1],
-            "ns per triangle": 1e6 * times[1] / tri.shape[0],
-        })  # fmt: skip
+        rows.append(
+            {
+                "triangles": tri.shape[0],
+                "1 thread ms": times[0],
+                f"{threads} threads ms": times[1],
+                "gain": times[0] / times[1],
+                "ns per triangle": 1e6 * times[1] / tri.shape[0],
+            }
+        )
     return rows
 
 
@@ -163,9 +163,7 @@ def memory_table(bandwidth: float) -> list[dict[str, object]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--no-json", action="store_true", help="print only")
     args = parser.parse_args()

@@ -97,13 +97,9 @@ def open_spaces(mesh_file: Path, views: list[View]) -> float:
 
 def measure(name: str, job: Job, out: Path, holdout: int, **options: Any) -> dict:
     start = time.perf_counter()
-    metrics = reconstruct(
-        job.folder, out, Options(holdout=holdout, time_limit=job.seconds, overwrite=True, **options)
-    )
+    metrics = reconstruct(job.folder, out, Options(holdout=holdout, time_limit=job.seconds, overwrite=True, **options))
     row = {"data": name, "seconds": time.perf_counter() - start, "limit": job.seconds, **metrics["held_out"]}
-    row.update(
-        {key: metrics["mesh"][key] for key in ("faces", "parts", "self_intersections", "euler_number")}
-    )
+    row.update({key: metrics["mesh"][key] for key in ("faces", "parts", "self_intersections", "euler_number")})
     row["closed"] = int(metrics["mesh"]["closed"])
     views = read_views(job.folder)
     add_masks(views)
@@ -113,48 +109,35 @@ def measure(name: str, job: Job, out: Path, holdout: int, **options: Any) -> dic
         reference = trimesh.load(job.reference, process=False, force="mesh")
         row.update(chamfer(mesh.vertices.numpy(), mesh.faces.numpy(), reference))
     reached = {k: row[k] <= v if k in AT_MOST else row[k] >= v for k, v in job.goals.items()}
-    return {**row, "goals": job.goals, "reached": reached, "steps": metrics["steps"], "stages": metrics["seconds"],
-            "notes": metrics["notes"], "used": metrics["used"], "versions": metrics["versions"]}  # fmt: skip
+    return {
+        **row,
+        "goals": job.goals,
+        "reached": reached,
+        "steps": metrics["steps"],
+        "stages": metrics["seconds"],
+        "notes": metrics["notes"],
+        "used": metrics["used"],
+        "versions": metrics["versions"],
+    }
 
 
-COLUMNS = (
-    "psnr",
-    "psnr_object",
-    "mask_iou",
-    "chamfer_percent",
-    "open_spaces",
-    "faces",
-    "parts",
-    "self_intersections",
-)
+COLUMNS = ("psnr", "psnr_object", "mask_iou", "chamfer_percent", "open_spaces", "faces", "parts", "self_intersections")
 
 
 def table(rows: list[dict]) -> None:
     width = max([8, *(len(row["data"]) + 2 for row in rows)])
-    print(
-        f"{'data':<{width}}{'seconds':>8}{'limit':>7}"
-        + "".join(f"{c:>{len(c) + 2}}" for c in COLUMNS)
-        + "  goals"
-    )
+    print(f"{'data':<{width}}{'seconds':>8}{'limit':>7}" + "".join(f"{c:>{len(c) + 2}}" for c in COLUMNS) + "  goals")
     for row in rows:
         cells = "".join(f"{f'{row[c]:.5g}' if c in row else '-':>{len(c) + 2}}" for c in COLUMNS)
-        goals = ", ".join(
-            f"{k} {v:g}: {'yes' if row['reached'][k] else 'NO'}" for k, v in row["goals"].items()
-        )
+        goals = ", ".join(f"{k} {v:g}: {'yes' if row['reached'][k] else 'NO'}" for k, v in row["goals"].items())
         print(f"{row['data']:<{width}}{row['seconds']:>8.0f}{row['limit']:>7.0f}{cells}  {goals}")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", nargs="*", default=list(JOBS), help=f"which of {', '.join(JOBS)} (default: all)")
     parser.add_argument(
-        "data", nargs="*", default=list(JOBS), help=f"which of {', '.join(JOBS)} (default: all)"
-    )
-    parser.add_argument(
-        "--ingredients",
-        action="store_true",
-        help="also what each ingredient gains, on spot in a third of the time",
+        "--ingredients", action="store_true", help="also what each ingredient gains, on spot in a third of the time"
     )
     parser.add_argument("--holdout", type=int, default=4)
     parser.add_argument("--out", type=Path, default=ROOT / "out", help="folder for the runs (default: out)")

@@ -1,5 +1,5 @@
-"""How soon there is something to see, and how fast it goes on: seconds from the start of the command to the first mesh that
-a viewer is given, and steps per second on 10 000 faces, both with photographs of 256 x 256 pixels.
+"""How soon there is something to see, and how fast it goes on: seconds from the start of the command to the first mesh
+that a viewer is given, and steps per second on 10 000 faces, both with photographs of 256 x 256 pixels.
 
 python benchmarks/reconstruct_speed.py
 """
@@ -67,12 +67,8 @@ def child(folder: str, steps: int = 500) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--json", type=Path, default=ROOT / "benchmarks" / "results" / "reconstruct_speed.json"
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", type=Path, default=ROOT / "benchmarks" / "results" / "reconstruct_speed.json")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.child:
@@ -81,9 +77,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         smaller(DATA / "spot_photos", Path(folder))
         start = time.perf_counter()
-        process = subprocess.Popen(
-            [sys.executable, __file__, "--child", folder], stdout=subprocess.PIPE, text=True
-        )
+        process = subprocess.Popen([sys.executable, __file__, "--child", folder], stdout=subprocess.PIPE, text=True)
         assert process.stdout is not None
         if process.stdout.readline().strip() != "mesh":
             raise SystemExit("the reconstruction ended without showing a mesh")
@@ -102,7 +96,8 @@ def main() -> None:
     }
     print(f"first mesh on view after {preview:.1f} s (goal: at most {GOALS['seconds_to_preview']:g})")
     print(
-        f"{row['steps_per_second']:.1f} steps per second of {row['batch']} views, {SIZE} x {SIZE} pixels, {row['faces']} faces "
+        f"{row['steps_per_second']:.1f} steps per second of {row['batch']} views, {SIZE} x {SIZE} pixels, "
+        f"{row['faces']} faces "
         f"(goal: at least {GOALS['steps_per_second']:g})"
     )
     args.json.parent.mkdir(parents=True, exist_ok=True)

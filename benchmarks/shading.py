@@ -1,9 +1,9 @@
 """What shading costs on the CPU: `python benchmarks/shading.py`. Prints tables and writes JSON.
 
-One step of a textured metallic-roughness sphere of 20k triangles under an environment map, forward and backward into positions, two
-textures and the prefiltered map, against the primitives that it is made of alone (with as many channels), where the sphere fills
-half of the picture and all of it; the prefilter of cube maps; and the sparse Cholesky factorization of a smoothing matrix. On a
-machine that does other work at the same time the figures mean little.
+One step of a textured metallic-roughness sphere of 20k triangles under an environment map, forward and backward into
+positions, two textures and the prefiltered map, against the primitives that it is made of alone (with as many
+channels), where the sphere fills half of the picture and all of it; the prefilter of cube maps; and the sparse Cholesky
+factorization of a smoothing matrix. On a machine that does other work at the same time the figures mean little.
 """
 
 import argparse
@@ -47,9 +47,7 @@ class Step:
         generator = torch.Generator().manual_seed(0)
         points, uv, tri = sphere(20_000)
         self.mesh = Mesh(points.requires_grad_(), tri, uv)
-        self.camera = Camera.look_at(
-            (0, 0.17 * distance, distance), (0, 0, 0), fov_y=0.8, width=size, height=size
-        )
+        self.camera = Camera.look_at((0, 0.17 * distance, distance), (0, 0, 0), fov_y=0.8, width=size, height=size)
         material = MetallicRoughness(*(torch.rand(512, 512, 3, generator=generator) for _ in range(2)))
         self.light = Prepared(EnvironmentLight(torch.rand(6, 64, 64, 3, generator=generator)))
         self.scene, self.size = Scene(self.mesh, material, [self.light]), size
@@ -71,7 +69,8 @@ class Step:
         torch.nn.functional.mse_loss(image, self.target).backward()
 
     def primitives(self) -> None:
-        """Rasterize; interpolate position, normal and UV; two textures, irradiance and prefiltered levels; antialias; backward."""
+        """Rasterize; interpolate position, normal and UV; two textures, irradiance and prefiltered levels; antialias;
+        backward."""
         self._clear()
         pos = self.camera.to_clip(self.mesh.vertices)[None]
         rast, rast_db = dr.rasterize(self.ctx, pos, self.mesh.faces, (self.size, self.size))
@@ -85,18 +84,14 @@ class Step:
         glossy = dr.texture(
             levels[0], normal, mip_level_bias=uv_da[..., 0].abs(), mip=levels[1:-1], boundary_mode="cube"
         )
-        image = dr.antialias(
-            torch.cat([glossy, uv[..., :1]], -1), rast, pos, self.mesh.faces, mode="silhouette"
-        )
+        image = dr.antialias(torch.cat([glossy, uv[..., :1]], -1), rast, pos, self.mesh.faces, mode="silhouette")
         gradient = self.color_grad[..., :3]
         torch.autograd.backward([image, base, orm, diffuse, place], [self.color_grad] + [gradient] * 4)
 
 
-def compare(
-    one: Callable[[], None], other: Callable[[], None], repeats: int = 9
-) -> tuple[float, float, float, float]:
-    """Median milliseconds of both, taken in turns; the median ratio of such pairs, and that of the least CPU times, which other
-    work on the machine disturbs less."""
+def compare(one: Callable[[], None], other: Callable[[], None], repeats: int = 9) -> tuple[float, float, float, float]:
+    """Median milliseconds of both, taken in turns; the median ratio of such pairs, and that of the least CPU times,
+    which other work on the machine disturbs less."""
     times = []
     for _ in range(repeats + 1):
         row = []
@@ -148,8 +143,11 @@ def prefilter_table(sizes: list[int]) -> list[dict[str, object]]:
 def factorization_table() -> list[dict[str, object]]:
     """Of ``I + 10 L`` of a sphere: the first solve, which factorizes, and each one after it."""
     mesh = icosphere(1.0, 5)
-    smooth = {name: LargeSteps(mesh.faces, len(mesh.vertices), 10.0, solver=name)
-              for name in SOLVERS if name == "scipy" or find_spec(name)}  # fmt: skip
+    smooth = {
+        name: LargeSteps(mesh.faces, len(mesh.vertices), 10.0, solver=name)
+        for name in SOLVERS
+        if name == "scipy" or find_spec(name)
+    }
     rows = []
     for name, steps in smooth.items():
         u = steps.from_vertices(mesh.vertices)
@@ -169,9 +167,7 @@ def factorization_table() -> list[dict[str, object]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--no-json", action="store_true", help="print only")
     args = parser.parse_args()
@@ -179,9 +175,7 @@ def main() -> None:
     dr.set_log_level(2)
     print(", ".join(f"{k}: {v}" for k, v in machine().items()))
     results: dict[str, object] = {
-        "shading under an environment map, forward + backward": shading_table(
-            [(256, 2.9), (512, 2.9), (512, 1.5)]
-        ),
+        "shading under an environment map, forward + backward": shading_table([(256, 2.9), (512, 2.9), (512, 1.5)]),
         "prefilter of a cube map": prefilter_table([16, 32, 64]),
         "sparse Cholesky factorization of a Laplacian": factorization_table(),
     }

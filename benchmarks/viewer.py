@@ -1,10 +1,10 @@
-"""The viewer while somebody drags: displayed frames a second and time from input to picture, in headless Chromium on this machine;
-and what an open page costs an optimization while nobody moves the camera.
+"""The viewer while somebody drags: displayed frames a second and time from input to picture, in headless Chromium on
+this machine; and what an open page costs an optimization while nobody moves the camera.
 
 python benchmarks/viewer.py
 
-Needs Chromium and its driver (apt-get install chromium chromium-driver) and selenium. Browser, viewer and optimization share the
-machine's cores. On a machine that does other work at the same time the figures are upper bounds.
+Needs Chromium and its driver (apt-get install chromium chromium-driver) and selenium. Browser, viewer and optimization
+share the machine's cores. On a machine that does other work at the same time the figures are upper bounds.
 """
 
 import argparse
@@ -48,13 +48,23 @@ const timer = setInterval(() => {
   stage.dispatchEvent(new PointerEvent("pointerup", at(t)));
   const delays = [...stats.delays].sort((a, b) => a - b), picture = document.getElementById("picture");
   done({ moves, frames: stats.times.filter((x) => x < start + milliseconds).length, seconds: t / 1000,
-    median: delays[delays.length >> 1], p90: delays[Math.floor(0.9 * delays.length)], size: [picture.width, picture.height] });
+    median: delays[delays.length >> 1], p90: delays[Math.floor(0.9 * delays.length)],
+        size: [picture.width, picture.height] });
 }, 8);
 """
 
 
-FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync", "--window-size=1000,760")  # fmt: skip
+FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--window-size=1000,760",
+)
 
 
 @contextmanager
@@ -87,9 +97,7 @@ def textured_sphere(triangles: int) -> Mesh:
 
 def load(driver: Any, viewer: Viewer) -> None:
     driver.get(viewer.url)
-    driver.execute_script(
-        "document.getElementById('stage').style.cssText = 'flex: none; width: 512px; height: 512px'"
-    )
+    driver.execute_script("document.getElementById('stage').style.cssText = 'flex: none; width: 512px; height: 512px'")
     end = time.monotonic() + 60
     while driver.execute_script("return document.getElementById('picture').width") != SIZE:
         assert time.monotonic() < end, "no full picture came"
@@ -105,9 +113,16 @@ def dragging(driver: Any, triangles: int, seconds: float, repeats: int) -> list[
         driver.execute_async_script(DRAG, 1500)  # warms up: caches, and how large a moving picture may be
         for _ in range(repeats):
             found = driver.execute_async_script(DRAG, 1000 * seconds)
-            rows.append({"triangles": len(mesh.faces), "frames/s": found["frames"] / found["seconds"], "median ms": found["median"],
-                         "90 % ms": found["p90"], "last size": "x".join(map(str, found["size"])),
-                         "load": os.getloadavg()[0]})  # fmt: skip
+            rows.append(
+                {
+                    "triangles": len(mesh.faces),
+                    "frames/s": found["frames"] / found["seconds"],
+                    "median ms": found["median"],
+                    "90 % ms": found["p90"],
+                    "last size": "x".join(map(str, found["size"])),
+                    "load": os.getloadavg()[0],
+                }
+            )
     return rows
 
 
@@ -146,8 +161,9 @@ def browser_seconds(driver: Any) -> float:
 
 
 def cost(driver: Any, triangles: int, seconds: float, repeats: int) -> dict[str, object]:
-    """With and without an open page, in turns that follow each other in changing order, so that what else the machine does falls on
-    both. The cost is the median of the ratios of neighbours; the rest is processor time, which others disturb less."""
+    """With and without an open page, in turns that follow each other in changing order, so that what else the machine
+    does falls on both. The cost is the median of the ratios of neighbours; the rest is processor time, which others
+    disturb less."""
     alone, watched = [], []
     spent = {"step": 0.0, "all": 0.0, "drawing": 0.0, "browser": 0.0}
     optimization(None, triangles, 2.0)

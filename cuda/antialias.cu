@@ -10,16 +10,16 @@
 
 template <typename T>
 struct AntialiasArgs {
-  const T* color;   // [B, H, W, C]
-  const T* rast;    // [B, H, W, 4]
-  const T* pos;     // [B|1, V, 4]
-  const int* tri;   // [F, 3]
-  const int* ring;  // [F, 3]
-  i8* side;  // [B|1, F] 1 counter-clockwise, -1 clockwise, 0 covers nothing; or null: computed where it is
-             // needed
-  u8* silhouettes;  // [B|1, F] bit e: the edge opposite to corner e is a silhouette; or null, likewise
-  u8* pairs;  // [B, H, W] low half: the pair with the pixel to the right, high half: with the pixel above
-  T* out;     // [B, H, W, C]
+  const T* color;     // [B, H, W, C]
+  const T* rast;      // [B, H, W, 4]
+  const T* pos;       // [B|1, V, 4]
+  const int* tri;     // [F, 3]
+  const int* ring;    // [F, 3]
+  i8* side;           // [B|1, F] 1 counter-clockwise, -1 clockwise, 0 covers nothing; or null: computed where it is
+                      // needed
+  u8* silhouettes;    // [B|1, F] bit e: the edge opposite to corner e is a silhouette; or null, likewise
+  u8* pairs;          // [B, H, W] low half: the pair with the pixel to the right, high half: with the pixel above
+  T* out;             // [B, H, W, C]
   const T* grad_out;  // [B, H, W, C]
   T* grad_color;      // [B, H, W, C] or null
   T* grad_pos;        // [slabs, B|1, V, 4] or null
@@ -39,8 +39,8 @@ struct AntialiasArgs {
 
 // The half of a byte of `pairs`. Zero: nothing is blended.
 enum PairBits {
-  kEdge = 3,       // 1 + the corner opposite to the silhouette edge, a corner of the near pixel's triangle
-  kFirstNear = 4,  // the pixel that owns the byte is the near one
+  kEdge = 3,           // 1 + the corner opposite to the silhouette edge, a corner of the near pixel's triangle
+  kFirstNear = 4,      // the pixel that owns the byte is the near one
   kFirstReceives = 8,  // and it is the one that is changed
 };
 
@@ -117,8 +117,7 @@ DR_FN void antialias_find(const AntialiasArgs<T>& a, i64 i) {
     const T id = a.rast[4 * p + 3];
     int code = 0;
     if (at.ix + 1 < a.width && a.rast[4 * (p + 1) + 3] != id) code = find_pair(a, p, p + 1, at);
-    if (at.iy + 1 < a.height && a.rast[4 * (p + a.width) + 3] != id)
-      code |= find_pair(a, p, p + a.width, at) << 4;
+    if (at.iy + 1 < a.height && a.rast[4 * (p + a.width) + 3] != id) code |= find_pair(a, p, p + a.width, at) << 4;
     a.pairs[p] = (u8)code;
     if (++at.ix < a.width) continue;
     at.ix = 0;
@@ -212,9 +211,7 @@ DR_FN void blend_pixel(const AntialiasArgs<T>& a, i64 p) {
       value += (T)(in.weight[k] / in.norm) * (other - own[c]);
       low = dr_min(low, other), high = dr_max(high, other);
     }
-    a.out[p * a.channels + c] = value < low    ? low
-                                : value > high ? high
-                                               : value;  // removes rounding, lets NaN pass
+    a.out[p * a.channels + c] = value < low ? low : value > high ? high : value;  // removes rounding, lets NaN pass
   }
 }
 

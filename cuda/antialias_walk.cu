@@ -66,8 +66,8 @@ DR_FN bool touched(const WalkArgs<T>& a, i64 begin, i64 end, Touched& t) {
   if (end - begin == kLanes && begin > a.width && end + a.width < a.count) {
     const u8 *here = a.code + begin, *above = here + a.width, *below = here - a.width;
     for (int j = 0; j < kLanes; ++j) {
-      t.of[j] = above[j - 1] | above[j] | above[j + 1] | here[j - 1] | here[j] | here[j + 1] | below[j - 1] |
-                below[j] | below[j + 1];
+      t.of[j] = above[j - 1] | above[j] | above[j + 1] | here[j - 1] | here[j] | here[j + 1] | below[j - 1] | below[j] |
+                below[j + 1];
       any |= t.of[j];
     }
   } else {
@@ -137,8 +137,7 @@ struct TakeColor {
   // Removes rounding; lets NaN pass.
   DR_FN void done(i64 p, PixelPlace at) {
     T* out = a.out + p * a.channels;
-    const i64 x0 = at.ix > 0 ? -1 : 0, x1 = at.ix + 1 < a.width, y0 = at.iy > 0 ? -1 : 0,
-              y1 = at.iy + 1 < a.height;
+    const i64 x0 = at.ix > 0 ? -1 : 0, x1 = at.ix + 1 < a.width, y0 = at.iy > 0 ? -1 : 0, y1 = at.iy + 1 < a.height;
     for (i64 n = 0; n < a.channels; ++n) {
       T low = a.color[p * a.channels + n], high = low;
       for (i64 y = y0; y <= y1; ++y)
@@ -231,8 +230,7 @@ DR_FN void cell_bwd(const WalkArgs<T>& a, const PlacedCell& c) {
     const double g_place = place_gradient(c, k, g_at[k], g_x, g_y);
     if (g_place != 0) crossing_place_bwd(a, c.view, c.pair[k], a.boost * g_place, add);
   }
-  if (c.vertex >= 0)
-    cell_point_bwd(a, c.view * a.pos_stride + 4 * c.vertex, a.boost * g_x, a.boost * g_y, add);
+  if (c.vertex >= 0) cell_point_bwd(a, c.view * a.pos_stride + 4 * c.vertex, a.boost * g_x, a.boost * g_y, add);
 }
 
 // Adds what pixel p gets from the outputs of the corners that it flows into, less what its own output takes

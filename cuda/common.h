@@ -170,34 +170,30 @@ DR_FN i64 triangle_of(const T* rast, i64 pixel, i64 triangle_count) {
 // number only.
 static const i64 kChunk = 2048;
 
-#define DR_ENTRY(name, Args, suffix, T)                                                                    \
-  extern "C" __attribute__((visibility("default"))) void name##_##suffix(const Args<T>* args, i64 n,       \
-                                                                         int workers) {                    \
-    const i64 chunks = (n + kChunk - 1) / kChunk;                                                          \
-    _Pragma("omp parallel for num_threads(workers) schedule(dynamic, 1) if (chunks > 1)") for (i64 c = 0;  \
-                                                                                               c < chunks; \
-                                                                                               ++c) {      \
-      const Args<T> a = *args;                                                                             \
-      const i64 end = dr_min(n, (c + 1) * kChunk);                                                         \
-      for (i64 i = c * kChunk; i < end; ++i) name(a, i);                                                   \
-    }                                                                                                      \
+#define DR_ENTRY(name, Args, suffix, T)                                                                               \
+  extern "C" __attribute__((visibility("default"))) void name##_##suffix(const Args<T>* args, i64 n, int workers) {   \
+    const i64 chunks = (n + kChunk - 1) / kChunk;                                                                     \
+    _Pragma("omp parallel for num_threads(workers) schedule(dynamic, 1) if (chunks > 1)") for (i64 c = 0; c < chunks; \
+                                                                                               ++c) {                 \
+      const Args<T> a = *args;                                                                                        \
+      const i64 end = dr_min(n, (c + 1) * kChunk);                                                                    \
+      for (i64 i = c * kChunk; i < end; ++i) name(a, i);                                                              \
+    }                                                                                                                 \
   }
 
 // Args::slab(k) moves the gradient pointers to the private copy of worker k; the caller allocates `workers`
 // copies and adds them up.
-#define DR_SCATTER_ENTRY(name, Args, suffix, T)                                                             \
-  extern "C" __attribute__((visibility("default"))) void name##_##suffix(const Args<T>* args, i64 n,        \
-                                                                         int workers) {                     \
-    _Pragma("omp parallel for num_threads(workers) schedule(static, 1) if (workers > 1)") for (int k = 0;   \
-                                                                                               k < workers; \
-                                                                                               ++k) {       \
-      Args<T> a = *args;                                                                                    \
-      a.slab(k);                                                                                            \
-      for (i64 start = k * kChunk; start < n; start += workers * kChunk) {                                  \
-        const i64 end = dr_min(n, start + kChunk);                                                          \
-        for (i64 i = start; i < end; ++i) name(a, i);                                                       \
-      }                                                                                                     \
-    }                                                                                                       \
+#define DR_SCATTER_ENTRY(name, Args, suffix, T)                                                                        \
+  extern "C" __attribute__((visibility("default"))) void name##_##suffix(const Args<T>* args, i64 n, int workers) {    \
+    _Pragma("omp parallel for num_threads(workers) schedule(static, 1) if (workers > 1)") for (int k = 0; k < workers; \
+                                                                                               ++k) {                  \
+      Args<T> a = *args;                                                                                               \
+      a.slab(k);                                                                                                       \
+      for (i64 start = k * kChunk; start < n; start += workers * kChunk) {                                             \
+        const i64 end = dr_min(n, start + kChunk);                                                                     \
+        for (i64 i = start; i < end; ++i) name(a, i);                                                                  \
+      }                                                                                                                \
+    }                                                                                                                  \
   }
 #endif
 

@@ -32,13 +32,11 @@ template <typename T>
 DR_FN Projected project(const T* p, const Problem& s) {
   const double x = p[0], y = p[1], z = p[2], w = p[3];
   if (!(dr_finite(x) && dr_finite(y) && dr_finite(z) && dr_finite(w))) return {0, 0, kNotFinite};
-  const u32 flags = (x < -w) * kLeft | (x > w) * kRight | (y < -w) * kBelow | (y > w) * kAbove |
-                    (z < -w) * kNear | (z > w) * kFar | (w <= 0) * kBehind;
+  const u32 flags = (x < -w) * kLeft | (x > w) * kRight | (y < -w) * kBelow | (y > w) * kAbove | (z < -w) * kNear |
+                    (z > w) * kFar | (w <= 0) * kBehind;
   if (w <= 0) return {0, 0, flags};
-  const double px = (x / w + 1) * 0.5 * (double)s.width - 0.5,
-               py = (y / w + 1) * 0.5 * (double)s.height - 0.5;
-  return {(float)dr_clamp(px, -2.0, (double)s.width + 1), (float)dr_clamp(py, -2.0, (double)s.height + 1),
-          flags};
+  const double px = (x / w + 1) * 0.5 * (double)s.width - 0.5, py = (y / w + 1) * 0.5 * (double)s.height - 0.5;
+  return {(float)dr_clamp(px, -2.0, (double)s.width + 1), (float)dr_clamp(py, -2.0, (double)s.height + 1), flags};
 }
 
 // Pixels that the triangle may touch; empty when it cannot cover a pixel centre.
@@ -69,8 +67,7 @@ struct Edge {
 
   DR_FN void setup(const Homogeneous& from, const Homogeneous& to, int sign, double W, double H) {
     p = from, q = to, orientation = sign;
-    const double a0 = p.y * q.w, a1 = p.w * q.y, b0 = p.w * q.x, b1 = p.x * q.w, c0 = p.x * q.y,
-                 c1 = p.y * q.x;
+    const double a0 = p.y * q.w, a1 = p.w * q.y, b0 = p.w * q.x, b1 = p.x * q.w, c0 = p.x * q.y, c1 = p.y * q.x;
     const double a = sign * (a0 - a1) * H, b = sign * (b0 - b1) * W, c = sign * (c0 - c1) * W * H;
     slope = 2 * a, per_row = 2 * b;
     origin = c + a * (1 - W) + b * (1 - H);
@@ -90,9 +87,9 @@ struct Edge {
   }
 
   DR_FN bool inside_exactly(int ix, int iy, const Problem& s) const {
-    const int sign = orientation * exact_edge_sign(p, q, (double)(2 * (i64)ix + 1 - s.width),
-                                                   (double)(2 * (i64)iy + 1 - s.height), (double)s.width,
-                                                   (double)s.height);
+    const int sign =
+        orientation * exact_edge_sign(p, q, (double)(2 * (i64)ix + 1 - s.width), (double)(2 * (i64)iy + 1 - s.height),
+                                      (double)s.width, (double)s.height);
     return sign > 0 || (sign == 0 && owns_zero);
   }
 

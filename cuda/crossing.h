@@ -20,8 +20,7 @@ DR_FN double edge_function(const T* p, const T* q, PixelCentre c) {
 
 // Adjoint: adds to the gradients of both ends.
 template <typename T>
-DR_FN void edge_function_bwd(const T* p, const T* q, PixelCentre c, double g, double (&gp)[3],
-                             double (&gq)[3]) {
+DR_FN void edge_function_bwd(const T* p, const T* q, PixelCentre c, double g, double (&gp)[3], double (&gq)[3]) {
   const double px = p[0] - c.X * p[3], py = p[1] - c.Y * p[3], qx = q[0] - c.X * q[3], qy = q[1] - c.Y * q[3];
   gp[0] += g * qy, gp[1] -= g * qx, gp[2] -= g * (c.X * qy - c.Y * qx);
   gq[0] -= g * py, gq[1] += g * px, gq[2] += g * (c.X * py - c.Y * px);

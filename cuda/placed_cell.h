@@ -7,17 +7,17 @@
 template <typename T>
 struct WalkArgs {
   typedef T Scalar;
-  const T* color;   // [B, H, W, C]
-  const T* rast;    // [B, H, W, 4]
-  const T* pos;     // [B|1, V, 4]
-  const int* tri;   // [F, 3]
-  const int* ring;  // [F, 3]
-  i8* side;    // [B|1, F] 1 counter-clockwise, -1 clockwise, 0 covers nothing; or null: computed where needed
-  u8* code;    // [B, H, W] bit 0: something crosses the pair with the pixel to the right, bit 1: above;
-               // bits 2 and 3: and it runs closer to the pair's direction than across
-  T* place;    // [B, H, W, 2] where, from the centre (0) to the other (1)
-  int* owner;  // [B, H, W, 2, 2] what crosses (struct Owner)
-  T* out;      // [B, H, W, C]
+  const T* color;     // [B, H, W, C]
+  const T* rast;      // [B, H, W, 4]
+  const T* pos;       // [B|1, V, 4]
+  const int* tri;     // [F, 3]
+  const int* ring;    // [F, 3]
+  i8* side;           // [B|1, F] 1 counter-clockwise, -1 clockwise, 0 covers nothing; or null: computed where needed
+  u8* code;           // [B, H, W] bit 0: something crosses the pair with the pixel to the right, bit 1: above;
+                      // bits 2 and 3: and it runs closer to the pair's direction than across
+  T* place;           // [B, H, W, 2] where, from the centre (0) to the other (1)
+  int* owner;         // [B, H, W, 2, 2] what crosses (struct Owner)
+  T* out;             // [B, H, W, C]
   const T* grad_out;  // [B, H, W, C]
   T* grad_color;      // [B, H, W, C] or null
   T* grad_pos;        // [slabs, B|1, V, 4] or null

@@ -76,22 +76,19 @@ DR_FN void load_block(const ResolveArgs<T>& a, i64 begin, PixelBlock<T>& b) {
     for (int j = 0; j < kLanes; ++j) {
       b.triangle[j] = (i64)id[0] - 1, b.image[j] = p.image;
       b.X[j] = (double)(x + 2 * j) * a.inv_width, b.Y[j] = y;
-      for (int k = 0; k < 3; ++k)
-        b.x[k][j] = c[k].x, b.y[k][j] = c[k].y, b.w[k][j] = c[k].w, b.z[k][j] = c[k].z;
+      for (int k = 0; k < 3; ++k) b.x[k][j] = c[k].x, b.y[k][j] = c[k].y, b.w[k][j] = c[k].w, b.z[k][j] = c[k].z;
     }
   } else {
     for (int j = 0; j < kLanes; ++j) {
       b.triangle[j] = j < b.lanes ? (i64)id[j] - 1 : -1, b.image[j] = p.image;
-      b.X[j] = (double)(2 * p.x + 1 - a.width) * a.inv_width,
-      b.Y[j] = (double)(2 * p.y + 1 - a.height) * a.inv_height;
+      b.X[j] = (double)(2 * p.x + 1 - a.width) * a.inv_width, b.Y[j] = (double)(2 * p.y + 1 - a.height) * a.inv_height;
       if (++p.x == a.width) {
         p.x = 0;
         if (++p.y == a.height) p.y = 0, ++p.image;
       }
       Corner<T> c[3];
       load_corners(a, b.image[j], b.triangle[j], c);
-      for (int k = 0; k < 3; ++k)
-        b.x[k][j] = c[k].x, b.y[k][j] = c[k].y, b.w[k][j] = c[k].w, b.z[k][j] = c[k].z;
+      for (int k = 0; k < 3; ++k) b.x[k][j] = c[k].x, b.y[k][j] = c[k].y, b.w[k][j] = c[k].w, b.z[k][j] = c[k].z;
     }
   }
   int far_from_one = 0;
@@ -146,12 +143,10 @@ DR_FN Barycentrics<T> barycentrics(const Corner<T> (&c)[3], T sx, T sy) {
 // w, with w of the seen point. Differentiating this by X once more, with d2u/dX2 = -2 (du/dX) R and dw/dX =
 // -w R, R = (dS/dX) / S, gives the rest (docs/MATH.md, section 2).
 template <typename T>
-DR_FN void barycentrics_bwd(const Corner<T> (&c)[3], T sx, T sy, T gu, T gv, Vec4<T> gdb,
-                            Corner<T> (&gc)[3]) {
+DR_FN void barycentrics_bwd(const Corner<T> (&c)[3], T sx, T sy, T gu, T gv, Vec4<T> gdb, Corner<T> (&gc)[3]) {
   const Barycentrics<T> b = barycentrics(c, sx, sy);
   const T r = b.inv_sum, rx = b.dxs * r, ry = b.dys * r;
-  const T ux = b.dx0 * r - b.u * rx, uy = b.dy0 * r - b.u * ry, vx = b.dx1 * r - b.v * rx,
-          vy = b.dy1 * r - b.v * ry;
+  const T ux = b.dx0 * r - b.u * rx, uy = b.dy0 * r - b.u * ry, vx = b.dx1 * r - b.v * rx, vy = b.dy1 * r - b.v * ry;
   const T w = (b.a0 * c[0].w + b.a1 * c[1].w + b.a2 * c[2].w) * r;
   const T inv_w = w != 0 ? 1 / w : T(0), per_x = -inv_w / sx, per_y = -inv_w / sy;
   const T both = gdb.x * ux + gdb.y * uy + gdb.z * vx + gdb.w * vy;
@@ -180,11 +175,9 @@ DR_FN void resolve_fwd(const ResolveArgs<T>& a, i64& i) {
       Corner<T> c[3];
       block.corners(j, c);
       const Barycentrics<T> b = barycentrics(c, T(2 * a.inv_width), T(2 * a.inv_height));
-      depth[j] =
-          (b.a0 * c[0].z + b.a1 * c[1].z + b.a2 * c[2].z) / (b.a0 * c[0].w + b.a1 * c[1].w + b.a2 * c[2].w);
+      depth[j] = (b.a0 * c[0].z + b.a1 * c[1].z + b.a2 * c[2].z) / (b.a0 * c[0].w + b.a1 * c[1].w + b.a2 * c[2].w);
       // The exact coverage test has put the centre inside; this only removes the rounding of the division.
-      const T inside_u = dr_max(b.u, T(0)), inside_v = dr_max(b.v, T(0)),
-              over = dr_max(inside_u + inside_v, T(1));
+      const T inside_u = dr_max(b.u, T(0)), inside_v = dr_max(b.v, T(0)), over = dr_max(inside_u + inside_v, T(1));
       u[j] = inside_u / over, v[j] = inside_v / over;
       db[0][j] = (b.dx0 - b.u * b.dxs) * b.inv_sum, db[1][j] = (b.dy0 - b.u * b.dys) * b.inv_sum;
       db[2][j] = (b.dx1 - b.v * b.dxs) * b.inv_sum, db[3][j] = (b.dy1 - b.v * b.dys) * b.inv_sum;
@@ -211,8 +204,7 @@ DR_FN void resolve_bwd(const ResolveArgs<T>& a, i64& i) {
   for (int j = 0; j < kLanes; ++j) {
     const bool hit = block.triangle[j] >= 0;
     gu[j] = hit ? a.grad_rast[4 * (begin + j)] : T(0), gv[j] = hit ? a.grad_rast[4 * (begin + j) + 1] : T(0);
-    for (int c = 0; c < 4; ++c)
-      gdb[c][j] = hit && a.grad_rast_db ? a.grad_rast_db[4 * (begin + j) + c] : T(0);
+    for (int c = 0; c < 4; ++c) gdb[c][j] = hit && a.grad_rast_db ? a.grad_rast_db[4 * (begin + j) + c] : T(0);
   }
 #pragma omp simd
   for (int j = 0; j < kLanes; ++j) {
@@ -227,8 +219,7 @@ DR_FN void resolve_bwd(const ResolveArgs<T>& a, i64& i) {
   }
   for (int j = 0; j < block.lanes; ++j) {
     if (block.triangle[j] < 0) continue;
-    if (gu[j] == 0 && gv[j] == 0 && gdb[0][j] == 0 && gdb[1][j] == 0 && gdb[2][j] == 0 && gdb[3][j] == 0)
-      continue;
+    if (gu[j] == 0 && gv[j] == 0 && gdb[0][j] == 0 && gdb[1][j] == 0 && gdb[2][j] == 0 && gdb[3][j] == 0) continue;
     T* grad = a.grad_pos + block.image[j] * a.pos_stride;
     const Peers peers = peers_of(block.image[j] << 32 | block.triangle[j]);
     for (int k = 0; k < 3; ++k) {

@@ -56,15 +56,13 @@ DR_FN PixelPlace place_of(const Args& a, i64 p) {
 
 template <typename Args>
 DR_FN PixelCentre centre_of(const Args& a, i64 ix, i64 iy) {
-  return {(double)(2 * ix + 1 - a.width) / (double)a.width,
-          (double)(2 * iy + 1 - a.height) / (double)a.height};
+  return {(double)(2 * ix + 1 - a.width) / (double)a.width, (double)(2 * iy + 1 - a.height) / (double)a.height};
 }
 
 // Whether an edge is closer to horizontal than to vertical, in pixels.
 template <typename Args, typename T>
 DR_FN bool is_flat(const Args& a, const T* p, const T* q) {
-  const double right =
-      ((double)p[1] * q[3] - (double)p[3] * q[1]) / (double)a.width;  // slopes of its edge function
+  const double right = ((double)p[1] * q[3] - (double)p[3] * q[1]) / (double)a.width;  // slopes of its edge function
   const double above = ((double)p[3] * q[0] - (double)p[0] * q[3]) / (double)a.height;
   return above * above > right * right;
 }

@@ -100,8 +100,7 @@ DR_FN void place_taps(const TextureArgs<T>& a, Block<T, N>& b) {
     for (int k = 0; k < N; ++k) {
       const int l = b.low[k] + (q & b.two[k]), w = level_size(width, l), h = level_size(height, l);
       const T weight = q ? b.fraction[k] : 1 - b.fraction[k];
-      const Taps<T> t =
-          cube ? taps_cube(b.s[k], b.t[k], b.face[k], w) : taps_2d(b.s[k], b.t[k], w, h, boundary);
+      const Taps<T> t = cube ? taps_cube(b.s[k], b.t[k], b.face[k], w) : taps_2d(b.s[k], b.t[k], w, h, boundary);
       for (int j = 0; j < 4; ++j) {
         b.at[q][j][k] = t.at[j], b.share[q][j][k] = weight * t.w[j];
         if (backward) b.w[q][j][k] = t.w[j], b.dx[q][j][k] = t.dx[j], b.dy[q][j][k] = t.dy[j];
@@ -206,8 +205,7 @@ DR_FN void sample_bwd(const TextureArgs<T>& a, i64 start, const Block<T, N>& b) 
         const T dot = b.dot[q][j][k];
         value += b.w[q][j][k] * dot, dx += b.dx[q][j][k] * dot, dy += b.dy[q][j][k] * dot;
       }
-      gs[k] += weight * dx * (T)level_size((int)a.width, l),
-          gt[k] += weight * dy * (T)level_size((int)a.height, l);
+      gs[k] += weight * dx * (T)level_size((int)a.width, l), gt[k] += weight * dy * (T)level_size((int)a.height, l);
       g_level[k] += b.two[k] ? (q ? value : -value) : T(0);
     }
   }

@@ -140,8 +140,7 @@ DR_FN void anisotropic_bwd(const TextureArgs<T>& a, i64 i) {
   const T width = (T)a.width, height = (T)a.height;
   Vec4<T> J = {0, 0, 0, 0};
   if (!r.point && dr_finite(r.ellipse.major()))
-    J = line_bwd(r.ellipse, r.line, (T)a.max_anisotropy, grad.level, grad.ds / width, grad.dt / height,
-                 grad.count);
+    J = line_bwd(r.ellipse, r.line, (T)a.max_anisotropy, grad.level, grad.ds / width, grad.dt / height, grad.count);
   store4(a.grad_uv_da, i, {J.x * width, J.y * width, J.z * height, J.w * height});
 }
 

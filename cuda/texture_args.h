@@ -77,8 +77,7 @@ DR_FN void no_gradient(const TextureArgs<T>& a, i64 start, int axes) {
 template <typename T>
 DR_FN void nearest_fwd(const TextureArgs<T>& a, i64 i, i64 texel) {
   const i64 channels = a.channels;
-  for (i64 c = 0; c < channels; ++c)
-    a.out[i * channels + c] = texel < 0 ? T(0) : a.level[0][texel * channels + c];
+  for (i64 c = 0; c < channels; ++c) a.out[i * channels + c] = texel < 0 ? T(0) : a.level[0][texel * channels + c];
 }
 
 // Adjoint of `nearest_fwd`.

@@ -76,8 +76,7 @@ DR_FN void texture_mip_fwd(const TextureMipArgs<T>& a, i64 i) {
   T* to = a.coarse + i * channels;
   if (a.height % 2 == 0 && a.width % 2 == 0) {
     const T *p = from + (2 * at.y * a.width + 2 * at.x) * channels, *q = p + a.width * channels;
-    for (i64 c = 0; c < channels; ++c)
-      to[c] = ((p[c] + p[c + channels]) + (q[c] + q[c + channels])) * T(0.25);
+    for (i64 c = 0; c < channels; ++c) to[c] = ((p[c] + p[c + channels]) + (q[c] + q[c + channels])) * T(0.25);
     return;
   }
   const Span<T> y = children<T>(at.y, a.height), x = children<T>(at.x, a.width);
@@ -137,21 +136,18 @@ DR_FN T weigh_volume(const T* from, i64 first, i64 height, i64 width, i64 channe
 
 template <typename T>
 DR_FN void texture_mip_fwd_3d(const VolumeMipArgs<T>& a, i64 i) {
-  const i64 d = dr_max(a.depth / 2, (i64)1), h = dr_max(a.height / 2, (i64)1),
-            w = dr_max(a.width / 2, (i64)1);
+  const i64 d = dr_max(a.depth / 2, (i64)1), h = dr_max(a.height / 2, (i64)1), w = dr_max(a.width / 2, (i64)1);
   const Texel at = texel_of(i, h, w);  // of slice at.image, all volumes counted through
   const i64 volume = at.image / d;
   const Span<T> z = children<T>(at.image - volume * d, a.depth);
   const Span<T> y = children<T>(at.y, a.height), x = children<T>(at.x, a.width);
   for (i64 c = 0; c < a.channels; ++c)
-    a.coarse[i * a.channels + c] =
-        weigh_volume(a.fine, volume * a.depth, a.height, a.width, a.channels, c, z, y, x);
+    a.coarse[i * a.channels + c] = weigh_volume(a.fine, volume * a.depth, a.height, a.width, a.channels, c, z, y, x);
 }
 
 template <typename T>
 DR_FN void texture_mip_bwd_3d(const VolumeMipArgs<T>& a, i64 i) {
-  const i64 d = dr_max(a.depth / 2, (i64)1), h = dr_max(a.height / 2, (i64)1),
-            w = dr_max(a.width / 2, (i64)1);
+  const i64 d = dr_max(a.depth / 2, (i64)1), h = dr_max(a.height / 2, (i64)1), w = dr_max(a.width / 2, (i64)1);
   const Texel at = texel_of(i, a.height, a.width);
   const i64 volume = at.image / a.depth;
   const Span<T> z = parents<T>(at.image - volume * a.depth, a.depth);

@@ -82,10 +82,8 @@ DR_FN End<T> end_at(int i, int n, T w, T d, int boundary) {
 template <typename T>
 DR_FN Taps<T> taps_2d(T u, T v, int width, int height, int boundary) {
   const Axis<T> x = axis_at(u, width), y = axis_at(v, height);
-  const End<T> x0 = end_at(x.i, width, 1 - x.f, T(-1), boundary),
-               x1 = end_at(x.i + 1, width, x.f, T(1), boundary);
-  const End<T> y0 = end_at(y.i, height, 1 - y.f, T(-1), boundary),
-               y1 = end_at(y.i + 1, height, y.f, T(1), boundary);
+  const End<T> x0 = end_at(x.i, width, 1 - x.f, T(-1), boundary), x1 = end_at(x.i + 1, width, x.f, T(1), boundary);
+  const End<T> y0 = end_at(y.i, height, 1 - y.f, T(-1), boundary), y1 = end_at(y.i + 1, height, y.f, T(1), boundary);
   const i64 r0 = (i64)y0.i * width, r1 = (i64)y1.i * width;
   return {{r0 + x0.i, r0 + x1.i, r1 + x0.i, r1 + x1.i},
           {x0.w * y0.w, x1.w * y0.w, x0.w * y1.w, x1.w * y1.w},
@@ -121,8 +119,7 @@ DR_FN Taps<T> taps_cube(T s, T t, int face, int S) {
     if (k == corner) w = r.w[k] / 3, dx = r.dx[k] / 3, dy = r.dy[k] / 3, r.at[k] = r.at[k ^ 1];
   for (int k = 0; k < 4; ++k) {
     const bool gone = k == corner;
-    r.w[k] = gone ? T(0) : r.w[k] + w, r.dx[k] = gone ? T(0) : r.dx[k] + dx,
-    r.dy[k] = gone ? T(0) : r.dy[k] + dy;
+    r.w[k] = gone ? T(0) : r.w[k] + w, r.dx[k] = gone ? T(0) : r.dx[k] + dx, r.dy[k] = gone ? T(0) : r.dy[k] + dy;
   }
   return r;
 }

@@ -58,8 +58,7 @@ template <typename T>
 DR_FN Voxels<T> cell_at(const TextureArgs<T>& a, Vec3<T> p, int l) {
   const int width = level_size(a.width, l), height = level_size(a.height, l), depth = level_size(a.depth, l);
   const int boundary = a.boundary_mode();
-  return {width, height, ends_of(p.x, width, boundary), ends_of(p.y, height, boundary),
-          ends_of(p.z, depth, boundary)};
+  return {width, height, ends_of(p.x, width, boundary), ends_of(p.y, height, boundary), ends_of(p.z, depth, boundary)};
 }
 
 // The derivatives of the place by X and Y in voxels of level 0: the columns of the Jacobian.

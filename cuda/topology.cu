@@ -9,8 +9,8 @@ struct TopologyArgs {
   const int* tri;    // [F, 3]
   const i64* key;    // [3 F] the edge of each half-edge, sorted
   const i64* order;  // [3 F] the half-edge (3 f + corner opposite to it) at each place of `key`
-  int* ring;  // [F, 3] the next half-edge on the same edge, ~ of it where both run in the same direction
-  i64 count;  // 3 F
+  int* ring;         // [F, 3] the next half-edge on the same edge, ~ of it where both run in the same direction
+  i64 count;         // 3 F
 };
 
 // One element is one place in the sorted keys. The last half-edge of an edge closes the ring.
@@ -22,8 +22,7 @@ DR_FN void topology_link(const TopologyArgs<T>& a, i64 i) {
     while (to > 0 && a.key[to - 1] == a.key[i]) --to;
   }
   const i64 here = a.order[i], next = a.order[to];
-  const int start = a.tri[here - here % 3 + (here + 1) % 3],
-            next_start = a.tri[next - next % 3 + (next + 1) % 3];
+  const int start = a.tri[here - here % 3 + (here + 1) % 3], next_start = a.tri[next - next % 3 + (next + 1) % 3];
   a.ring[here] = start == next_start ? ~(int)next : (int)next;
 }
 

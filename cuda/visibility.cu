@@ -10,9 +10,9 @@
 // can run it too: that is how it is tested where there is no GPU.
 #include "coverage.h"
 
-static const int kRanges = 64;  // images of one launch in range mode: their ranges travel with the arguments
-static const int kThreadPixels = 16;               // of a bounding box
-static const int kWarpPixels = 4096;               // of a bounding box
+static const int kRanges = 64;        // images of one launch in range mode: their ranges travel with the arguments
+static const int kThreadPixels = 16;  // of a bounding box
+static const int kWarpPixels = 4096;  // of a bounding box
 static const int kWarp = 32, kBlockThreads = 256;  // as launched
 static const int kTile = 32;                       // pixels a side
 
@@ -142,8 +142,7 @@ DR_FN void offer(const SearchArgs<double>& a, i64 pixel, double depth, i64 trian
 }
 
 template <typename T>
-DR_FN void draw_pixel(const SearchArgs<T>& a, const Item<T>& it, const Setup& setup, const Problem& s, int ix,
-                      int iy) {
+DR_FN void draw_pixel(const SearchArgs<T>& a, const Item<T>& it, const Setup& setup, const Problem& s, int ix, int iy) {
   if (!setup.covers(ix, iy, s)) return;
   const i64 pixel = (it.image * a.height + iy) * a.width + ix;
   const T depth = (T)(setup.depth_of_row(iy) + setup.depth_x * (double)ix);

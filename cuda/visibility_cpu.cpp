@@ -50,8 +50,7 @@ void search(const Edge& e, int iy, int& lo, int& hi, const Problem& s) {
 void cut(const Edge& e, int iy, int& lo, int& hi, const Problem& s) {
   const double row = e.origin + e.per_row * (double)iy;
   if (std::fabs(e.slope) > 0) {
-    const double at = row * e.inv_slope,
-                 margin = 2 * e.error * std::fabs(e.inv_slope) + 1e-15 * std::fabs(at);
+    const double at = row * e.inv_slope, margin = 2 * e.error * std::fabs(e.inv_slope) + 1e-15 * std::fabs(at);
     // Outside [lo, hi] the crossing decides nothing but all or none, and may not fit an int.
     if (at + margin < (double)lo) {
       if (e.slope < 0) hi = lo - 1;
@@ -98,8 +97,8 @@ struct Spans {
     const double origin = e.origin * e.inv_slope, step = e.per_row * e.inv_slope;
     // The crossing is origin + step iy, with an error of the edge function's error over its slope, and of its
     // own rounding.
-    const double margin = 2 * e.error * std::fabs(e.inv_slope) +
-                          1e-15 * (std::fabs(origin) + std::fabs(step) * (double)(y0 + rows));
+    const double margin =
+        2 * e.error * std::fabs(e.inv_slope) + 1e-15 * (std::fabs(origin) + std::fabs(step) * (double)(y0 + rows));
     double* const end = e.slope > 0 ? lo : hi;
     const double sign = e.slope > 0 ? 1 : -1;
     for (int r = 0; r < rows; ++r) {

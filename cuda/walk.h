@@ -32,8 +32,7 @@ struct WalkEnd {
 // rounding cannot lead the walk astray. Of each further triangle only the corner opposite to the edge that it
 // is entered by is new.
 template <typename Args, typename T>
-DR_FN WalkEnd walk(const Args& a, i64 view, i64 t, i64 target, PixelLine<T> line, int direction,
-                   double goal) {
+DR_FN WalkEnd walk(const Args& a, i64 view, i64 t, i64 target, PixelLine<T> line, int direction, double goal) {
   const T* pos = a.pos + view * a.pos_stride;
   int side = side_of(a, view, t);
   if (side == 0) return {kCovers, -1, -1};
@@ -55,8 +54,7 @@ DR_FN WalkEnd walk(const Args& a, i64 view, i64 t, i64 target, PixelLine<T> line
   }
   if (e < 0) return {kCovers, -1, -1};  // the line only touches the triangle
   for (int n = 0; n < kLongestWalk; ++n) {
-    const double along = line.along(ci) * oj - line.along(cj) * oi, w = ci[3] * oj - cj[3] * oi,
-                 jump = oj - oi;
+    const double along = line.along(ci) * oj - line.along(cj) * oi, w = ci[3] * oj - cj[3] * oi, jump = oj - oi;
     // Seen behind the eye: the triangle goes on to infinity. Otherwise (along / w - goal) * direction >= 0.
     if (!(w * jump > 0) || (along - goal * w) * direction * jump >= 0) return {kCovers, -1, t};
     const int home = (int)(3 * t + e), before = side, next = beyond(a, view, home, hop, side);
@@ -110,8 +108,7 @@ DR_FN double plane_depth(const T* const (&corner)[3], PixelCentre c) {
 
 // Adjoint: adds to the gradients (x, y, w, z) of the corners.
 template <typename T>
-DR_FN void plane_depth_bwd(const T* const (&corner)[3], PixelCentre c, double g, double (&gx)[3][3],
-                           double (&gz)[3]) {
+DR_FN void plane_depth_bwd(const T* const (&corner)[3], PixelCentre c, double g, double (&gx)[3][3], double (&gz)[3]) {
   double area[3], z = 0, w = 0;
   for (int k = 0; k < 3; ++k) {
     area[k] = edge_function(corner[(k + 1) % 3], corner[(k + 2) % 3], c);

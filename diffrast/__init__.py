@@ -1,8 +1,9 @@
 """diffrast: differentiable rasterization for PyTorch, on CPU, OpenGL and CUDA.
 
 `import diffrast.torch as dr` gives the primitives; `diffrast.scene` the meshes, cameras and images on top of them.
-`diffrast.diagnose(...)` says why a picture is blank or odd, `diffrast.lint(loss)` where gradients get lost, `diffrast.lens(loss)`
-shows them by pixel and by vertex and compares them with differences. `diffrast.least_squares` solves for a few parameters.
+`diffrast.diagnose(...)` says why a picture is blank or odd, `diffrast.lint(loss)` where gradients get lost,
+`diffrast.lens(loss)` shows them by pixel and by vertex and compares them with differences. `diffrast.least_squares`
+solves for a few parameters.
 `diffrast.Viewer` shows meshes in the browser. Importing diffrast starts no graphics context, touches no GPU and leaves
 torch unimported.
 """

@@ -1,7 +1,7 @@
 """The command ``diffrast``: one table of subcommands, each in a file of `diffrast/commands`.
 
-Exit codes: 0 done; 1 a file could not be written, memory ran out or no backend works; 2 the input or the options cannot be used;
-130 stopped with Ctrl-C (what there was has been written).
+Exit codes: 0 done; 1 a file could not be written, memory ran out or no backend works; 2 the input or the options cannot
+be used; 130 stopped with Ctrl-C (what there was has been written).
 """
 
 from __future__ import annotations
@@ -45,15 +45,20 @@ COMMANDS = {
 
 def parser() -> argparse.ArgumentParser:
     """The parser of the whole command line. Needs no torch."""
-    whole = argparse.ArgumentParser(prog="diffrast", description="Differentiable rasterization for PyTorch.",
-                                    epilog="diffrast COMMAND --help lists a command's options and gives an example")  # fmt: skip
+    whole = argparse.ArgumentParser(
+        prog="diffrast",
+        description="Differentiable rasterization for PyTorch.",
+        epilog="diffrast COMMAND --help lists a command's options and gives an example",
+    )
     whole.add_argument("--version", action="version", version=f"diffrast {__version__}")
     subparsers = whole.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, command in COMMANDS.items():
         sub = subparsers.add_parser(
-            name, help=command.help, description=f"{command.help[0].upper()}{command.help[1:]}.",
+            name,
+            help=command.help,
+            description=f"{command.help[0].upper()}{command.help[1:]}.",
             epilog=f"example: {command.example}",
-        )  # fmt: skip
+        )
         command.add_options(sub)
         sub.set_defaults(run=command.run, refuse=sub.error)
     return whole
@@ -78,8 +83,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _fail(code: int, error: BaseException) -> int:
     # OSErrors that we raise carry a sentence; their own format would put "[Errno 28]" before it.
-    message = (
-        error.strerror if isinstance(error, OSError) and error.strerror and not error.filename else error
-    )
+    message = error.strerror if isinstance(error, OSError) and error.strerror and not error.filename else error
     print(f"diffrast: error: {message}", file=sys.stderr)
     return code

@@ -1,12 +1,14 @@
 """Lets existing programs run unchanged: `import nvdiffrast.torch as dr` then gives what `diffrast.torch` has.
 
-Opt-in, for the running process only; nothing is ever installed under that name. Call it before the program's own imports:
+Opt-in, for the running process only; nothing is ever installed under that name. Call it before the program's own
+imports:
 
     import diffrast.compat
     diffrast.compat.install()
 
-One thing differs: `antialias` then is the published rule unless told otherwise, `mode="silhouette"`, so that a program gives the
-pictures that its author saw. Change its import to `diffrast.torch`, or pass `mode="area"`, for the better gradients.
+One thing differs: `antialias` then is the published rule unless told otherwise, `mode="silhouette"`, so that a program
+gives the pictures that its author saw. Change its import to `diffrast.torch`, or pass `mode="area"`, for the better
+gradients.
 """
 
 import sys

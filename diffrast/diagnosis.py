@@ -62,8 +62,8 @@ def diagnose(
     """Says in words why a picture is blank or odd. Everything is optional but the geometry; more input finds more.
 
     Args:
-        pos, tri: what `rasterize` gets, `[B, V, 4]` or `[V, 4]` and `[F, 3]`; or a mesh (with `vertices` and `faces`) and a camera
-            (with `clip_matrix`), whose size is then the resolution.
+        pos, tri: what `rasterize` gets, `[B, V, 4]` or `[V, 4]` and `[F, 3]`; or a mesh (with `vertices` and `faces`)
+            and a camera (with `clip_matrix`), whose size is then the resolution.
         resolution: (height, width); with it the picture is drawn and looked at.
         cull: as passed to `rasterize`.
         color, texture: vertex colours and texture, of any shape.
@@ -72,9 +72,10 @@ def diagnose(
         matrix: the matrix from world to clip space `[4, 4]`, if `pos` is given.
 
     Returns:
-        The findings, the likeliest cause first. Codes: no-triangles, index-range, not-finite, behind, w-not-positive, outside-left,
-        -right, -below, -above, -near, -far, outside, nothing-covered, winding, degenerate, duplicated-vertices, color-range,
-        blank-image, flipped-y, mirrored.
+        The findings, the likeliest cause first. Codes: no-triangles, index-range, not-finite, behind, w-not-positive,
+        outside-left,
+        -right, -below, -above, -near, -far, outside, nothing-covered, winding, degenerate, duplicated-vertices,
+        color-range, blank-image, flipped-y, mirrored.
     """
     if hasattr(pos, "vertices") and hasattr(pos, "faces"):
         mesh, camera = pos, tri
@@ -89,7 +90,8 @@ def diagnose(
         raise TypeError("diagnose(): needs pos and tri as tensors, or a mesh and a camera")
     if pos.ndim not in (2, 3) or pos.shape[-1] != 4 or tri.ndim != 2 or tri.shape[1] != 3:
         raise ValueError(
-            f"diagnose(): expected pos [B, V, 4] or [V, 4] and tri [F, 3] but got {list(pos.shape)} and {list(tri.shape)}"
+            f"diagnose(): expected pos [B, V, 4] or [V, 4] and tri [F, 3] but got {list(pos.shape)} and "
+            f"{list(tri.shape)}"
         )
     pos, tri = pos.detach().double().cpu(), tri.detach().long().cpu()
     given = {"color": color, "texture": texture, "image": image}
@@ -115,15 +117,13 @@ def _homogeneous(v: torch.Tensor) -> torch.Tensor:
     return torch.nn.functional.pad(v.detach().double().cpu(), (0, 1), value=1.0)
 
 
-# --- The geometry: each check says whether the next ones make sense ----------------------------------------------------------
+# --- The geometry: each check says whether the next ones make sense ---------------------------------------------------
 
 
 def _indices(case: _Case) -> bool:
     count = case.pos.shape[1]
     if len(case.tri) == 0 or len(case.pos) == 0:
-        case.say(
-            "no-triangles", f"there is nothing to draw: {len(case.pos)} images of {len(case.tri)} triangles"
-        )
+        case.say("no-triangles", f"there is nothing to draw: {len(case.pos)} images of {len(case.tri)} triangles")
         return False
     low, high = int(case.tri.min()), int(case.tri.max())
     if low < 0 or high >= count:
@@ -138,8 +138,10 @@ def _finite(case: _Case) -> bool:
         b, v = bad.nonzero()[0].tolist()
         case.say(
             "not-finite",
-            f"{int(bad.sum())} of {bad.numel()} positions are NaN or infinite (first: image {b}, vertex {v}); triangles with one "
-            "of them are not drawn. Look for a division by zero, a square root at zero, or a learning rate that is too high",
+            f"{int(bad.sum())} of {bad.numel()} positions are NaN or infinite (first: image {b}, vertex {v}); "
+            "triangles with one "
+            "of them are not drawn. Look for a division by zero, a square root at zero, or a learning rate that is too "
+            "high",
         )
     # What is finite can still be looked at.
     fine = ~bad.any(0)
@@ -161,7 +163,8 @@ def _in_front(case: _Case) -> bool:
     elif bool(behind.any()):
         case.say(
             "w-not-positive",
-            f"{int(behind.sum())} of {behind.numel()} vertices have w <= 0: they lie behind the eye. rasterize cuts their "
+            f"{int(behind.sum())} of {behind.numel()} vertices have w <= 0: they lie behind the eye. rasterize cuts "
+            "their "
             "triangles correctly, but x / w of them means nothing: do not divide by w yourself, and look whether the "
             "camera is inside of the object",
         )
@@ -183,9 +186,7 @@ def _inside_frustum(case: _Case) -> bool:
     corner = case.pos[:, case.tri]  # [B, F, 3, 4]
     w = corner[..., 3]
     in_front = (w > 0).any(-1)
-    beyond = {
-        code: (sign * corner[..., axis] > w).all(-1) | ~in_front for code, (sign, axis, _) in PLANES.items()
-    }
+    beyond = {code: (sign * corner[..., axis] > w).all(-1) | ~in_front for code, (sign, axis, _) in PLANES.items()}
     anywhere = torch.stack(list(beyond.values())).any(0)
     blank = anywhere.all(1) & in_front.any(1)
     if not bool(blank.any()):
@@ -197,10 +198,7 @@ def _inside_frustum(case: _Case) -> bool:
     for code in codes:
         case.say(code, f"{_images(blank)}everything lies {PLANES[code][2]}{hint}")
     if not codes:
-        case.say(
-            "outside",
-            f"{_images(blank)}every triangle lies outside of the view, to several sides of it{hint}",
-        )
+        case.say("outside", f"{_images(blank)}every triangle lies outside of the view, to several sides of it{hint}")
     return not bool(blank.all())
 
 
@@ -217,8 +215,8 @@ MINORS = ([0, 1, 2], [0, 1, 3], [0, 2, 3], [1, 2, 3])
 
 def _shape(case: _Case) -> bool:
     corner = case.pos[:, case.tri]
-    # Three points on a line stay on one under every camera: their homogeneous coordinates span a plane only. The area on
-    # screen would not do: triangles seen edge-on are no fault.
+    # Three points on a line stay on one under every camera: their homogeneous coordinates span a plane only. The area
+    # on screen would not do: triangles seen edge-on are no fault.
     minors = torch.stack([torch.linalg.det(corner[..., columns]) for columns in MINORS]).norm(dim=0)
     flat = (minors <= 1e-14 * corner.norm(dim=-1).prod(-1)).all(0)
     repeated = (case.tri == case.tri.roll(1, 1)).any(1)
@@ -245,7 +243,8 @@ def _seams(case: _Case) -> bool:
     if twice and after < before:
         case.say(
             "duplicated-vertices",
-            f"{twice} of {len(used)} vertices are at the place of another, so that {before - after} edges have one triangle "
+            f"{twice} of {len(used)} vertices are at the place of another, so that {before - after} edges have one "
+            "triangle "
             "only and antialias takes them for silhouettes. Give positions indices of their own: Mesh.welded()",
         )
     return True
@@ -261,9 +260,7 @@ def _drawn(case: _Case) -> bool:
     """Draws without culling, and looks at what is nearest to the eye."""
     if case.resolution is None:
         return True
-    rast, _ = dr.rasterize(
-        dr.RasterizeContext(backend="cpu"), case.pos, case.tri, case.resolution, grad_db=False
-    )
+    rast, _ = dr.rasterize(dr.RasterizeContext(backend="cpu"), case.pos, case.tri, case.resolution, grad_db=False)
     ids = dr.triangle_id(rast)
     hit = ids >= 0
     if not bool(hit.any()):
@@ -272,7 +269,8 @@ def _drawn(case: _Case) -> bool:
         extent = (ndc.amax(1) - ndc.amin(1)) * ndc.new_tensor([width, height]) / 2
         case.say(
             "nothing-covered",
-            f"triangles lie in the view but none covers the centre of a pixel: everything is {float(extent[..., 0].max()):.3g} x "
+            f"triangles lie in the view but none covers the centre of a pixel: everything is "
+            f"{float(extent[..., 0].max()):.3g} x "
             f"{float(extent[..., 1].max()):.3g} pixels. Move the camera nearer, or draw more pixels",
         )
         return False
@@ -290,26 +288,16 @@ def _drawn(case: _Case) -> bool:
     return True
 
 
-CHECKS: tuple[Callable[[_Case], bool], ...] = (
-    _indices,
-    _finite,
-    _shape,
-    _seams,
-    _in_front,
-    _inside_frustum,
-    _drawn,
-)
+CHECKS: tuple[Callable[[_Case], bool], ...] = (_indices, _finite, _shape, _seams, _in_front, _inside_frustum, _drawn)
 
 
-# --- Colours, pictures, matrices -----------------------------------------------------------------------------------------------
+# --- Colours, pictures, matrices --------------------------------------------------------------------------------------
 
 
 def _color_range(case: _Case) -> None:
     for name, values in case.colors.items():
         if not values.is_floating_point():
-            case.say(
-                "color-range", f"{name} is {values.dtype}: divide by 255 and undo sRGB (load_image does both)"
-            )
+            case.say("color-range", f"{name} is {values.dtype}: divide by 255 and undo sRGB (load_image does both)")
             continue
         bad = int((~torch.isfinite(values)).sum())
         if bad:
@@ -321,7 +309,8 @@ def _color_range(case: _Case) -> None:
         if whole > 0.9 or float(fine.double().mean()) > 8:
             case.say(
                 "color-range",
-                f"{name} goes up to {float(fine.max()):.4g}: it looks like 0..255, where 1 is white. Divide by 255, then undo sRGB "
+                f"{name} goes up to {float(fine.max()):.4g}: it looks like 0..255, where 1 is white. Divide by 255, "
+                "then undo sRGB "
                 "(srgb_to_linear)",
             )
 
@@ -331,9 +320,7 @@ def _against_target(case: _Case) -> None:
     if image is None:
         return
     if float(image.max() - image.min()) == 0:
-        case.say(
-            "blank-image", f"image has one colour everywhere, {float(image.max()):.4g}: nothing is drawn"
-        )
+        case.say("blank-image", f"image has one colour everywhere, {float(image.max()):.4g}: nothing is drawn")
         return
     if case.target is None:
         return
@@ -348,7 +335,8 @@ def _against_target(case: _Case) -> None:
         case.say(
             "flipped-y",
             f"image is upside down: turned over it fits target {upright / max(turned, 1e-30):.3g} times better. "
-            "Row 0 is the bottom row here; read and write pictures with load_image and save_image, which turn them over once",
+            "Row 0 is the bottom row here; read and write pictures with load_image and save_image, which turn them "
+            "over once",
         )
 
 
@@ -362,7 +350,8 @@ def _handedness(case: _Case) -> None:
     if bool(mirrored.any()):
         case.say(
             "mirrored",
-            f"{_images(mirrored)}the matrix mirrors the picture: one axis too many is turned over, most often y (Direct3D, "
+            f"{_images(mirrored)}the matrix mirrors the picture: one axis too many is turned over, most often y "
+            "(Direct3D, "
             "Vulkan and OpenCV count rows downwards). Clip space has +y up here: do not negate its second row",
         )
 

@@ -1,4 +1,5 @@
-"""What works here and what does not, with the reason and the mending command: `diffrast doctor` and `diffrast warmup`."""
+"""What works here and what does not, with the reason and the mending command: `diffrast doctor` and `diffrast
+warmup`."""
 
 from __future__ import annotations
 
@@ -67,7 +68,8 @@ def screen(states: Sequence[State]) -> str:
     """The states as text, versions first."""
     cuda = f", CUDA {torch.version.cuda}" if torch.version.cuda else ", no CUDA"
     lines = [
-        f"diffrast {__version__}, Python {platform.python_version()}, torch {torch.__version__}{cuda}, {platform.platform()}"
+        f"diffrast {__version__}, Python {platform.python_version()}, torch {torch.__version__}{cuda}, "
+        f"{platform.platform()}"
     ]
     lines += [f"{s.name:<6} {'works' if s.works else 'NO':<6} {s.reason}" for s in states]
     return "\n".join(lines)
@@ -82,8 +84,7 @@ def usual_kernels() -> list[specialize.Kernel]:
             continue
         for boundary in BOUNDARIES[name.rsplit("_", 1)[1]]:
             kernels += [
-                specialize.kernel(name, torch.float32, {"DR_CHANNELS": c, "DR_BOUNDARY": boundary})
-                for c in CHANNELS
+                specialize.kernel(name, torch.float32, {"DR_CHANNELS": c, "DR_BOUNDARY": boundary}) for c in CHANNELS
             ]
     return kernels
 

@@ -17,16 +17,14 @@ Node = Any  # torch's graph nodes have no common public type
 COLOR, RAST, POS, TRI = range(4)
 
 
-def lens(
-    loss: torch.Tensor, *, image: torch.Tensor | None = None, vertices: torch.Tensor | None = None
-) -> Lens:
+def lens(loss: torch.Tensor, *, image: torch.Tensor | None = None, vertices: torch.Tensor | None = None) -> Lens:
     """Looks at the gradient of a loss. Call it before `backward()`; the graph stays usable.
 
     Args:
         loss: a scalar made from a picture that went through `antialias`.
         image: the picture, a tensor on the way to the loss `[B, H, W, C]`; None: what the last `antialias` returned.
-        vertices: the positions, a tensor on the way to the picture `[V, 3]`; None: the only leaf of this shape behind the picture,
-            or, where there is none, the clip-space positions that antialias got.
+        vertices: the positions, a tensor on the way to the picture `[V, 3]`; None: the only leaf of this shape behind
+            the picture, or, where there is none, the clip-space positions that antialias got.
 
     Returns:
         A `Lens`: `.image`, `.vertices`, `.pictures()`, `.save(path)`, `.compare(...)`.
@@ -111,9 +109,10 @@ class Lens:
     def pictures(self, view: int = 0) -> dict[str, torch.Tensor]:
         """Signed colour maps of one image of the batch, `[H, W, 3]` in display values from 0 to 1, row 0 at the bottom.
 
-        "image": the sum over the channels; red where more light raises the loss, blue where it lowers it. "vertices": along the
-        surface's normal, interpolated over it; red where growing outwards raises the loss, so that descent pushes in. White: zero.
-        The scale is the 99.5th percentile of the absolute values.
+        "image": the sum over the channels; red where more light raises the loss, blue where it lowers it. "vertices":
+        along the surface's normal, interpolated over it; red where growing outwards raises the loss, so that descent
+        pushes in.
+        White: zero. The scale is the 99.5th percentile of the absolute values.
         """
         from .scene.mesh import vertex_normals
         from .torch import triangle_id
@@ -149,11 +148,14 @@ class Lens:
         """The gradient beside central differences: is it right?
 
         Args:
-            function: draws again and returns the loss, with the parameters as they are then. A picture of one sample per pixel has
-                steps; for the truth return the loss of one with many (`samples=8`, or drawn large and averaged).
+            function: draws again and returns the loss, with the parameters as they are then. A picture of one sample
+                per pixel has steps; for the truth return the loss of one with many (`samples=8`, or drawn large and
+                averaged).
             parameters: by name, the leaf tensors (they require gradients) to move. Their values are put back.
-            count: how many elements of each: half of them those of the largest gradients, the others at random by `seed`.
-            step: how far to move. Each difference is taken with the whole and with half of it; `noise` is what they differ by.
+            count: how many elements of each: half of them those of the largest gradients, the others at random by
+                `seed`.
+            step: how far to move. Each difference is taken with the whole and with half of it; `noise` is what they
+                differ by.
             elements: names to the indices of the elements to look at, instead of `count`.
 
         Returns:
@@ -162,9 +164,7 @@ class Lens:
         names, tensors = list(parameters), list(parameters.values())
         for name, tensor in parameters.items():
             if not (tensor.is_leaf and tensor.requires_grad):
-                raise ValueError(
-                    f"lens.compare(): parameter {name!r} must be a leaf that requires a gradient"
-                )
+                raise ValueError(f"lens.compare(): parameter {name!r} must be a leaf that requires a gradient")
         gradients = torch.autograd.grad(self.loss, tensors, retain_graph=True, allow_unused=True)
         rows = []
         for name, tensor, gradient in zip(names, tensors, gradients, strict=True):
@@ -221,13 +221,9 @@ class Comparison:
         width = max(len("parameter"), *(len(r.element) for r in self.rows))
         lines = [f"{'parameter':<{width}} {'gradient':>12} {'difference':>12} {'noise':>9} {'ratio':>7}"]
         for r in self.rows:
-            lines.append(
-                f"{r.element:<{width}} {r.gradient:12.4e} {r.difference:12.4e} {r.noise:9.1e} {r.ratio:7.3f}"
-            )
+            lines.append(f"{r.element:<{width}} {r.gradient:12.4e} {r.difference:12.4e} {r.noise:9.1e} {r.ratio:7.3f}")
         for name in dict.fromkeys(r.parameter for r in self.rows):
-            ratio = median(
-                [r.ratio for r in self.rows if r.parameter == name and r.difference] or [float("nan")]
-            )
+            ratio = median([r.ratio for r in self.rows if r.parameter == name and r.difference] or [float("nan")])
             lines.append(
                 f"{name}: cosine {self.cosine(name):.4f}, relative error {self.relative(name):.3f}, "
                 f"noise {self.noise(name):.3f}, median ratio {ratio:.3f}"
@@ -236,8 +232,8 @@ class Comparison:
 
 
 def signed_colours(values: torch.Tensor, scale: float | None = None) -> torch.Tensor:
-    """Any shape to `[..., 3]`: white is zero, red positive, blue negative; scale: what is fully coloured, None: the 99.5th
-    percentile of the absolute values that are not zero."""
+    """Any shape to `[..., 3]`: white is zero, red positive, blue negative; scale: what is fully coloured, None: the
+    99.5th percentile of the absolute values that are not zero."""
     size = values.detach().abs()
     if scale is None:
         present = size[size > 0].double()
@@ -252,9 +248,7 @@ def _chosen(gradient: torch.Tensor, count: int, seed: int) -> list[tuple[int, ..
     largest = flat.argsort(descending=True)[: (count + 1) // 2].tolist()
     order = torch.randperm(len(flat), generator=torch.Generator().manual_seed(seed)).tolist()
     others = [i for i in order if i not in set(largest)][: count - len(largest)]
-    return [
-        tuple(int(k) for k in torch.unravel_index(torch.tensor(i), gradient.shape)) for i in largest + others
-    ]
+    return [tuple(int(k) for k in torch.unravel_index(torch.tensor(i), gradient.shape)) for i in largest + others]
 
 
 def _difference(

@@ -17,7 +17,8 @@ RESOLVE_POS, ANTIALIAS_RAST, ANTIALIAS_POS = 0, 1, 2
 
 
 def lint(loss: torch.Tensor, *parameters: torch.Tensor) -> Findings:
-    """Warns of losses that cannot move vertices as they should. Call it once, after the forward pass and before `backward()`.
+    """Warns of losses that cannot move vertices as they should. Call it once, after the forward pass and before
+    `backward()`.
 
     Args:
         loss: a tensor made with the primitives.
@@ -28,8 +29,8 @@ def lint(loss: torch.Tensor, *parameters: torch.Tensor) -> Findings:
         no-gradient: the loss, or one of `parameters`, is not connected.
         not-finite: the loss is NaN or infinite.
         not-antialiased: positions want a gradient, but no `antialias` that knows them lies on the way to the loss.
-        masked-after-antialias: the antialiased picture is cut by the mask of covered pixels, which removes half of each silhouette.
-        reads-depth: the loss reads z/w (or the id) of `rast`, which carries no gradient.
+        masked-after-antialias: the antialiased picture is cut by the mask of covered pixels, which removes half of each
+        silhouette. reads-depth: the loss reads z/w (or the id) of `rast`, which carries no gradient.
         compiled: part of the graph is hidden inside of `torch.compile`; lint the uncompiled function.
 
     Raises ValueError after `backward()` has freed the graph.
@@ -43,7 +44,8 @@ def lint(loss: torch.Tensor, *parameters: torch.Tensor) -> Findings:
         findings.append(
             Finding(
                 "no-gradient",
-                "nothing on the way to the loss requires a gradient. If positions do: coverage alone (rast[..., 3] > 0) carries "
+                "nothing on the way to the loss requires a gradient. If positions do: coverage alone (rast[..., 3] > "
+                "0) carries "
                 "none; pass the picture through antialias(color, rast, pos, tri)",
             )
         )
@@ -61,9 +63,7 @@ class _Graph:
 
     def __init__(self, root: Node):
         self.nodes: list[Node] = []
-        self.users: dict[Node, list[tuple[Node, int]]] = defaultdict(
-            list
-        )  # node -> (user, which output it uses)
+        self.users: dict[Node, list[tuple[Node, int]]] = defaultdict(list)  # node -> (user, which output it uses)
         seen, stack = {root}, [root]
         while stack:
             node = stack.pop()
@@ -97,31 +97,25 @@ def _wants(node: Node, index: int) -> bool:
 def _connections(graph: _Graph, parameters: tuple[torch.Tensor, ...]) -> Iterator[Finding]:
     if graph.named("CompiledFunction"):
         yield Finding(
-            "compiled",
-            "part of the graph is compiled and cannot be looked into: lint the function uncompiled",
+            "compiled", "part of the graph is compiled and cannot be looked into: lint the function uncompiled"
         )
     leaves = {id(n.variable) for n in graph.nodes if hasattr(n, "variable")}
     nodes = set(graph.nodes)
     for i, p in enumerate(parameters):
         if id(p) not in leaves and (p.grad_fn is None or p.grad_fn not in nodes):
             why = "" if p.requires_grad else ": it does not require one"
-            yield Finding(
-                "no-gradient", f"parameter {i}, {list(p.shape)}, gets no gradient from the loss{why}"
-            )
+            yield Finding("no-gradient", f"parameter {i}, {list(p.shape)}, gets no gradient from the loss{why}")
 
 
 def _antialiased(graph: _Graph) -> Iterator[Finding]:
     drawn = [n for n in graph.named("diffrast_resolve") if _wants(n, RESOLVE_POS)]
     smooth = graph.named("diffrast_antialias")
     if drawn and not any(_wants(n, ANTIALIAS_POS) for n in smooth):
-        why = (
-            "the pos that antialias got is detached"
-            if smooth
-            else "nothing on the way to the loss is antialiased"
-        )
+        why = "the pos that antialias got is detached" if smooth else "nothing on the way to the loss is antialiased"
         yield Finding(
             "not-antialiased",
-            f"positions want a gradient, but {why}: what is seen inside of a triangle moves them, its outline does not. Pass the "
+            f"positions want a gradient, but {why}: what is seen inside of a triangle moves them, its outline does "
+            "not. Pass the "
             "finished picture through antialias(color, rast, pos, tri) with the pos that rasterize got",
         )
 
@@ -140,8 +134,10 @@ def _masks(graph: _Graph) -> Iterator[Finding]:
             if any(_is_coverage(m, covered) for m in _mask_of(user)):
                 yield Finding(
                     "masked-after-antialias",
-                    f"{user.name()} cuts the antialiased picture by the mask of covered pixels (rast[..., 3] > 0): that removes "
-                    "the outer half of every silhouette, and its gradient. Composite over the background first, antialias last",
+                    f"{user.name()} cuts the antialiased picture by the mask of covered pixels (rast[..., 3] > 0): "
+                    "that removes "
+                    "the outer half of every silhouette, and its gradient. Composite over the background first, "
+                    "antialias last",
                 )
                 return
 
@@ -175,8 +171,8 @@ def _index_masks(node: Node) -> Iterator[torch.Tensor]:
 
 
 def _is_coverage(mask: torch.Tensor, covered: torch.Tensor) -> bool:
-    """Is this the mask of covered pixels ``[B, H, W]``, or its complement, turned over or not, with channels or without, for each
-    image or for all?"""
+    """Is this the mask of covered pixels ``[B, H, W]``, or its complement, turned over or not, with channels or
+    without, for each image or for all?"""
     m, size = mask.detach(), tuple(covered.shape[1:])
     if m.ndim >= 3 and tuple(m.shape[-3:-1]) == size:
         if bool((m != m[..., :1]).any()):

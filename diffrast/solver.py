@@ -1,4 +1,5 @@
-"""`diffrast.least_squares`: Gauss-Newton with Levenberg and Marquardt's damping, by forward-mode derivatives of the renderer."""
+"""`diffrast.least_squares`: Gauss-Newton with Levenberg and Marquardt's damping, by forward-mode derivatives of the
+renderer."""
 
 from __future__ import annotations
 
@@ -10,18 +11,17 @@ import torch
 
 @dataclass(frozen=True)
 class Solution:
-    """x: `[P]`, the best parameters. costs: half the sum of squares at the start and after each iteration. converged: whether it
-    stopped because nothing changed any more, not because the iterations ran out."""
+    """x: `[P]`, the best parameters. costs: half the sum of squares at the start and after each iteration. converged:
+    whether it stopped because nothing changed any more, not because the iterations ran out."""
 
     x: torch.Tensor
     costs: list[float]
     converged: bool
 
 
-def jacobian(
-    residual: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """The residuals `[N]`, flat, and their derivatives `[N, P]` by the parameters x `[P]`: one forward-mode pass for each."""
+def jacobian(residual: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The residuals `[N]`, flat, and their derivatives `[N, P]` by the parameters x `[P]`: one forward-mode pass for
+    each."""
     columns, value = [], residual(x).detach().flatten()
     for direction in torch.eye(len(x), dtype=x.dtype, device=x.device):
         columns.append(torch.func.jvp(residual, (x,), (direction,))[1].detach().flatten())
@@ -36,12 +36,12 @@ def least_squares(
     damping: float = 1e-3,
     tolerance: float = 1e-6,
 ) -> Solution:
-    """Finds parameters that make a picture's differences small: for a few parameters (a pose, a lamp, a camera) in tens of pictures
-    what gradient descent does in hundreds.
+    """Finds parameters that make a picture's differences small: for a few parameters (a pose, a lamp, a camera) in tens
+    of pictures what gradient descent does in hundreds.
 
     Args:
-        residual: parameters `[P]` to residuals of any shape, such as `(render(x) - photograph)`; differentiable in forward mode:
-            made of the primitives and torch. Draw with `antialias(..., mode="area")`.
+        residual: parameters `[P]` to residuals of any shape, such as `(render(x) - photograph)`; differentiable in
+            forward mode: made of the primitives and torch. Draw with `antialias(..., mode="area")`.
         start: float32 or float64 `[P]`.
         steps: iterations at most; each takes P + 1 pictures, and one for each length of step that is tried.
         damping: at the start, as a part of the diagonal of J^T J (Marquardt 1963).

@@ -1,14 +1,14 @@
 """Colours and light that mislead a classifier.
 
-You will see in `adversarial.png` five columns, pictures of a cube, a sphere or a torus, all named rightly by a small network
-that was trained here on such pictures; in the upper row as they were, in the middle with the colours of their vertices changed
-until the network errs, below with only the lamp moved until it does. Shape, pose and camera stay. The names and how sure the
-network is are printed.
+You will see in `adversarial.png` five columns, pictures of a cube, a sphere or a torus, all named rightly by a small
+network that was trained here on such pictures; in the upper row as they were, in the middle with the colours of their
+vertices changed until the network errs, below with only the lamp moved until it does. Shape, pose and camera stay. The
+names and how sure the network is are printed.
 
     python recipes/adversarial.py --out out
 
-The gradient of the wrong name's score runs through the network and the renderer into the scene, so what misleads is a real
-scene and not a noise on pixels (Xiao et al. 2019, "MeshAdv: Adversarial Meshes for Visual Recognition").
+The gradient of the wrong name's score runs through the network and the renderer into the scene, so what misleads is a
+real scene and not a noise on pixels (Xiao et al. 2019, "MeshAdv: Adversarial Meshes for Visual Recognition").
 """
 
 import argparse
@@ -44,17 +44,10 @@ class Picture(torch.nn.Module):
         tint = (0.3 + 0.6 * u[:3]).to(device)
         # Unbounded numbers inside, colours between 0 and 1 outside.
         self.colors = torch.nn.Parameter(tint.logit().expand(len(self.mesh.vertices), 3).clone())
-        direction = normalize(
-            torch.tensor([float(u[3]) * 2 - 1, 0.4 + float(u[4]), 0.6 + float(u[5])]), dim=0
-        )
+        direction = normalize(torch.tensor([float(u[3]) * 2 - 1, 0.4 + float(u[4]), 0.6 + float(u[5])]), dim=0)
         self.lamp = torch.nn.Parameter(4 * direction.to(device))
         self.camera = Camera.orbit(
-            6.28 * float(u[6]),
-            0.2 + 0.8 * float(u[7]),
-            3.0 + 0.8 * float(u[8]),
-            fov_y=0.65,
-            width=SIZE,
-            height=SIZE,
+            6.28 * float(u[6]), 0.2 + 0.8 * float(u[7]), 3.0 + 0.8 * float(u[8]), fov_y=0.65, width=SIZE, height=SIZE
         )
 
     def forward(self, samples: int = 1) -> torch.Tensor:
@@ -81,9 +74,7 @@ def score(network: torch.nn.Module, pictures: torch.Tensor) -> torch.Tensor:
     return network(pictures.clamp(0, 1).movedim(-1, 1) * 2 - 1)
 
 
-def train(
-    pictures: torch.Tensor, labels: torch.Tensor, steps: int, generator: torch.Generator
-) -> torch.nn.Module:
+def train(pictures: torch.Tensor, labels: torch.Tensor, steps: int, generator: torch.Generator) -> torch.nn.Module:
     network = classifier().to(pictures.device)
     score(network, pictures[:2])  # gives the last layer its size
     optimizer = torch.optim.Adam(network.parameters(), lr=2e-3)
@@ -113,16 +104,12 @@ def mislead(network: torch.nn.Module, picture: Picture, what: str, label: int, s
 
 
 def main(argv: list[str] | None = None) -> dict[str, float]:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=400, help="steps of training")
     parser.add_argument("--pictures", type=int, default=600, help="pictures to learn from")
     parser.add_argument("--victims", type=int, default=5, help="pictures to mislead with")
     parser.add_argument("--out", type=Path, default=Path("out"), help="folder for the picture")
-    parser.add_argument(
-        "--smoke", action="store_true", help="small, with a check that the network errs at last"
-    )
+    parser.add_argument("--smoke", action="store_true", help="small, with a check that the network errs at last")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     args = parser.parse_args(argv)
     if args.smoke:
@@ -133,10 +120,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     labels = torch.arange(args.pictures) % len(NAMES)
     with torch.no_grad():
         pictures = torch.stack(
-            [
-                Picture(k, generator, args.device)()
-                for k in tqdm(labels.tolist(), desc="adversarial: pictures")
-            ]
+            [Picture(k, generator, args.device)() for k in tqdm(labels.tolist(), desc="adversarial: pictures")]
         )
         fresh = [(k, Picture(k, generator, args.device)) for k in (labels % len(NAMES)).tolist()[:60]]
     labels = labels.to(args.device)
@@ -163,16 +147,11 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
         columns.append(torch.cat(shown[::-1]))
         print(line)
     args.out.mkdir(parents=True, exist_ok=True)
-    save_image(
-        args.out / "adversarial.png",
-        torch.cat(columns, dim=1).repeat_interleave(4, 0).repeat_interleave(4, 1),
-    )
+    save_image(args.out / "adversarial.png", torch.cat(columns, dim=1).repeat_interleave(4, 0).repeat_interleave(4, 1))
     count = len(columns)
     print(f"misled: {fooled['colors']} of {count} by colours, {fooled['lamp']} of {count} by the lamp")
     if args.smoke and not (accuracy > 0.7 and fooled["colors"] == count):
-        raise SystemExit(
-            f"smoke: the network was not misled, or knew nothing: accuracy {accuracy:.2f}, {fooled}"
-        )
+        raise SystemExit(f"smoke: the network was not misled, or knew nothing: accuracy {accuracy:.2f}, {fooled}")
     return {"accuracy": accuracy, **{f"misled by {k}": v / max(count, 1) for k, v in fooled.items()}}
 
 

@@ -1,15 +1,16 @@
 """Intrinsics and pose of a camera from one picture of known objects.
 
-You will see a column for each of 4 problems and four rows: the picture to explain, what a wrong camera sees, what the camera
-that was found sees, and the proof: the cube's corners, projected by that camera, drawn over the picture to explain.
+You will see a column for each of 4 problems and four rows: the picture to explain, what a wrong camera sees, what the
+camera that was found sees, and the proof: the cube's corners, projected by that camera, drawn over the picture to
+explain.
 
     python recipes/camera.py --out out
 
-Unknown are the pose (6 numbers), the focal length and the principal point. Turning, shifting and the principal point all move the
-picture, and so do focal length and distance; only perspective tells them apart. Plain descent therefore finds a camera that lands
-nearly right but is not the right one. Here it goes by combinations of the nine numbers that each move the objects' points by one
-pixel, which the Jacobian of their projection tells; and it starts on a small picture, whose pixels see far, and ends on a large
-one, whose pixels see well.
+Unknown are the pose (6 numbers), the focal length and the principal point. Turning, shifting and the principal point
+all move the picture, and so do focal length and distance; only perspective tells them apart. Plain descent therefore
+finds a camera that lands nearly right but is not the right one. Here it goes by combinations of the nine numbers that
+each move the objects' points by one pixel, which the Jacobian of their projection tells; and it starts on a small
+picture, whose pixels see far, and ends on a large one, whose pixels see well.
 """
 
 import argparse
@@ -33,8 +34,11 @@ BACKGROUND = torch.tensor([0.35, 0.4, 0.45])
 def objects() -> Mesh:
     """A cube and a ring on a floor."""
     parts = []
-    for mesh, scale, place in ((cube(), 0.7, (-0.4, 0.35, 0.3)), (torus(0.5, 0.2), 0.9, (0.45, 0.6, -0.2)),
-                               (plane(2.4, cells=8), 1.0, (0.0, 0.0, 0.0))):  # fmt: skip
+    for mesh, scale, place in (
+        (cube(), 0.7, (-0.4, 0.35, 0.3)),
+        (torus(0.5, 0.2), 0.9, (0.45, 0.6, -0.2)),
+        (plane(2.4, cells=8), 1.0, (0.0, 0.0, 0.0)),
+    ):
         mesh.vertices = mesh.vertices * scale + torch.tensor(place)
         parts.append(mesh)
     return concatenate(parts)
@@ -57,7 +61,8 @@ def render(camera: Camera, mesh: Mesh, sharper: int = 1) -> torch.Tensor:
 
 
 def problem(generator: torch.Generator) -> tuple[Camera, Camera]:
-    """The true camera, and a wrong one: turned by 10 degrees, shifted, of another focal length, with the principal point off."""
+    """The true camera, and a wrong one: turned by 10 degrees, shifted, of another focal length, with the principal
+    point off."""
     random = torch.rand(4, generator=generator)
     azimuth, elevation = 2 * math.pi * random[0], 0.35 + 0.4 * random[1]
     fov = 0.9 + 0.3 * random[2]
@@ -76,7 +81,8 @@ def problem(generator: torch.Generator) -> tuple[Camera, Camera]:
 
 
 def errors(camera: Camera, true: Camera, mesh: Mesh) -> list[float]:
-    """Rotation in degrees, focal length in percent, principal point in pixels, and how far points land from their place."""
+    """Rotation in degrees, focal length in percent, principal point in pixels, and how far points land from their
+    place."""
     turn = so3_log(camera.world_to_camera[:3, :3] @ true.world_to_camera[:3, :3].T)
     focal = 100 * (camera.K[0, 0] / true.K[0, 0] - 1).abs()
     principal = (camera.K[:2, 2] - true.K[:2, 2]).norm()
@@ -86,7 +92,8 @@ def errors(camera: Camera, true: Camera, mesh: Mesh) -> list[float]:
 
 
 def one_pixel_moves(parameters: CameraParameters, mesh: Mesh) -> torch.Tensor:
-    """A matrix [N, N] whose columns change the N parameters so that points move by one pixel in the mean, each in another way."""
+    """A matrix [N, N] whose columns change the N parameters so that points move by one pixel in the mean, each in
+    another way."""
     sizes = {n: p.numel() for n, p in parameters.named_parameters()}
     points = mesh.vertices.double()
 
@@ -101,9 +108,7 @@ def one_pixel_moves(parameters: CameraParameters, mesh: Mesh) -> torch.Tensor:
     return ways / scale.clamp_min(1e-4 * scale.max()).sqrt()
 
 
-def fit(
-    target: torch.Tensor, guess: Camera, mesh: Mesh, steps: int, name: str
-) -> tuple[Camera, float, float]:
+def fit(target: torch.Tensor, guess: Camera, mesh: Mesh, steps: int, name: str) -> tuple[Camera, float, float]:
     """The camera that explains the picture [H, W, 3]; also the mean squared error before and after."""
     parameters = CameraParameters(guess, pivot=(0, 0.3, 0)).to(target.device)
     sizes = {n: p.numel() for n, p in parameters.named_parameters()}
@@ -115,9 +120,7 @@ def fit(
         way = torch.zeros(len(moves), dtype=moves.dtype, device=moves.device, requires_grad=True)
         optimizer = torch.optim.Adam([way], lr=0.25 * smaller)
         schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.02 ** (1 / steps))
-        for _ in (
-            bar := tqdm(range(steps), desc=f"camera {name}: {small.shape[1]}x{small.shape[0]}", leave=False)
-        ):
+        for _ in (bar := tqdm(range(steps), desc=f"camera {name}: {small.shape[1]}x{small.shape[0]}", leave=False)):
             values = dict(zip(sizes, (moves @ way).split(list(sizes.values())), strict=True))
             camera = torch.func.functional_call(parameters, values)
             loss = (render(camera.resized(small.shape[1], small.shape[0]), mesh) - small).square().mean()
@@ -134,9 +137,7 @@ def fit(
 
 
 def main(argv: list[str] | None = None) -> dict[str, float]:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--problems", type=int, default=4, help="how many pictures")
     parser.add_argument("--steps", type=int, default=150, help="steps on each of three sizes of picture")
     parser.add_argument("--seed", type=int, default=0, help="true and wrong cameras")

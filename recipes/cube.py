@@ -1,16 +1,18 @@
 """A cube from tiny pictures: its vertices and colours, recovered from views of 16x16, 8x8 or even 4x4 pixels.
 
-You will see, from left to right, one of the pictures that the optimizer gets, the random start, two moments of the way, the
-result, and the true cube. `cube.gif` shows the whole way: the picture, the same picture of the learned cube, and that cube close.
+You will see, from left to right, one of the pictures that the optimizer gets, the random start, two moments of the way,
+the result, and the true cube. `cube.gif` shows the whole way: the picture, the same picture of the learned cube, and
+that cube close.
 
     python recipes/cube.py --resolution 8 --out out
 
-The experiment is that of Laine et al. 2020, "Modular Primitives for High-Performance Differentiable Rendering": the triangles
-are known, the 8 positions start up to half a side away along each axis, the 24 colours (4 corners of 6 faces) are random, and
-every step renders new random poses. The loss is ours. What moves vertices is the outline, through `antialias`; an edge between
-two visible faces is point sampled and has no derivative, so a pixel whose centre is on the wrong side of one has a large error
-that points nowhere. Errors far above the mean therefore count less and less (Geman and McClure's function, with a scale that
-follows the mean error). `--outlier inf` is plain L2: as good at 16x16, but 1e-2 instead of 1e-5 at 4x4.
+The experiment is that of Laine et al. 2020, "Modular Primitives for High-Performance Differentiable Rendering": the
+triangles are known, the 8 positions start up to half a side away along each axis, the 24 colours (4 corners of 6 faces)
+are random, and every step renders new random poses. The loss is ours. What moves vertices is the outline, through
+`antialias`; an edge between two visible faces is point sampled and has no derivative, so a pixel whose centre is on the
+wrong side of one has a large error that points nowhere. Errors far above the mean therefore count less and less (Geman
+and McClure's function, with a scale that follows the mean error). `--outlier inf` is plain L2: as good at 16x16, but
+1e-2 instead of 1e-5 at 4x4.
 """
 
 import argparse
@@ -44,16 +46,25 @@ COLOUR_TRI = torch.tensor([[i, i + j, i + j + 1] for i in range(0, 24, 4) for j 
 def random_rotations(count: int, generator: torch.Generator) -> torch.Tensor:
     """Uniform random rotations [count, 3, 3], from unit quaternions."""
     w, x, y, z = normalize(torch.randn(4, count, generator=generator), dim=0)
-    rows = [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y),
-            2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x),
-            2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)]  # fmt: skip
+    rows = [
+        1 - 2 * (y * y + z * z),
+        2 * (x * y - w * z),
+        2 * (x * z + w * y),
+        2 * (x * y + w * z),
+        1 - 2 * (x * x + z * z),
+        2 * (y * z - w * x),
+        2 * (x * z - w * y),
+        2 * (y * z + w * x),
+        1 - 2 * (x * x + y * y),
+    ]
     return torch.stack(rows, -1).view(count, 3, 3)
 
 
 def render(
     corners: torch.Tensor, colours: torch.Tensor, rotations: torch.Tensor, size: int, fov: float = 0.51
 ) -> torch.Tensor:
-    """The cube `corners` [8, 3], `colours` [24, C] in every pose of `rotations` [B, 3, 3]: pictures [B, size, size, C]."""
+    """The cube `corners` [8, 3], `colours` [24, C] in every pose of `rotations` [B, 3, 3]: pictures [B, size, size,
+    C]."""
     eye = look_at((0, 0, 3.5), (0, 0, 0), (0, 1, 0), fov_y=fov, width=size, height=size)
     clip = eye.clip_matrix(1, 10).to(corners)
     pos = pad(corners @ rotations.mT, (0, 1), value=1.0) @ clip.T  # [B, 8, 4]
@@ -134,9 +145,7 @@ def close_up(corners: torch.Tensor, colours: torch.Tensor, rotation: torch.Tenso
     return torch.stack([red, green, blue], -1) + BACKDROP * (1 - cover[..., None])
 
 
-def blocks(
-    corners: torch.Tensor, colours: torch.Tensor, rotation: torch.Tensor, size: int, large: int
-) -> torch.Tensor:
+def blocks(corners: torch.Tensor, colours: torch.Tensor, rotation: torch.Tensor, size: int, large: int) -> torch.Tensor:
     """The picture of size x size pixels that the optimizer sees, every pixel as a block, [large, large, 3]."""
     image = render(corners, pad(colours, (0, 1), value=1.0), rotation, size)[0]
     rows = torch.arange(large, device=corners.device) * size // large
@@ -144,9 +153,7 @@ def blocks(
 
 
 def main(argv: list[str] | None = None) -> dict[str, float]:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--resolution", type=int, default=16, help="side of the pictures in pixels")
     parser.add_argument("--steps", type=int, default=2000, help="optimization steps")
     parser.add_argument("--seed", type=int, default=0, help="random start and poses")

@@ -1,15 +1,17 @@
 """A planet's map from random views, with and without mipmaps.
 
-You will see in `earth.png` the true planet, the one learned with mipmaps and the one learned without, from afar and from near; in
-`earth_steps.png` the planet after 4, 20, 100 and all 1000 steps; and a table of how close both maps came, step by step. The
-pictures to learn from are small and taken from near and far: from far, many texels lie under one pixel, and a camera averages
-them. With mipmaps (the pixel derivatives of the texture coordinates given to `texture`) the renderer averages too, and the
-gradient of a pixel reaches all of them; without, it reaches four of them, with what belongs to the others.
+You will see in `earth.png` the true planet, the one learned with mipmaps and the one learned without, from afar and
+from near; in
+`earth_steps.png` the planet after 4, 20, 100 and all 1000 steps; and a table of how close both maps came, step by step.
+The pictures to learn from are small and taken from near and far: from far, many texels lie under one pixel, and a
+camera averages them. With mipmaps (the pixel derivatives of the texture coordinates given to `texture`) the renderer
+averages too, and the gradient of a pixel reaches all of them; without, it reaches four of them, with what belongs to
+the others.
 
     python recipes/earth.py --out out
 
-The experiment is that of Laine et al. 2020, "Modular Primitives for High-Performance Differentiable Rendering", on a planet of
-our own.
+The experiment is that of Laine et al. 2020, "Modular Primitives for High-Performance Differentiable Rendering", on a
+planet of our own.
 """
 
 import argparse
@@ -26,7 +28,7 @@ from diffrast.scene import linear_to_srgb, look_at, save_image, srgb_to_linear
 CTX = dr.RasterizeContext()
 
 
-# --- The planet ------------------------------------------------------------------------------------------------------------
+# --- The planet -------------------------------------------------------------------------------------------------------
 
 
 def directions(height: int) -> torch.Tensor:
@@ -75,14 +77,14 @@ def planet(height: int, seed: int = 2) -> torch.Tensor:
     return blend(colour, "ffffff", (cloud - 0.3) * 1.3).clamp(0, 1)
 
 
-# --- The renderer ----------------------------------------------------------------------------------------------------------
+# --- The renderer -----------------------------------------------------------------------------------------------------
 
 
 def sphere(rings: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """Positions [V, 3], texture coordinates [T, 2], and the triangles [F, 3] into each of them.
 
-    The mesh is closed (one vertex at each pole, none twice at the date line), so that `antialias` sees an outline and no seam;
-    the texture coordinates have a column more.
+    The mesh is closed (one vertex at each pole, none twice at the date line), so that `antialias` sees an outline and
+    no seam; the texture coordinates have a column more.
     """
     segments = 2 * rings
     v, u = torch.meshgrid(torch.linspace(0, 1, rings + 1), torch.linspace(0, 1, segments + 1), indexing="ij")
@@ -124,9 +126,7 @@ class Globe:
             image = dr.texture(texture[None], uv, filter_mode="linear")
         return dr.antialias(image * (rast[..., 3:] > 0), rast, pos, self.tri)[0]
 
-    def photograph(
-        self, texture: torch.Tensor, clip: torch.Tensor, size: int, samples: int = 6
-    ) -> torch.Tensor:
+    def photograph(self, texture: torch.Tensor, clip: torch.Tensor, size: int, samples: int = 6) -> torch.Tensor:
         """What a camera sees, [size, size, C]: the mean of samples x samples rays in every pixel."""
         image = self.render(texture, clip, size * samples, mip=False)
         return avg_pool2d(image.movedim(-1, 0), samples).movedim(0, -1)
@@ -161,18 +161,11 @@ def map_psnr(learned: torch.Tensor, truth: torch.Tensor) -> float:
     return -10 * math.log10((error * area).sum() / area.sum())
 
 
-def learn(
-    globe: Globe,
-    truth: torch.Tensor,
-    size: int,
-    steps: int,
-    mips: list[bool],
-    stops: list[int],
-    seed: int = 0,
-):
+def learn(globe: Globe, truth: torch.Tensor, size: int, steps: int, mips: list[bool], stops: list[int], seed: int = 0):
     """Learns the map `truth` [Ht, Wt, 3] once for each entry of `mips`, from the same views of size x size pixels.
 
-    Returns the maps, rows of (step, PSNR of each map), the losses [steps][len(mips)], and the first map at every step of `stops`.
+    Returns the maps, rows of (step, PSNR of each map), the losses [steps][len(mips)], and the first map at every step
+    of `stops`.
     """
     generator = torch.Generator().manual_seed(seed)
     maps = [torch.full_like(truth, 0.2).requires_grad_() for _ in mips]
@@ -187,10 +180,7 @@ def learn(
         clip = view(distance, place, size)
         with torch.no_grad():
             target = globe.photograph(truth, clip, size)
-        each = [
-            (globe.render(m, clip, size, mip) - target).square().mean()
-            for m, mip in zip(maps, mips, strict=True)
-        ]
+        each = [(globe.render(m, clip, size, mip) - target).square().mean() for m, mip in zip(maps, mips, strict=True)]
         optimizer.zero_grad()
         torch.stack(each).sum().backward()
         optimizer.step()
@@ -203,12 +193,8 @@ def learn(
 
 
 def main(argv: list[str] | None = None) -> dict[str, float]:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--mip", action=argparse.BooleanOptionalAction, help="only with, only without; default both"
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--mip", action=argparse.BooleanOptionalAction, help="only with, only without; default both")
     parser.add_argument("--rows", type=int, default=512, help="height of the map in texels, half its width")
     parser.add_argument("--resolution", type=int, default=128, help="side of the pictures in pixels")
     parser.add_argument("--steps", type=int, default=1000, help="optimization steps, one picture each")

@@ -1,9 +1,9 @@
 """Surroundings and gloss of a known body, from pictures of it.
 
-You will see in `envphong.png` four pictures: the body as it is, at the start, as found, and, at the right, mirrored in a
-perfect ball, the true surroundings above the ones found. Shape and base colour are known; the light from all around (a
-lat-long map), the strength of the mirror and its exponent are not. The gradient reaches the map through the prefiltered levels
-of the environment light.
+You will see in `envphong.png` four pictures: the body as it is, at the start, as found, and, at the right, mirrored in
+a perfect ball, the true surroundings above the ones found. Shape and base colour are known; the light from all around
+(a lat-long map), the strength of the mirror and its exponent are not. The gradient reaches the map through the
+prefiltered levels of the environment light.
 
     python recipes/envphong.py --out out
 
@@ -51,9 +51,7 @@ def random_view(size: int, generator: torch.Generator) -> Camera:
 
 
 def main(argv: list[str] | None = None) -> dict[str, float]:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=400, help="steps, one picture each")
     parser.add_argument("--resolution", type=int, default=96, help="side of the pictures in pixels")
     parser.add_argument("--rows", type=int, default=32, help="rows of the map of the surroundings")
@@ -104,10 +102,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
 
     balls = []
     mirror = MetallicRoughness((1.0, 1.0, 1.0), (1.0, 0.0, 1.0)).to(device)
-    found: list[Surrounding] = [
-        EnvironmentLight(softplus(raw.detach()), size=max(8, args.rows)).to(device),
-        truth,
-    ]
+    found: list[Surrounding] = [EnvironmentLight(softplus(raw.detach()), size=max(8, args.rows)).to(device), truth]
     for light in found:
         shown = show(Scene(sphere(1.6).to(device), mirror, [light]))
         balls.append(avg_pool2d(shown.permute(2, 0, 1)[None], 2)[0].permute(1, 2, 0))

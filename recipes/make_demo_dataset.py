@@ -1,7 +1,8 @@
 """Make the data set of `make demo`: photographs of a small painted teapot, rendered with diffrast itself.
 
 The teapot is the zero set of a smooth union of simple distances, its paint is a function of position evaluated in every
-pixel, its light is a sky and a lamp. Pictures are rendered with 4x4 samples per pixel and stored like the NeRF-synthetic
+pixel, its light is a sky and a lamp. Pictures are rendered with 4x4 samples per pixel and stored like the
+NeRF-synthetic
 data: straight-alpha sRGB PNGs and `transforms_train.json`. The same input gives the same pixels.
 """
 
@@ -42,11 +43,11 @@ def _ellipsoid(p, center, radii):
 
 def parts(p: torch.Tensor) -> dict[str, torch.Tensor]:
     """Distances from points `[..., 3]` to the teapot's parts."""
-    spout = torch.minimum(_capsule(p, (0.35, -0.16, 0), (0.66, 0.04, 0), 0.15, 0.09),
-                          _capsule(p, (0.66, 0.04, 0), (0.88, 0.36, 0), 0.09, 0.065))  # fmt: skip
-    foot = (
-        torch.stack([torch.hypot(p[..., 0], p[..., 2]) - 0.3, p[..., 1] + 0.43], dim=-1).norm(dim=-1) - 0.075
+    spout = torch.minimum(
+        _capsule(p, (0.35, -0.16, 0), (0.66, 0.04, 0), 0.15, 0.09),
+        _capsule(p, (0.66, 0.04, 0), (0.88, 0.36, 0), 0.09, 0.065),
     )
+    foot = torch.stack([torch.hypot(p[..., 0], p[..., 2]) - 0.3, p[..., 1] + 0.43], dim=-1).norm(dim=-1) - 0.075
     return {
         "body": _ellipsoid(p, (0, 0, 0), (0.54, 0.43, 0.54)),
         "foot": foot,
@@ -124,8 +125,9 @@ def cameras(count: int, size: int):
     for i in range(count):
         elevation = math.asin(-0.4 + 1.3 * (i + 0.5) / count)
         around = golden * i
-        eye = 3.1 * np.array([math.cos(elevation) * math.sin(around), math.sin(elevation),
-                              math.cos(elevation) * math.cos(around)])  # fmt: skip
+        eye = 3.1 * np.array(
+            [math.cos(elevation) * math.sin(around), math.sin(elevation), math.cos(elevation) * math.cos(around)]
+        )
         yield look_at(eye, (0.02, 0.06, 0), (0, 1, 0), fov_y=math.radians(36), width=size, height=size)
 
 

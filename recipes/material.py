@@ -1,17 +1,19 @@
 """A material and the light, together, from photographs of a known shape.
 
-You will see in `material.png` four pictures of a view that was not learned from: the photograph, what was found, its base
-colour alone, and, where the true light is known, the found material under that light ("relit"); below them, the surroundings
-found (left) and the true ones, as lat-long maps. Base colour, roughness and a lat-long map of light are optimized at once,
-through the deferred renderer.
+You will see in `material.png` four pictures of a view that was not learned from: the photograph, what was found, its
+base colour alone, and, where the true light is known, the found material under that light ("relit"); below them, the
+surroundings found (left) and the true ones, as lat-long maps. Base colour, roughness and a lat-long map of light are
+optimized at once, through the deferred renderer.
 
     python recipes/material.py --out out
-    python recipes/material.py --data ../shared/data/spot_photos --mesh ../shared/data/spot/spot_triangulated.obj --out out
+    python recipes/material.py --data ../shared/data/spot_photos --mesh ../shared/data/spot/spot_triangulated.obj --out
+    out
 
 Without `--data` the photographs are drawn here, of a torus. Photographs are those of NeRF's synthetic scenes
-(`transforms_train.json`); `studio_env.exr` beside it, if there is one, is the light that they were taken in (to read it, the
-package OpenEXR must be installed). A colour of light and the same colour of paint look alike: before relighting the three
-channels of the found base colour are scaled to the known light, as is usual (Zhang et al. 2021, "NeRFactor", section 4).
+(`transforms_train.json`); `studio_env.exr` beside it, if there is one, is the light that they were taken in (to read
+it, the package OpenEXR must be installed). A colour of light and the same colour of paint look alike: before relighting
+the three channels of the found base colour are scaled to the known light, as is usual (Zhang et al. 2021, "NeRFactor",
+section 4).
 """
 
 import argparse
@@ -40,9 +42,10 @@ def read_photographs(folder: Path, size: int) -> tuple[list[Camera], torch.Tenso
         image = load_image(folder / (frame["file_path"] + ".png"))
         image = torch.cat([image[..., :3] * image[..., 3:], image[..., 3:]], dim=-1)
         camera = Camera.from_opengl(
-            torch.tensor(frame["transform_matrix"], dtype=torch.float64), (image.shape[1], image.shape[0]),
+            torch.tensor(frame["transform_matrix"], dtype=torch.float64),
+            (image.shape[1], image.shape[0]),
             fov_x=layout["camera_angle_x"],
-        )  # fmt: skip
+        )
         cameras.append(camera.resized(size, size))
         shrunk = torch.nn.functional.interpolate(image.permute(2, 0, 1)[None], (size, size), mode="area")
         pictures.append(shrunk[0].permute(1, 2, 0))
@@ -66,11 +69,7 @@ def draw_photographs(size: int) -> tuple[Mesh, list[Camera], torch.Tensor, torch
     paint = torch.where(stripes > 0, torch.tensor([0.7, 0.2, 0.1]), torch.tensor([0.2, 0.4, 0.6]))
     d = latlong_directions(32, 64)
     lamp = torch.nn.functional.normalize(torch.tensor([0.6, 0.7, 0.4]), dim=0)
-    room = (
-        0.3
-        + 0.2 * d[..., 1:2]
-        + 6 * torch.exp(30 * (d @ lamp - 1))[..., None] * torch.tensor([1.0, 0.9, 0.8])
-    )
+    room = 0.3 + 0.2 * d[..., 1:2] + 6 * torch.exp(30 * (d @ lamp - 1))[..., None] * torch.tensor([1.0, 0.9, 0.8])
     scene = Scene(mesh, MetallicRoughness(paint, (1.0, 0.35, 0.0)), [EnvironmentLight(room)])
     cameras = [
         Camera.orbit(2.4 * i, math.asin(0.9 * math.sin(1.7 * i)), 4.5, fov_y=0.65, width=size, height=size)
@@ -105,9 +104,7 @@ class Found(torch.nn.Module):
 
 
 def main(argv: list[str] | None = None) -> dict[str, float]:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="folder with transforms_train.json; needs --mesh")
     parser.add_argument("--mesh", type=Path, help="the shape, with UVs")
     parser.add_argument("--turn", type=float, default=180.0, help="degrees about +y of studio_env.exr")
@@ -148,9 +145,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
         ).image
         loss = (linear_to_srgb(picture[..., :3]) - linear_to_srgb(photographs[chosen][..., :3])).abs().mean()
         # Of all lights that explain the pictures, a smooth one.
-        smooth = (found.light - found.light.roll(1, 1)).abs().mean() + (
-            found.light[1:] - found.light[:-1]
-        ).abs().mean()
+        smooth = (found.light - found.light.roll(1, 1)).abs().mean() + (found.light[1:] - found.light[:-1]).abs().mean()
         optimizer.zero_grad()
         (loss + 2e-4 * smooth).backward()
         optimizer.step()
@@ -189,9 +184,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
             # The columns of the true map where those of the one found are: it is turned about the vertical.
             rooms.append(truth.to(args.device).roll(-round(turn / (2 * math.pi) * truth.shape[1]), 1))
         half = (row.shape[1] // 4, row.shape[1] // 2)
-        rooms = [
-            torch.nn.functional.interpolate(r.permute(2, 0, 1)[None], half)[0].permute(1, 2, 0) for r in rooms
-        ]
+        rooms = [torch.nn.functional.interpolate(r.permute(2, 0, 1)[None], half)[0].permute(1, 2, 0) for r in rooms]
         below = reinhard(torch.cat(rooms, dim=1))
         below = torch.nn.functional.pad(below, (0, 0, 0, row.shape[1] - below.shape[1]))
     args.out.mkdir(parents=True, exist_ok=True)

@@ -1,15 +1,15 @@
 """Fit a linear shape model to one picture: the pattern behind fitting faces and bodies, on heads that are made up here.
 
-You will see a row for each of 4 heads: the picture to explain, the start (the mean head), the head that was found, and, from
-the side that the picture did not show, the true head and the one that was found.
+You will see a row for each of 4 heads: the picture to explain, the start (the mean head), the head that was found, and,
+from the side that the picture did not show, the true head and the one that was found.
 
     python recipes/morph.py --out out
 
-A head is the mean plus ten displacements (long, wide, nose, jaw, ...), each times a number that is normally distributed over
-people, and a colour of its skin. Ten numbers, three of colour and six of pose are found at once from 96x96 pixels: the outline
-speaks through `antialias`, the inside through shading. What the picture does not tell, as whether a head is large or near, the
-prior decides: numbers cost their square, as normally distributed ones should (compare Blanz and Vetter 1999, "A Morphable Model
-for the Synthesis of 3D Faces").
+A head is the mean plus ten displacements (long, wide, nose, jaw, ...), each times a number that is normally distributed
+over people, and a colour of its skin. Ten numbers, three of colour and six of pose are found at once from 96x96 pixels:
+the outline speaks through `antialias`, the inside through shading. What the picture does not tell, as whether a head is
+large or near, the prior decides: numbers cost their square, as normally distributed ones should (compare Blanz and
+Vetter 1999, "A Morphable Model for the Synthesis of 3D Faces").
 """
 
 import argparse
@@ -31,7 +31,7 @@ BACKGROUND = torch.tensor([0.08, 0.09, 0.12])
 NAMES = ["long", "wide", "nose length", "nose tip", "jaw", "chin", "brow", "cheeks", "ears", "smile"]
 
 
-# --- The model -------------------------------------------------------------------------------------------------------------
+# --- The model --------------------------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -68,46 +68,45 @@ def heads() -> Model:
         return (-(mirrored - center).square().sum(1) / (2 * width**2)).exp()
 
     def along(weight: torch.Tensor, dx=0.0, dy=0.0, dz=0.0) -> torch.Tensor:
-        return weight[:, None] * torch.stack(
-            [dx * side, torch.full_like(x, dy), torch.full_like(x, dz)], dim=1
-        )
+        return weight[:, None] * torch.stack([dx * side, torch.full_like(x, dy), torch.full_like(x, dz)], dim=1)
 
-    nose, tip, eyes, mouth = (
-        bump(0, -0.02, 0.1),
-        bump(0, -0.12, 0.08),
-        bump(0.3, 0.17, 0.1),
-        bump(0, -0.42, 0.13),
-    )
+    nose, tip, eyes, mouth = (bump(0, -0.02, 0.1), bump(0, -0.12, 0.08), bump(0.3, 0.17, 0.1), bump(0, -0.42, 0.13))
     corners, chin, brow = bump(0.2, -0.4, 0.09), bump(0, -0.75, 0.2), bump(0.28, 0.33, 0.13)
     ears = (-((x.abs() - 1).square() + (y - 0.05).square() + z.square()) / 0.02).exp()
     mean = n * torch.tensor([0.78, 1.05, 0.92])
     mean = mean + along(nose, dz=0.1) + along(tip, dz=0.16) + along(eyes, dz=-0.07) + along(brow, dz=0.05)
     mean = mean + along(mouth, dz=0.03) + along(chin, dz=0.06) + along(ears, dx=0.12)
     o, face = torch.zeros_like(x), (z > 0) * z
-    shapes = torch.stack([
-        torch.stack([o, 0.09 * y, o], dim=1),  # long
-        torch.stack([0.07 * x, o, o], dim=1),  # wide
-        along(nose + tip, dz=0.05),  # nose length
-        along(tip, dy=0.05),  # nose tip
-        along(bump(0.6, -0.5, 0.25), dx=0.08),  # jaw
-        along(chin, dy=-0.04, dz=0.07),  # chin
-        along(brow, dz=0.05),  # brow
-        along(bump(0.5, -0.12, 0.16), dx=0.05, dz=0.03),  # cheeks
-        along(ears, dx=0.06),  # ears
-        along(corners, dx=0.03, dy=0.05) + along(mouth, dy=-0.02),  # smile
-    ])  # fmt: skip
+    shapes = torch.stack(
+        [
+            torch.stack([o, 0.09 * y, o], dim=1),  # long
+            torch.stack([0.07 * x, o, o], dim=1),  # wide
+            along(nose + tip, dz=0.05),  # nose length
+            along(tip, dy=0.05),  # nose tip
+            along(bump(0.6, -0.5, 0.25), dx=0.08),  # jaw
+            along(chin, dy=-0.04, dz=0.07),  # chin
+            along(brow, dz=0.05),  # brow
+            along(bump(0.5, -0.12, 0.16), dx=0.05, dz=0.03),  # cheeks
+            along(ears, dx=0.06),  # ears
+            along(corners, dx=0.03, dy=0.05) + along(mouth, dy=-0.02),  # smile
+        ]
+    )
     pupil, white = bump(0.3, 0.17, 0.045), bump(0.3, 0.17, 0.08)
     lips = (-((y + 0.42) / 0.06).square() - (x / 0.22).square()).exp() * (face > 0)
     hair = torch.sigmoid((y - 0.62 + 0.55 * (0.25 - z).clamp_min(-0.4)) / 0.04)
     skin, paint = torch.ones_like(x), torch.zeros_like(n)
-    for weight, color in ((white, (0.8, 0.8, 0.8)), (pupil, (0.02, 0.05, 0.1)), (lips, (0.5, 0.1, 0.1)),
-                          (hair, (0.08, 0.05, 0.03))):  # fmt: skip
+    for weight, color in (
+        (white, (0.8, 0.8, 0.8)),
+        (pupil, (0.02, 0.05, 0.1)),
+        (lips, (0.5, 0.1, 0.1)),
+        (hair, (0.08, 0.05, 0.03)),
+    ):
         w = (1.3 * weight).clamp_max(1)
         skin, paint = skin * (1 - w), paint * (1 - w[:, None]) + w[:, None] * torch.tensor(color)
     return Model(mean, shapes, skin, paint, mesh.faces)
 
 
-# --- Pictures and the fit --------------------------------------------------------------------------------------------------
+# --- Pictures and the fit ---------------------------------------------------------------------------------------------
 
 
 def render(
@@ -166,9 +165,7 @@ def fit(model: Model, target: torch.Tensor, steps: int, prior: float, name: str)
 
 
 def main(argv: list[str] | None = None) -> dict[str, float]:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--heads", type=int, default=4, help="how many pictures")
     parser.add_argument("--resolution", type=int, default=96, help="side of the pictures in pixels")
     parser.add_argument("--steps", type=int, default=300, help="optimization steps for each head")
@@ -191,25 +188,28 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
         coefficients, skin = coefficients.to(args.device), skin.to(args.device)
         with torch.no_grad():
             target = render(model, coefficients, skin, camera(), sharper=2)
-        found, color, pose, before, after = fit(
-            model, target, args.steps, args.prior, f"{i + 1} of {args.heads}"
-        )
+        found, color, pose, before, after = fit(model, target, args.steps, args.prior, f"{i + 1} of {args.heads}")
         first, last = first + before / args.heads, last + after / args.heads
         with torch.no_grad():
             true, mean, got = (model.vertices(c) for c in (coefficients, 0 * found, found))
             turn = so3_log(camera().world_to_camera[:3, :3] @ pose().world_to_camera[:3, :3].cpu().T)
-            table.append([100 * (v - true).norm(dim=1).mean().item() / 2.1 for v in (mean, got)]
-                         + [(coefficients - found).abs().mean().item(), torch.rad2deg(turn.norm()).item()])  # fmt: skip
+            table.append(
+                [100 * (v - true).norm(dim=1).mean().item() / 2.1 for v in (mean, got)]
+                + [(coefficients - found).abs().mean().item(), torch.rad2deg(turn.norm()).item()]
+            )
             now, start = pose().resized(large, large), first_camera(large)
-            shots = [(coefficients, skin, camera().resized(large, large)), (0 * found, 0 * color + 0.45, start),
-                     (found, color, now), (coefficients, skin, beside), (found, color, beside)]  # fmt: skip
+            shots = [
+                (coefficients, skin, camera().resized(large, large)),
+                (0 * found, 0 * color + 0.45, start),
+                (found, color, now),
+                (coefficients, skin, beside),
+                (found, color, beside),
+            ]
             rows.append(torch.cat([render(model, *shot, sharper=2).cpu() for shot in shots], dim=1))
     args.out.mkdir(parents=True, exist_ok=True)
     save_image(args.out / "morph.png", torch.cat(rows[::-1]))
 
-    print(
-        "    head   mean error of vertices, % of the height   of coefficients, deviations   pose off, degrees"
-    )
+    print("    head   mean error of vertices, % of the height   of coefficients, deviations   pose off, degrees")
     for i, (start, end, off, angle) in enumerate(table):
         print(f"{i + 1:8} {start:16.2f} -> {end:5.2f} {off:34.2f} {angle:25.2f}")
     if args.smoke and not last < 0.05 * first:

@@ -1,13 +1,13 @@
 """A learned shader in place of the texture: one stage of the reconstruction swapped for another.
 
 A reconstruction is a list of stages, functions over one state. Here "texture" becomes `neural`: eight learned numbers a
-texel, and a small network that makes a colour of them and of the direction to the eye (Thies et al. 2019, "Deferred Neural
-Rendering"; here with a direction, so that highlights move). Everything else, from the hull to the report, is the
+texel, and a small network that makes a colour of them and of the direction to the eye (Thies et al. 2019, "Deferred
+Neural Rendering"; here with a direction, so that highlights move). Everything else, from the hull to the report, is the
 reconstruction's own, and draws with the new shader, because `Neural` says how it is drawn.
 
-You will see in `neural_shader.png`, for a view that was kept out, the photograph, the learned shader, and the same numbers
-looked at from straight ahead, baked to a texture: what differs depends on where one stands. In `neural_shader/` are the report
-and the mesh (with the baked texture: glTF knows no networks).
+You will see in `neural_shader.png`, for a view that was kept out, the photograph, the learned shader, and the same
+numbers looked at from straight ahead, baked to a texture: what differs depends on where one stands. In `neural_shader/`
+are the report and the mesh (with the baked texture: glTF knows no networks).
 
     python recipes/neural_shader.py --out out
     python recipes/neural_shader.py --data ../shared/data/spot_photos --out out
@@ -70,9 +70,7 @@ def network(device) -> torch.nn.Module:
 def neural(state: State) -> None:
     """The stage: features and network against the photographs; the shape stays as it is."""
     base, targets, run = made(state.model), state.targets(0), state.run
-    features = torch.cat(
-        [base.texture, torch.zeros_like(base.texture[..., :1]).expand(-1, -1, CHANNELS - 3)], dim=-1
-    )
+    features = torch.cat([base.texture, torch.zeros_like(base.texture[..., :1]).expand(-1, -1, CHANNELS - 3)], dim=-1)
     model = Neural(**vars(base), features=features.requires_grad_(), net=network(state.device))
     eyes = torch.stack([v.camera.center for v in state.used]).float().to(state.device)
     optimizer = torch.optim.Adam([features, *model.net.parameters()], lr=0.01)
@@ -80,9 +78,7 @@ def neural(state: State) -> None:
 
     def step(t: float) -> torch.Tensor:
         index = next(choose)
-        picture = model.shaded(
-            state.ctx, targets.clip(model.vertices, index), eyes[index], targets.resolution
-        )
+        picture = model.shaded(state.ctx, targets.clip(model.vertices, index), eyes[index], targets.resolution)
         loss = targets.residual(picture, index).square().mean()
         optimizer.zero_grad()
         loss.backward()
@@ -107,9 +103,7 @@ def three_pictures(state: State) -> torch.Tensor:
 
 
 def main(argv: list[str] | None = None) -> dict[str, float]:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=ROOT / "assets" / "demo", help="posed photographs")
     parser.add_argument("--steps", type=int, default=800, help="steps of all stages together")
     parser.add_argument("--out", type=Path, default=Path("out"), help="folder for the picture and the run")
@@ -118,9 +112,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     args = parser.parse_args(argv)
     options = Options(holdout=2, steps=args.steps, device=args.device, overwrite=True)
     if args.smoke:
-        options = replace(
-            options, steps=min(args.steps, 200), resolution=100, faces=1500, texture=128, frames=0
-        )
+        options = replace(options, steps=min(args.steps, 200), resolution=100, faces=1500, texture=128, frames=0)
     kept: list[State] = []
 
     def stage(state: State) -> None:

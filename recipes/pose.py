@@ -1,15 +1,17 @@
 """The pose of a cube from one picture of it.
 
-You will see four rows: the pictures to explain, the random poses that the search starts from, where the coarse search ends, and
-where gradient descent ends; a column for each of 8 problems, all solved at once as one batch. `--problems 64` gives a fairer count.
+You will see four rows: the pictures to explain, the random poses that the search starts from, where the coarse search
+ends, and where gradient descent ends; a column for each of 8 problems, all solved at once as one batch. `--problems 64`
+gives a fairer count.
 
     python recipes/pose.py --out out
 
-A picture that is far off says nothing about which way to turn: the loss has many valleys, one for every way to lay a cube into the
-outline of another. So poses are first searched by chance, in turns that get ever smaller, from several starts; only the last
-degrees are left to the gradient, which comes from the outline through `antialias`; and of all starts the one that explains the
-picture best is the answer (compare Laine et al. 2020, "Modular Primitives for High-Performance Differentiable Rendering", who
-anneal noise in the same way). Six colours make the answer unique where two faces show.
+A picture that is far off says nothing about which way to turn: the loss has many valleys, one for every way to lay a
+cube into the outline of another. So poses are first searched by chance, in turns that get ever smaller, from several
+starts; only the last degrees are left to the gradient, which comes from the outline through `antialias`; and of all
+starts the one that explains the picture best is the answer (compare Laine et al. 2020, "Modular Primitives for
+High-Performance Differentiable Rendering", who anneal noise in the same way). Six colours make the answer unique where
+two faces show.
 """
 
 import argparse
@@ -37,7 +39,7 @@ TRI = torch.tensor([t for a, b, c, d in SIDES for t in ((a, b, c), (a, c, d))], 
 COLOUR_TRI = torch.tensor([[i, i + j, i + j + 1] for i in range(0, 24, 4) for j in (1, 2)], dtype=torch.int32)
 
 
-# --- Quaternions (w, x, y, z) ----------------------------------------------------------------------------------------------
+# --- Quaternions (w, x, y, z) -----------------------------------------------------------------------------------------
 
 
 def multiply(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
@@ -50,9 +52,17 @@ def multiply(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 def rotation(q: torch.Tensor) -> torch.Tensor:
     """Rotation matrices [..., 3, 3] of unit quaternions [..., 4]."""
     w, x, y, z = q.unbind(-1)
-    rows = [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y),
-            2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x),
-            2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)]  # fmt: skip
+    rows = [
+        1 - 2 * (y * y + z * z),
+        2 * (x * y - w * z),
+        2 * (x * z + w * y),
+        2 * (x * y + w * z),
+        1 - 2 * (x * x + z * z),
+        2 * (y * z - w * x),
+        2 * (x * z - w * y),
+        2 * (y * z + w * x),
+        1 - 2 * (x * x + y * y),
+    ]
     return torch.stack(rows, dim=-1).unflatten(-1, (3, 3))
 
 
@@ -86,7 +96,7 @@ def quarter_turns(count: int, generator: torch.Generator) -> torch.Tensor:
     return torch.cat([half.cos(), half.sin() * axis], dim=-1)
 
 
-# --- Fitting ---------------------------------------------------------------------------------------------------------------
+# --- Fitting ----------------------------------------------------------------------------------------------------------
 
 
 def render(poses: torch.Tensor, size: int) -> torch.Tensor:
@@ -128,7 +138,8 @@ def search(
 
 
 def descend(target: torch.Tensor, start: torch.Tensor, steps: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Gradient descent from poses [N, 4] to those of the pictures `target` [N, S, S, 4]; also the last loss of each, [N]."""
+    """Gradient descent from poses [N, 4] to those of the pictures `target` [N, S, S, 4]; also the last loss of each,
+    [N]."""
     q = start.clone().requires_grad_()
     optimizer = torch.optim.Adam([q], lr=0.01)
     schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.003 ** (1 / steps))
@@ -144,9 +155,7 @@ def descend(target: torch.Tensor, start: torch.Tensor, steps: int) -> tuple[torc
 
 
 def main(argv: list[str] | None = None) -> dict[str, float]:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--problems", type=int, default=8, help="how many pictures")
     parser.add_argument("--starts", type=int, default=4, help="random starts for each picture")
     parser.add_argument("--resolution", type=int, default=64, help="side of the pictures in pixels")

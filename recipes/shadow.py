@@ -1,9 +1,10 @@
 """A light, and a body out of the picture, from a shadow.
 
-You will see in `shadow.png` two rows of three: what the camera saw, where the search started and what it found. The camera
-looks at a ground on which a box casts a shadow; the box itself is out of the picture. Above the box is known and the lamp is
-sought, below the lamp is known and the place of the box is sought. All that tells is the shadow: its gradient goes through the
-shadow map (Worchel and Alexa 2023, "Differentiable Shadow Mapping for Efficient Inverse Graphics").
+You will see in `shadow.png` two rows of three: what the camera saw, where the search started and what it found. The
+camera looks at a ground on which a box casts a shadow; the box itself is out of the picture. Above the box is known and
+the lamp is sought, below the lamp is known and the place of the box is sought. All that tells is the shadow: its
+gradient goes through the shadow map (Worchel and Alexa 2023, "Differentiable Shadow Mapping for Efficient Inverse
+Graphics").
 
     python recipes/shadow.py --out out
 
@@ -34,8 +35,7 @@ def picture(lamp: torch.Tensor, box: torch.Tensor, blur: float, size: int) -> to
     """What the camera sees of the ground, [size, size, 3], under a lamp at `lamp` [3] with the box at `box` [3]."""
     ground, body = plane(4.4).to(lamp.device), cube(0.7).to(lamp.device)
     mesh = Mesh(
-        torch.cat([ground.vertices, body.vertices + box]),
-        torch.cat([ground.faces, body.faces + len(ground.vertices)]),
+        torch.cat([ground.vertices, body.vertices + box]), torch.cat([ground.faces, body.faces + len(ground.vertices)])
     )
     shadow = Shadow(384, max(blur, BLUR[1]))
     lights = [PointLight(lamp, (45.0, 42.0, 36.0), shadow=shadow), AmbientLight((0.06, 0.08, 0.12))]
@@ -67,9 +67,7 @@ def search(
 
 
 def main(argv: list[str] | None = None) -> dict[str, float]:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=250, help="steps of each search")
     parser.add_argument("--resolution", type=int, default=96, help="side of the picture in pixels")
     parser.add_argument("--out", type=Path, default=Path("out"), help="folder for the picture")
@@ -83,9 +81,13 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     with torch.no_grad():
         target = picture(lamp, box, BLUR[1], args.resolution)
     searches = {
-        "lamp": (lamp, lamp + lamp.new_tensor([0.6, -0.6, -1.0]), lambda p, blur: picture(p, box, blur, args.resolution)),
+        "lamp": (
+            lamp,
+            lamp + lamp.new_tensor([0.6, -0.6, -1.0]),
+            lambda p, blur: picture(p, box, blur, args.resolution),
+        ),
         "box": (box, box + box.new_tensor([-0.25, 0.3, 0.45]), lambda p, blur: picture(lamp, p, blur, args.resolution)),
-    }  # fmt: skip
+    }
     figures, rows = {}, []
     for name, (truth, start, make) in searches.items():
         found, _ = search(start, make, target, args.steps, name)
@@ -93,17 +95,12 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
             rows.append(torch.cat([target, make(start, BLUR[1]), make(found, BLUR[1])], dim=1))
             before, after = ((make(p, BLUR[1]) - target).square().mean().item() for p in (start, found))
         figures[f"{name} error"] = (found - truth).norm().item()
-        print(
-            f"{name}: off by {(start - truth).norm().item():.3f} at first, by {figures[f'{name} error']:.4f} at last"
-        )
+        print(f"{name}: off by {(start - truth).norm().item():.3f} at first, by {figures[f'{name} error']:.4f} at last")
         if args.smoke and not after < 0.2 * before:
             raise SystemExit(f"smoke: the loss did not go down: {before:.2e} -> {after:.2e}")
     args.out.mkdir(parents=True, exist_ok=True)
     scale = max(1, 256 // args.resolution)
-    save_image(
-        args.out / "shadow.png",
-        torch.cat(rows[::-1]).repeat_interleave(scale, 0).repeat_interleave(scale, 1),
-    )
+    save_image(args.out / "shadow.png", torch.cat(rows[::-1]).repeat_interleave(scale, 0).repeat_interleave(scale, 1))
     return figures
 
 

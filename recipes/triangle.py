@@ -1,6 +1,8 @@
-"""The first picture: one triangle, three colours, smooth edges. Then the way back: the triangle is found again from its picture.
+"""The first picture: one triangle, three colours, smooth edges. Then the way back: the triangle is found again from its
+picture.
 
-You will see `triangle.png`, and in `triangle_fit.png` a start, the result after 200 steps of gradient descent, and the target.
+You will see `triangle.png`, and in `triangle_fit.png` a start, the result after 200 steps of gradient descent, and the
+target.
 
     python recipes/triangle.py --out out
 """
@@ -54,9 +56,7 @@ def fit(target: torch.Tensor, start: torch.Tensor, steps: int) -> tuple[torch.Te
 
 
 def main(argv: list[str] | None = None) -> dict[str, float]:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=200, help="steps of the way back")
     parser.add_argument("--out", type=Path, default=Path("out"), help="folder for the pictures")
     parser.add_argument("--smoke", action="store_true", help="small, with a check that the loss went down")

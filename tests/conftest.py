@@ -49,8 +49,10 @@ MISSING = _missing()
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers",
-        "exact_coverage: compares pixels whose centre is within 1/128 pixel of an edge, or values just beyond one. OpenGL snaps "
-        "vertices to a grid that fine (docs/MATH.md, section 1), so on `gl` test_gl.py judges the same scenes by that rule.",
+        "exact_coverage: compares pixels whose centre is within 1/128 pixel of an edge, or values just beyond one. "
+        "OpenGL snaps "
+        "vertices to a grid that fine (docs/MATH.md, section 1), so on `gl` test_gl.py judges the same scenes by that "
+        "rule.",
     )
     if os.environ.get("REQUIRE_GL") == "1" and "gl" in MISSING:
         raise pytest.UsageError(f"REQUIRE_GL=1, but OpenGL is missing: {MISSING['gl']}")
@@ -58,9 +60,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     def snapped(item: pytest.Item) -> bool:
-        parameters = (
-            item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
-        )
+        parameters = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
         on_gl = parameters.get("raster", ("",))[0] == "gl" and parameters.get("dtype") != torch.float64
         return on_gl and item.get_closest_marker("exact_coverage") is not None
 
@@ -70,10 +70,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_report_header() -> list[str]:
     here = [name for name in sorted(backends.LOADERS) if name not in MISSING]
-    return [
-        f"backends under test: {', '.join(here)}",
-        *(f"NOT TESTED: {name}: {why}" for name, why in MISSING.items()),
-    ]
+    return [f"backends under test: {', '.join(here)}", *(f"NOT TESTED: {name}: {why}" for name, why in MISSING.items())]
 
 
 def _raster_params() -> list[tuple[str, str]]:

@@ -60,8 +60,12 @@ class Driven:
 
     def choose(self, control: str, value: str) -> None:
         before = self.frames
-        self.js("(document.getElementById(arguments[0]).value = arguments[1],"
-                "document.getElementById(arguments[0]).dispatchEvent(new Event('input')))", control, value)  # fmt: skip
+        self.js(
+            "(document.getElementById(arguments[0]).value = arguments[1],"
+            "document.getElementById(arguments[0]).dispatchEvent(new Event('input')))",
+            control,
+            value,
+        )
         self.at_rest(after=before)
 
     def click(self, name: str) -> None:

@@ -1,21 +1,19 @@
-"""Where a rasterizer that snaps vertices to a grid may differ: at pixel centres on edges, to within 1/128 of a pixel."""
+"""Where a rasterizer that snaps vertices to a grid may differ: at pixel centres on edges, to within 1/128 of a
+pixel."""
 
 import torch
 
-SNAP = (
-    1 / 128
-)  # pixels: OpenGL's grid is 1/256 at the coarsest that is common, and two corners may both be off
+SNAP = 1 / 128  # pixels: OpenGL's grid is 1/256 at the coarsest that is common, and two corners may both be off
 
 
 def distances(corners: torch.Tensor, x: torch.Tensor, y: torch.Tensor, width: int, height: int):
-    """In pixels, of N pixel centres to the lines of F triangles [N, F, 3] and to where z = -w and z = w [N, F, 2]; positive inside.
+    """In pixels, of N pixel centres to the lines of F triangles [N, F, 3] and to where z = -w and z = w [N, F, 2];
+    positive inside.
 
     corners: float64 clip-space positions [F, 3, 4].
     """
     q = corners[..., [0, 1, 3]]
-    lines = torch.stack(
-        [torch.linalg.cross(q[:, (k + 1) % 3], q[:, (k + 2) % 3]) for k in range(3)], 1
-    )  # [F, 3, 3]
+    lines = torch.stack([torch.linalg.cross(q[:, (k + 1) % 3], q[:, (k + 2) % 3]) for k in range(3)], 1)  # [F, 3, 3]
     det = (lines[:, 0] * q[:, 0]).sum(-1)
     centre = torch.stack([(2 * x + 1 - width) / width, (2 * y + 1 - height) / height, torch.ones_like(x)], -1)
     per_pixel = torch.tensor([2 / width, 2 / height], dtype=torch.float64)
@@ -30,7 +28,8 @@ def distances(corners: torch.Tensor, x: torch.Tensor, y: torch.Tensor, width: in
 
 
 def on_an_edge(pos, tri, pixels, resolution):
-    """Which of the pixels [N, 3] = (image, row, column) lie on the outline of a triangle or where one leaves the depth range."""
+    """Which of the pixels [N, 3] = (image, row, column) lie on the outline of a triangle or where one leaves the depth
+    range."""
     height, width = resolution
     pos, tri = pos.detach().cpu().double(), tri.cpu().long()
     found = []

@@ -1,6 +1,8 @@
-"""The GPU's search for visible triangles, run by the CPU: the element functions of cuda/visibility.cu, one after the other.
+"""The GPU's search for visible triangles, run by the CPU: the element functions of cuda/visibility.cu, one after the
+other.
 
-Everything of it but the atomics is the code that runs on the GPU: queues, tiles, passes, ranges, and the driver in Python.
+Everything of it but the atomics is the code that runs on the GPU: queues, tiles, passes, ranges, and the driver in
+Python.
 """
 
 from collections.abc import Sequence
@@ -18,9 +20,7 @@ class EmulatedBackend(CpuBackend):
     name = "emulated"
 
     def visibility(self, dtype: torch.dtype, args: Sequence[Any]) -> None:
-        compute.search(
-            lambda kernel, d, count, fields: self.launch(kernel, d, count, fields, 1), dtype, args, THREADS
-        )
+        compute.search(lambda kernel, d, count, fields: self.launch(kernel, d, count, fields, 1), dtype, args, THREADS)
 
 
 def create() -> EmulatedBackend:

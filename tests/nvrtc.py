@@ -40,9 +40,7 @@ def main() -> None:
         print(f"{arch:30} {'registers':>9} {'stack':>6} {'spilled':>8}")
         for path in sorted(source_folder("cuda").glob("*.cu")):
             for use in report(compile_cuda(flatten(path), path.name, arch)):
-                print(
-                    f"{use.kernel:30} {use.registers:9} {use.stack:6} {use.spill_stores + use.spill_loads:8}"
-                )
+                print(f"{use.kernel:30} {use.registers:9} {use.stack:6} {use.spill_stores + use.spill_loads:8}")
 
 
 if __name__ == "__main__":

@@ -33,8 +33,8 @@ def outside(out, color):
 
 
 def measured(ctx, seeds, truth_every=1):
-    """By mode: the largest step out of the range, and the mean PSNR in dB against 64 samples per pixel, for each of KINDS that
-    the seeds hold. truth_every: of so many scenes of a kind one is compared with the truth."""
+    """By mode: the largest step out of the range, and the mean PSNR in dB against 64 samples per pixel, for each of
+    KINDS that the seeds hold. truth_every: of so many scenes of a kind one is compared with the truth."""
     worst, psnr = {}, {}
     for seed in seeds:
         pos, tri, colours = scene(seed)

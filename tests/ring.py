@@ -40,9 +40,7 @@ def photograph(mesh: trimesh.Trimesh, camera: Camera, samples: int = 3) -> torch
     p, _ = dr.interpolate(v, rast, f)
     color = 0.5 + 0.4 * torch.sin(4 * p + torch.tensor([0.0, 1.0, 2.0]))
     picture = finish(color, rast, clip, f, 0.0, samples)[0]
-    return torch.cat(
-        [(picture[..., :3] / picture[..., 3:].clamp_min(1e-6)).clamp(0, 1), picture[..., 3:]], dim=-1
-    )
+    return torch.cat([(picture[..., :3] / picture[..., 3:].clamp_min(1e-6)).clamp(0, 1), picture[..., 3:]], dim=-1)
 
 
 @functools.cache
@@ -51,9 +49,7 @@ def ring_views() -> list[View]:
     made = []
     for i, camera in enumerate(ring_cameras(14, 72)):
         rgba = photograph(torus(), camera)
-        made.append(
-            View(f"v{i}", Path(f"v{i}.png"), rgba[..., :3].contiguous(), rgba[..., 3].contiguous(), camera)
-        )
+        made.append(View(f"v{i}", Path(f"v{i}.png"), rgba[..., :3].contiguous(), rgba[..., 3].contiguous(), camera))
     return made
 
 

@@ -85,9 +85,7 @@ def ball(batch=2, seed=30):
         polar = torch.tensor(torch.pi * r / (rings + 1))
         for s in range(segments):
             turn = torch.tensor(2 * torch.pi * s / segments + 0.3 * r)
-            vertices.append(
-                (float(polar.sin() * turn.cos()), float(polar.sin() * turn.sin()), float(polar.cos()))
-            )
+            vertices.append((float(polar.sin() * turn.cos()), float(polar.sin() * turn.sin()), float(polar.cos())))
     vertices.append((0.0, 0.0, -1.0))
     tri = []
     last = len(vertices) - 1

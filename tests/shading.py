@@ -33,9 +33,7 @@ def sky(rows=32):
 
 def weights(size, seed=0, channels=3):
     """A smooth random picture to weigh pixels with, so that a loss sees all of them differently."""
-    coarse = torch.randn(
-        1, channels, 4, 4, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
-    )
+    coarse = torch.randn(1, channels, 4, 4, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     return torch.nn.functional.interpolate(coarse, size, mode="bicubic")[0].permute(1, 2, 0)
 
 

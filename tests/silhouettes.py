@@ -12,7 +12,8 @@ CPU = dr.RasterizeContext(backend="cpu")
 
 
 def stacked():
-    """Large triangles over one another: occlusion of one object by another, boundary edges, three triangles on one edge."""
+    """Large triangles over one another: occlusion of one object by another, boundary edges, three triangles on one
+    edge."""
     xy = [[-0.9, -0.8], [0.7, -0.9], [-0.1, 0.9], [0.93, 0.71], [-0.957, 0.61], [0.2, -0.13], [0.11, 0.97]]
     z = [0.1, -0.2, 0.3, 0.4, 0.5, -0.6, -0.7]
     pos = torch.tensor([[*p, d, 1.0] for p, d in zip(xy, z, strict=True)], dtype=torch.float64)
@@ -22,13 +23,7 @@ def stacked():
     return turned, tri
 
 
-SCENES = {
-    "stacked": stacked,
-    "soup": scenes.soup,
-    "near": scenes.near,
-    "sheet": scenes.sheet,
-    "ball": scenes.ball,
-}
+SCENES = {"stacked": stacked, "soup": scenes.soup, "near": scenes.near, "sheet": scenes.sheet, "ball": scenes.ball}
 
 
 def rendered(name, size=(13, 14), device="cpu", cull="none", shared=False):

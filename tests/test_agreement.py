@@ -10,8 +10,9 @@ from diffrast.ops.rasterize import triangle_id
 
 SIZE = (96, 128)
 SCENES = {"soup": scenes.soup, "near": scenes.near, "sheet": scenes.sheet, "ball": scenes.ball}
-# Of the pixels on edges, those that may show another triangle. OpenGL snaps corners to its own grid (docs/MATH.md, section 1):
-# 4e-4 are expected of 1/256 pixel; a picture this small has few. What is 1e-4 of all pixels at 1024x1024: tests/test_gl.py.
+# Of the pixels on edges, those that may show another triangle. OpenGL snaps corners to its own grid (docs/MATH.md,
+# section 1): 4e-4 are expected of 1/256 pixel; a picture this small has few. What is 1e-4 of all pixels at 1024x1024:
+# tests/test_gl.py.
 MOST_DIFFERENT = {"gl": 2e-3}
 CPU = dr.RasterizeContext(backend="cpu")
 
@@ -32,9 +33,7 @@ def test_rasterizers_agree(raster, scene):
     pos, tri = SCENES[scene]()
     pos = pos.float()
     want, want_db = dr.rasterize(CPU, pos, tri, SIZE)
-    got, got_db = (
-        x.cpu() for x in dr.rasterize(raster.ctx, pos.to(raster.device), tri.to(raster.device), SIZE)
-    )
+    got, got_db = (x.cpu() for x in dr.rasterize(raster.ctx, pos.to(raster.device), tri.to(raster.device), SIZE))
     ids = triangle_id(want)
     same = ids == triangle_id(got)
     assert not (~same & ~edges(ids)).any()
@@ -52,9 +51,7 @@ def test_primitives_agree(raster, scene):
     attr, tex = scenes.random((pos.shape[1], 2), 1).float(), scenes.random((1, 37, 50, 3), 2).float()
 
     def run(device):
-        p, a, t, r, d = leaves = [
-            x.detach().to(device).requires_grad_() for x in (pos, attr, tex, rast, rast_db)
-        ]
+        p, a, t, r, d = leaves = [x.detach().to(device).requires_grad_() for x in (pos, attr, tex, rast, rast_db)]
         uv, uv_da = dr.interpolate(a, r, tri.to(device), d, "all")
         color = dr.texture(t, uv, uv_da)
         image = dr.antialias(color, r.detach(), p, tri.to(device))

@@ -1,4 +1,5 @@
-"""antialias(mode="silhouette"), the published rule (docs/MATH.md, section 5), on every backend: values, topology, operators."""
+"""antialias(mode="silhouette"), the published rule (docs/MATH.md, section 5), on every backend: values, topology,
+operators."""
 
 import math
 
@@ -11,7 +12,7 @@ from silhouettes import CPU, changed, colors, published, quad, rendered, two_fac
 
 import diffrast.torch as dr
 
-# --- Values ----------------------------------------------------------------------------------------------------------------
+# --- Values -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -26,9 +27,7 @@ def test_straight_edges_get_their_exact_coverage(raster, dtype, w):
 
     def covered(low, high, count):
         cell = torch.arange(count, dtype=torch.float64)
-        return (torch.minimum(cell + 1, torch.tensor(high)) - torch.maximum(cell, torch.tensor(low))).clamp(
-            0, 1
-        )
+        return (torch.minimum(cell + 1, torch.tensor(high)) - torch.maximum(cell, torch.tensor(low))).clamp(0, 1)
 
     exact = covered(bottom, top, height)[:, None] * covered(left, right, width)
     row, column = torch.arange(height)[:, None], torch.arange(width)
@@ -50,9 +49,7 @@ def test_straight_edges_get_their_exact_coverage(raster, dtype, w):
 )
 def test_stays_within_the_colours_of_the_neighbourhood(seed, height, width, channels, count, dtype):
     pos, _ = scenes.near(batch=2, count=count, seed=seed)
-    tri = torch.randint(
-        0, max(3, count), (count, 3), generator=scenes.generator(seed)
-    )  # vertices shared at random
+    tri = torch.randint(0, max(3, count), (count, 3), generator=scenes.generator(seed))  # vertices shared at random
     pos = pos.to(dtype)
     rast, _ = dr.rasterize(CPU, pos, tri, (height, width))
     color = colors(rast, channels, seed)
@@ -60,9 +57,7 @@ def test_stays_within_the_colours_of_the_neighbourhood(seed, height, width, chan
     padded = torch.nn.functional.pad(color, (0, 0, 1, 1, 1, 1), value=math.nan)
     views = [(1, 1), (0, 1), (2, 1), (1, 0), (1, 2)]
     five = torch.stack([padded[:, y : y + height, x : x + width] for y, x in views])
-    assert (out >= five.nan_to_num(math.inf).amin(0)).all() and (
-        out <= five.nan_to_num(-math.inf).amax(0)
-    ).all()
+    assert (out >= five.nan_to_num(math.inf).amin(0)).all() and (out <= five.nan_to_num(-math.inf).amax(0)).all()
     ids = torch.nn.functional.pad(rast[..., 3], (1, 1, 1, 1), value=math.nan)
     near = torch.stack([ids[:, y : y + height, x : x + width] for y, x in views])
     # A pixel whose neighbours show the same triangle keeps its colour.
@@ -76,9 +71,7 @@ def sphere(rings=24, segments=40):
     for r in range(1, rings):
         for s in range(segments):
             polar, turn = math.pi * r / rings, 2 * math.pi * (s + 0.37) / segments
-            vertices.append(
-                (math.sin(polar) * math.cos(turn), math.sin(polar) * math.sin(turn), math.cos(polar))
-            )
+            vertices.append((math.sin(polar) * math.cos(turn), math.sin(polar) * math.sin(turn), math.cos(polar)))
     vertices.append((0.0, 0.0, -1.0))
     last, tri = len(vertices) - 1, []
     for s in range(segments):
@@ -146,8 +139,7 @@ def test_culled_neighbours_do_not_count(raster):
 def test_a_fold_is_a_silhouette_and_its_front_hides_nothing_else(raster):
     """The neighbour lies on the same side of the edge (folded over), behind: the edge between them is blended."""
     pos = torch.tensor(
-        [[[-0.9, -0.8, 0, 1], [0.1, -0.85, 0, 1], [0.13, 0.87, 0, 1], [-0.95, 0.5, 0.5, 1]]],
-        dtype=torch.float64,
+        [[[-0.9, -0.8, 0, 1], [0.1, -0.85, 0, 1], [0.13, 0.87, 0, 1], [-0.95, 0.5, 0.5, 1]]], dtype=torch.float64
     )
     tri = torch.tensor([[0, 1, 2], [2, 1, 3]], dtype=torch.int32)
     pos, tri = pos.to(raster.device), tri.to(raster.device)
@@ -157,7 +149,7 @@ def test_a_fold_is_a_silhouette_and_its_front_hides_nothing_else(raster):
     assert edge.any(1).all(), "every row of the right-hand edge is blended"
 
 
-# --- Topology --------------------------------------------------------------------------------------------------------------
+# --- Topology ---------------------------------------------------------------------------------------------------------
 
 
 def shared_edges(tri):
@@ -230,9 +222,7 @@ def test_edges_are_found_again_when_the_triangles_change(raster):
     tri[1] += 4  # no longer joined along the diagonal
     second = published(color, rast, apart, tri)
     assert not torch.equal(second, first)
-    assert torch.equal(
-        published(color, rast, apart, tri, dr.antialias_construct_topology_hash(tri.clone())), second
-    )
+    assert torch.equal(published(color, rast, apart, tri, dr.antialias_construct_topology_hash(tri.clone())), second)
 
 
 def test_given_topology_gives_the_same(raster):
@@ -242,7 +232,7 @@ def test_given_topology_gives_the_same(raster):
     assert torch.equal(published(color, rast, pos, tri.long(), topology), published(color, rast, pos, tri))
 
 
-# --- Operators, repeatability, bad input -----------------------------------------------------------------------------------
+# --- Operators, repeatability, bad input ------------------------------------------------------------------------------
 
 
 def test_registered_operators(raster):
@@ -343,22 +333,38 @@ def test_strided_inputs(raster):
 
 
 BAD = {
-    "color rank": ({"color": lambda a: a["color"][0]}, ValueError, r"antialias\(\): color must be float64 \[B, H, W, C\]"),
+    "color rank": (
+        {"color": lambda a: a["color"][0]},
+        ValueError,
+        r"antialias\(\): color must be float64 \[B, H, W, C\]",
+    ),
     "color size": ({"color": lambda a: a["color"][:, :-1]}, ValueError, r"color must be .* = 2, 13, 14 \(from rast\)"),
     "color batch": ({"color": lambda a: a["color"][:1]}, ValueError, r"color must be .*; got float64 \[1, 13, 14, 3\]"),
     "color dtype": ({"color": lambda a: a["color"].float()}, ValueError, "color must be float64 .*; got float32"),
     "color type": ({"color": lambda a: 0.5}, TypeError, "color must be a tensor.*; got float 0.5"),
     "rast shape": ({"rast": lambda a: a["rast"][..., :3]}, ValueError, r"rast must be .* \[B, H, W, 4\]; got"),
     "rast dtype": ({"rast": lambda a: a["rast"].half()}, ValueError, "rast must be float32 or float64"),
-    "pos batch": ({"pos": lambda a: a["pos"][[0, 0, 0]]}, ValueError, r"pos must be .*\[B\|1, V, 4\] with B=2 \(from rast\); got"),
+    "pos batch": (
+        {"pos": lambda a: a["pos"][[0, 0, 0]]},
+        ValueError,
+        r"pos must be .*\[B\|1, V, 4\] with B=2 \(from rast\); got",
+    ),
     "pos shape": ({"pos": lambda a: a["pos"][..., :3]}, ValueError, r"pos must be float64 \[V, 4\] or"),
     "pos dtype": ({"pos": lambda a: a["pos"].float()}, ValueError, "pos must be float64 .*; got float32"),
     "tri shape": ({"tri": lambda a: a["tri"][:, :2]}, ValueError, r"tri must be int32 or int64 \[F, 3\]; got"),
     "tri dtype": ({"tri": lambda a: a["tri"].double()}, ValueError, "tri must be int32 or int64"),
-    "index too high": ({"tri": lambda a: a["tri"] + 3}, ValueError, r"indices in \[0, 7\) \(from pos\); got indices in \[3, 9\]"),
+    "index too high": (
+        {"tri": lambda a: a["tri"] + 3},
+        ValueError,
+        r"indices in \[0, 7\) \(from pos\); got indices in \[3, 9\]",
+    ),
     "index negative": ({"tri": lambda a: a["tri"] - 1}, ValueError, r"tri must hold vertex indices in \[0, 7\)"),
     "index beyond int32": ({"tri": lambda a: a["tri"].long() + 2**32}, ValueError, "tri must hold vertex indices"),
-    "topology type": ({"topology_hash": lambda a: a["tri"]}, TypeError, "topology_hash must be None or made by .*; got int32"),
+    "topology type": (
+        {"topology_hash": lambda a: a["tri"]},
+        TypeError,
+        "topology_hash must be None or made by .*; got int32",
+    ),
     "topology of another mesh": (
         {"topology_hash": lambda a: dr.antialias_construct_topology_hash(a["tri"][:3])},
         ValueError,
@@ -369,9 +375,13 @@ BAD = {
         ValueError,
         "topology_hash must be on .* like tri .*; got one on meta",
     ),
-    "boost": ({"pos_gradient_boost": lambda a: "much"}, TypeError, "pos_gradient_boost must be a number; got str 'much'"),
+    "boost": (
+        {"pos_gradient_boost": lambda a: "much"},
+        TypeError,
+        "pos_gradient_boost must be a number; got str 'much'",
+    ),
     "cull": ({"cull": lambda a: "both"}, ValueError, "cull must be one of 'none', 'back', 'front'; got 'both'"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", BAD)

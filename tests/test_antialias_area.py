@@ -20,7 +20,8 @@ def polygon(points, z=0.1):
 
 
 def inside_area(polygon, low, high):
-    """The area of a convex counter-clockwise polygon within a rectangle, by cutting it four times (Sutherland and Hodgman 1974)."""
+    """The area of a convex counter-clockwise polygon within a rectangle, by cutting it four times (Sutherland and
+    Hodgman 1974)."""
     points = [tuple(map(float, p)) for p in polygon]
     for axis, limit, keep in ((0, low[0], 1), (0, high[0], -1), (1, low[1], 1), (1, high[1], -1)):
         cut = []
@@ -73,8 +74,8 @@ def test_coverage_of_a_polygon_is_exact(raster, name):
     error = {}
     for mode in ("area", "silhouette"):
         error[mode] = (dr.antialias(color, rast, pos, tri, mode=mode)[0, ..., 0] - want).abs()
-    # What is left: tips of corners between the pixel centres, and the outermost half pixel of an edge that leaves the image,
-    # which is extended at a right angle.
+    # What is left: tips of corners between the pixel centres, and the outermost half pixel of an edge that leaves the
+    # image, which is extended at a right angle.
     inner = error["area"][1:-1, 1:-1]
     assert (inner > 1e-9).sum() <= len(POLYGONS[name]) and inner.max() < 0.05
     assert error["area"].max() < 0.25
@@ -112,7 +113,8 @@ SCENES = {"soup": scenes.soup, "near": scenes.near, "sheet": scenes.sheet, "ball
 @pytest.mark.parametrize("cull", ["none", "back"])
 @pytest.mark.parametrize("scene", SCENES)
 def test_backward_is_the_derivative_of_forward(raster, scene, cull):
-    """Along random directions; positions where a decision is on a knife's edge have no derivative, so a few may miss."""
+    """Along random directions; positions where a decision is on a knife's edge have no derivative, so a few may
+    miss."""
     pos, tri = (t.to(raster.device) for t in SCENES[scene]())
     rast, _ = dr.rasterize(raster.ctx, pos, tri, (12, 15), cull=cull)
     color = scenes.random((*rast.shape[:3], 2), 3).to(pos)
@@ -161,9 +163,7 @@ def test_values_stay_within_what_is_blended(raster, scene):
         highest = torch.nn.functional.max_pool2d(image, 3, 1).permute(0, 2, 3, 1)
         lowest = -torch.nn.functional.max_pool2d(-image, 3, 1).permute(0, 2, 3, 1)
         assert (out <= highest).all() and (out >= lowest).all()
-        assert torch.equal(
-            dr.antialias(torch.ones_like(color), rast, pos, tri, **AREA), torch.ones_like(color)
-        )
+        assert torch.equal(dr.antialias(torch.ones_like(color), rast, pos, tri, **AREA), torch.ones_like(color))
 
 
 def test_an_interior_edge_and_another_layer_below_change_nothing(raster):
@@ -183,9 +183,7 @@ def crossing_sheets(device):
     flat = torch.tensor([[-3.0, -3], [3, -3], [3, 3], [-3, 3]], dtype=torch.float64)
     depth = [0.13 * flat[:, :1] + 0.06 * flat[:, 1:], -0.17 * flat[:, :1] + 0.02]
     pos = torch.cat([torch.cat([flat, z, torch.ones(4, 1)], 1) for z in depth])[None]
-    return pos.to(device), torch.tensor(
-        [[0, 1, 2], [0, 2, 3], [4, 5, 6], [4, 6, 7]], dtype=torch.int32, device=device
-    )
+    return pos.to(device), torch.tensor([[0, 1, 2], [0, 2, 3], [4, 5, 6], [4, 6, 7]], dtype=torch.int32, device=device)
 
 
 def test_lines_of_intersection_have_the_derivative_of_the_areas(raster):
@@ -195,12 +193,11 @@ def test_lines_of_intersection_have_the_derivative_of_the_areas(raster):
     color = (rast[..., 3:] > 2.5).double()
     pos.requires_grad_()
     out = dr.antialias(color, rast, pos, tri, **AREA)
-    want = (
-        24 * 24 * (1 - 0.02 / 0.3) / 2
-    )  # the second sheet is the nearer one where -0.17 x + 0.02 < 0.13 x + 0.06 y
+    want = 24 * 24 * (1 - 0.02 / 0.3) / 2  # the second sheet is the nearer one where -0.17 x + 0.02 < 0.13 x + 0.06 y
     assert abs(float(out.detach().sum()) - want) < 1e-6
     (grad,) = torch.autograd.grad(out.sum(), pos)
-    # Lifting the second sheet by dz moves the line by dz / 0.3 in x, over the whole height of 24 pixels, 12 pixels per unit.
+    # Lifting the second sheet by dz moves the line by dz / 0.3 in x, over the whole height of 24 pixels, 12 pixels per
+    # unit.
     assert abs(float(grad[0, 4:, 2].sum()) + 24 * 12 / 0.3) < 1e-6
     assert abs(float(grad[0, :4, 2].sum()) - 24 * 12 / 0.3) < 1e-6
     out = dr.antialias(color, rast, pos, tri, mode="silhouette")
@@ -213,11 +210,7 @@ def test_silhouettes_whose_triangles_own_no_pixel_centre(raster):
     turn = torch.arange(n, dtype=torch.float64) * (2 * torch.pi / n)
     ring = torch.stack([turn.cos(), turn.sin()], 1)
     xy = torch.cat([torch.zeros(1, 2), 0.98 * radius * ring, radius * ring])
-    pos = (
-        torch.cat([xy, torch.zeros(len(xy), 1), torch.ones(len(xy), 1)], 1)[None]
-        .to(raster.device)
-        .requires_grad_()
-    )
+    pos = torch.cat([xy, torch.zeros(len(xy), 1), torch.ones(len(xy), 1)], 1)[None].to(raster.device).requires_grad_()
     a, b = torch.arange(n) + 1, (torch.arange(n) + 1) % n + 1
     fans = [torch.stack(t, 1) for t in ((0 * a, a, b), (a, a + n, b), (b, a + n, b + n))]
     tri = torch.cat(fans).int().to(raster.device)
@@ -262,9 +255,7 @@ def test_empty_and_tiny_images_and_unknown_modes(raster):
     rast, _ = dr.rasterize(raster.ctx, pos, tri[:0], (6, 5))
     color = torch.rand(1, 6, 5, 3).to(pos)
     assert torch.equal(dr.antialias(color, rast, pos, tri[:0], **AREA), color)
-    with pytest.raises(
-        ValueError, match=r"antialias\(\): mode must be one of 'silhouette', 'area'; got 'walk'"
-    ):
+    with pytest.raises(ValueError, match=r"antialias\(\): mode must be one of 'silhouette', 'area'; got 'walk'"):
         dr.antialias(color, rast, pos, tri[:0], mode="walk")
 
 

@@ -1,4 +1,5 @@
-"""Gradients of antialias(mode="silhouette"), the published rule, on every backend: by finite differences and by geometry."""
+"""Gradients of antialias(mode="silhouette"), the published rule, on every backend: by finite differences and by
+geometry."""
 
 import math
 
@@ -16,9 +17,7 @@ def test_gradcheck(raster, name, cull):
     color = colors(rast)
     assert changed(published(color, rast, pos, tri, cull=cull), color).sum() >= 15
     check = torch.autograd.gradcheck(
-        lambda c, p: published(c, rast, p, tri, cull=cull),
-        (color.requires_grad_(), pos.requires_grad_()),
-        atol=1e-6,
+        lambda c, p: published(c, rast, p, tri, cull=cull), (color.requires_grad_(), pos.requires_grad_()), atol=1e-6
     )
     assert check
 
@@ -39,13 +38,12 @@ def test_gradcheck_of_range_mode(raster):
     ranges = torch.tensor([[0, 9], [5, 12]], dtype=torch.int32)
     rast, _ = dr.rasterize(raster.ctx, pos, tri, (12, 11), ranges)
     color = colors(rast).requires_grad_()
-    assert torch.autograd.gradcheck(
-        lambda c, p: published(c, rast, p, tri), (color, pos.requires_grad_()), atol=1e-6
-    )
+    assert torch.autograd.gradcheck(lambda c, p: published(c, rast, p, tri), (color, pos.requires_grad_()), atol=1e-6)
 
 
 def test_the_weights_of_a_crowded_pixel_are_normalized(raster):
-    """A far quad seen through a hole much smaller than a pixel: its four neighbours flow into it, with a weight above 1."""
+    """A far quad seen through a hole much smaller than a pixel: its four neighbours flow into it, with a weight above
+    1."""
     boxes = [(-1, 1, -1, 1), (-3, -0.02, -3, 3), (0.03, 3, -3, 3), (-3, 3, -3, -0.025), (-3, 3, 0.015, 3)]
     quads = [quad(*box) for box in boxes]
     pos = torch.cat([p for p, _ in quads], 1)
@@ -75,9 +73,7 @@ def test_shared_positions_collect_the_gradients_of_the_batch(raster):
 
     each = gradient(pos.expand(2, -1, -1))
     assert each.any()
-    assert torch.allclose(
-        gradient(pos), each.sum(0, keepdim=True), rtol=0, atol=1e-13 * float(each.abs().max())
-    )
+    assert torch.allclose(gradient(pos), each.sum(0, keepdim=True), rtol=0, atol=1e-13 * float(each.abs().max()))
     assert torch.equal(gradient(pos[0]), gradient(pos)[0])
 
 
@@ -131,9 +127,7 @@ def test_a_slanted_edge_moves_the_total_by_the_area_that_it_sweeps(raster, degre
     normal = torch.tensor([math.cos(turn), math.sin(turn)], dtype=torch.float64)
     along = torch.tensor([-normal[1], normal[0]], dtype=torch.float64)
     shift = torch.zeros((), dtype=torch.float64, requires_grad=True)
-    corners = (
-        torch.stack([6 * along, -6 * along, -6 * along - 6 * normal, 6 * along - 6 * normal]) + shift * normal
-    )
+    corners = torch.stack([6 * along, -6 * along, -6 * along - 6 * normal, 6 * along - 6 * normal]) + shift * normal
     pos = torch.cat([corners, torch.zeros(4, 1), torch.ones(4, 1)], 1)[None].to(raster.device)
     tri = torch.tensor([[0, 2, 1], [0, 3, 2]], dtype=torch.int32, device=raster.device)
     rast, _ = dr.rasterize(raster.ctx, pos.detach(), tri, (size, size))

@@ -95,9 +95,7 @@ def test_charts_across_the_border_and_repeated_textures():
     moved, _ = atlas(replace(mesh, uv=mesh.uv + torch.tensor([0.5, -0.25])), (64, 64))
     assert torch.equal(moved, inside.roll((-16, 32), (0, 1)))
     ring = torch.hypot(torch.hypot(places[..., 0], places[..., 2]) - 1, places[..., 1])[inside]
-    assert float((ring - 0.4).abs().max()) < (1.4 + 0.4) * (
-        1 - math.cos(math.pi / 8)
-    )  # chords of both circles
+    assert float((ring - 0.4).abs().max()) < (1.4 + 0.4) * (1 - math.cos(math.pi / 8))  # chords of both circles
     with pytest.raises(ValueError, match=r"at most 16 copies of 0..1; these repeat the texture \d+ times"):
         atlas(replace(mesh, uv=mesh.uv * 9), (64, 64))
 

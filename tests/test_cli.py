@@ -70,11 +70,7 @@ def test_a_run_and_its_refusal_to_overwrite(demo, tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("dataset", "message"),
-    [
-        ("nowhere", "nowhere is not a folder"),
-        ("empty", "has no known layout"),
-        ("broken", "is not valid JSON"),
-    ],
+    [("nowhere", "nowhere is not a folder"), ("empty", "has no known layout"), ("broken", "is not valid JSON")],
 )
 def test_bad_input_is_one_sentence(tmp_path, capsys, dataset, message):
     (tmp_path / "empty").mkdir()
@@ -120,10 +116,26 @@ def test_ctrl_c_from_outside_writes_everything(demo, tmp_path):
     log = tmp_path / "log"
     with log.open("w") as stream:
         process = subprocess.Popen(
-            [sys.executable, "-m", "diffrast", "reconstruct", str(demo), "--out", str(out), "--steps", "1000000",
-             "--faces", "800", "--texture", "64", "--frames", "2"],
-            stdout=stream, stderr=subprocess.STDOUT,
-        )  # fmt: skip
+            [
+                sys.executable,
+                "-m",
+                "diffrast",
+                "reconstruct",
+                str(demo),
+                "--out",
+                str(out),
+                "--steps",
+                "1000000",
+                "--faces",
+                "800",
+                "--texture",
+                "64",
+                "--frames",
+                "2",
+            ],
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+        )
         try:
             while "loss" not in log.read_text():
                 assert process.poll() is None, log.read_text()

@@ -1,4 +1,5 @@
-"""Every command: its help and what it refuses; view, bench, gradcheck and doctor at work (all of them: tests/test_readme.py)."""
+"""Every command: its help and what it refuses; view, bench, gradcheck and doctor at work (all of them:
+tests/test_readme.py)."""
 
 import functools
 import json
@@ -41,7 +42,9 @@ def test_every_command_has_help_with_an_example_that_parses(name, capsys):
 
 
 def test_help_needs_no_torch():
-    code = "import sys; from diffrast import cli\ntry: cli.main(['render', '-h'])\nfinally: print('torch' in sys.modules)"
+    code = (
+        "import sys; from diffrast import cli\ntry: cli.main(['render', '-h'])\nfinally: print('torch' in sys.modules)"
+    )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert result.stdout.strip().endswith("False"), result.stderr
 
@@ -67,31 +70,52 @@ BAD = {
     "a mesh that is missing": (["render", "nowhere.obj", "--out", "a.png"], "mesh nowhere.obj does not exist"),
     "a picture of no format": (["render", "MESH", "--out", "a.tga"], "must end in .png or .jpg or .jpeg; got a.tga"),
     "a picture of no size": (["render", "MESH", "--out", "a.png", "--width", "0"], "--width must be 1 to 16384; got 0"),
-    "a camera upside down": (["render", "MESH", "--out", "a.png", "--pitch", "120"], "--pitch must be -89 to 89; got 120"),
+    "a camera upside down": (
+        ["render", "MESH", "--out", "a.png", "--pitch", "120"],
+        "--pitch must be -89 to 89; got 120",
+    ),
     "a folder that is missing": (["render", "MESH", "--out", "no/a.png"], "the folder no does not exist"),
     "view: a mesh that is missing": (["view", "nowhere.glb"], "mesh nowhere.glb does not exist"),
     "view: a port that is none": (["view", "MESH", "--port", "99999"], "port must be 0 to 65535; got 99999"),
     "view: no picture": (["view", "MESH", "--size", "2"], "size must be 16 to 4096 pixels; got 2"),
     "export: no format": (["export", "MESH", "--out", "a.fbx"], "must end in .glb or .gltf or .obj or .ply; got a.fbx"),
     "export: no mesh": (["export", "TEXT", "--out", "a.glb"], "cannot be read"),
-    "export: a texture without UVs": (["export", "BARE", "--texture", "x.png", "--out", "a.glb"], "--texture needs UVs"),
+    "export: a texture without UVs": (
+        ["export", "BARE", "--texture", "x.png", "--out", "a.glb"],
+        "--texture needs UVs",
+    ),
     "export: no texture": (["export", "MESH", "--texture", "x.png", "--out", "a.glb"], "image x.png does not exist"),
     "data set: no views": (["make-dataset", "MESH", "--out", "d", "--views", "0"], "--views must be 1 to 10000; got 0"),
     "data set: in the way": (["make-dataset", "MESH", "--out", "TEXT"], "a file is in the way"),
-    "data set: a wide angle": (["make-dataset", "MESH", "--out", "d", "--fov", "130"], "--fov must be 1 to 120; got 130"),
+    "data set: a wide angle": (
+        ["make-dataset", "MESH", "--out", "d", "--fov", "130"],
+        "--fov must be 1 to 120; got 130",
+    ),
     "gradcheck: no scene": (["gradcheck", "teapot"], "scenes must be among "),
     "gradcheck: no samples": (["gradcheck", "cube", "--samples", "0"], "--samples must be 1 to 1000; got 0"),
     "warmup: no architecture": (["warmup", "--arch", "hopper"], "--arch must be like sm_90; got hopper"),
-    "warmup: half an architecture": (["warmup", "--arch", "sm_90", "--arch", "90"], "--arch must be like sm_90; got 90"),
+    "warmup: half an architecture": (
+        ["warmup", "--arch", "sm_90", "--arch", "90"],
+        "--arch must be like sm_90; got 90",
+    ),
     "texture: no photographs": (["texture", "MESH", "nowhere", "--out", "a.glb"], "data set nowhere is not a folder"),
-    "texture: no steps": (["texture", "MESH", "d", "--out", "a.glb", "--steps", "-1"], "--steps must be 0 to 1e+06; got -1"),
-    "pose: no photograph": (["pose", "MESH", "nowhere.png", "--fov", "30", "--out", "a.json"], "image nowhere.png does not exist"),
+    "texture: no steps": (
+        ["texture", "MESH", "d", "--out", "a.glb", "--steps", "-1"],
+        "--steps must be 0 to 1e+06; got -1",
+    ),
+    "pose: no photograph": (
+        ["pose", "MESH", "nowhere.png", "--fov", "30", "--out", "a.json"],
+        "image nowhere.png does not exist",
+    ),
     "pose: no angle": (["pose", "MESH", "a.png", "--fov", "0", "--out", "a.json"], "--fov must be 1 to 150; got 0"),
     "reconstruct: no steps": (["reconstruct", "d", "--out", "o", "--steps", "0"], "--steps must be at least 1; got 0"),
-    "reconstruct: no device": (["reconstruct", "d", "--out", "o", "--device", "tpu"], "--device must be cpu or cuda; got tpu"),
+    "reconstruct: no device": (
+        ["reconstruct", "d", "--out", "o", "--device", "tpu"],
+        "--device must be cpu or cuda; got tpu",
+    ),
     "bench: no pixels": (["bench", "--size", "1"], "--size must be 8 to 8192; got 1"),
     "bench: no device": (["bench", "--device", "abacus"], "--device must be cpu or cuda; got abacus"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", BAD)
@@ -136,7 +160,7 @@ def test_every_command_is_given_two_bad_inputs_or_more():
     assert [name for name in cli.COMMANDS if sum(line[0] == name for line in lines) < 2] == []
 
 
-# --- view ----------------------------------------------------------------------------------------------------------------------
+# --- view -------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.skipif(os.name == "nt", reason="SIGINT is sent differently on Windows")
@@ -144,9 +168,7 @@ def test_view_serves_until_ctrl_c(glb):
     command = [sys.executable, "-m", "diffrast", "view", str(glb), "--port", "0", "--no-open", "--json"]
     # Where the tests themselves run in the background, Ctrl-C is ignored, and a child would inherit that.
     heard = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heard
-    )
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heard)
     try:
         lines: list[str] = []
         assert process.stdout is not None
@@ -164,7 +186,7 @@ def test_view_serves_until_ctrl_c(glb):
         process.kill()
 
 
-# --- bench ---------------------------------------------------------------------------------------------------------------------
+# --- bench ------------------------------------------------------------------------------------------------------------
 
 
 def test_bench(capsys):
@@ -172,7 +194,12 @@ def test_bench(capsys):
     code, text, err = run(capsys, *args)
     assert code == 0, err
     assert [line.split("  ")[0] for line in text.splitlines()[2:]] == [
-        "rasterize", "interpolate", "texture", "antialias", "step with gradients"]  # fmt: skip
+        "rasterize",
+        "interpolate",
+        "texture",
+        "antialias",
+        "step with gradients",
+    ]
     code, text, _ = run(capsys, *args, "--json")
     facts = json.loads(text)
     assert list(facts["milliseconds"]) == ["16", "32"]
@@ -220,7 +247,7 @@ def test_ctrl_c_where_there_is_nothing_to_keep(glb, tmp_path, capsys, monkeypatc
     assert list(tmp_path.iterdir()) == []
 
 
-# --- gradcheck, doctor, reconstruct --------------------------------------------------------------------------------------------
+# --- gradcheck, doctor, reconstruct -----------------------------------------------------------------------------------
 
 
 def test_gradcheck(capsys):

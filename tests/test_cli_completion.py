@@ -33,10 +33,7 @@ def test_bash_completes_subcommands_options_and_choices(capsys):
     tab = 'tab() { COMP_WORDS=("$@"); COMP_CWORD=$(($#-1)); _diffrast; echo "${COMPREPLY[@]}"; }\n'
     calls = "\n".join(f"tab {words}" for words in [*COMPLETIONS, "diffrast render sce"])
     result = subprocess.run(
-        [shell("bash"), "-c", script(capsys, "bash") + tab + calls],
-        capture_output=True,
-        text=True,
-        timeout=60,
+        [shell("bash"), "-c", script(capsys, "bash") + tab + calls], capture_output=True, text=True, timeout=60
     )
     assert result.stderr == ""
     *offers, files = result.stdout.splitlines()
@@ -49,10 +46,7 @@ def test_bash_completes_subcommands_options_and_choices(capsys):
 def test_fish_completes_subcommands_options_and_choices(capsys):
     calls = "\n".join(f"complete -C '{words}'; echo ---" for words in COMPLETIONS)
     result = subprocess.run(
-        [shell("fish"), "--no-config", "-c", script(capsys, "fish") + calls],
-        capture_output=True,
-        text=True,
-        timeout=60,
+        [shell("fish"), "--no-config", "-c", script(capsys, "fish") + calls], capture_output=True, text=True, timeout=60
     )
     assert result.stderr == ""
     for (wanted, unwanted), offer in zip(COMPLETIONS.values(), result.stdout.split("---"), strict=False):

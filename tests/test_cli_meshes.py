@@ -16,7 +16,7 @@ from diffrast.scene import Mesh, linear_to_srgb, load_image, load_mesh, save_ima
 from diffrast.scene.bake_textures import padded
 from diffrast.scene.gltf_material import MaterialData
 
-# --- render --------------------------------------------------------------------------------------------------------------------
+# --- render -----------------------------------------------------------------------------------------------------------
 
 
 def test_render(glb, tmp_path, capsys):
@@ -32,18 +32,7 @@ def test_render(glb, tmp_path, capsys):
     assert 0 < int(rows.min()) <= int(rows.max()) < 59  # all of it is in the picture
     assert 0 < int(columns.min()) <= int(columns.max()) < 79
     code, out, _ = run(
-        capsys,
-        "render",
-        glb,
-        "--out",
-        tmp_path / "b.png",
-        "--width",
-        80,
-        "--height",
-        60,
-        "--yaw",
-        200,
-        "--json",
+        capsys, "render", glb, "--out", tmp_path / "b.png", "--width", 80, "--height", 60, "--yaw", 200, "--json"
     )
     assert code == 0
     assert json.loads(out) == {"out": str(tmp_path / "b.png"), "width": 80, "height": 60, "triangles": 1152}
@@ -76,15 +65,29 @@ def test_a_texture_of_choice(glb, tmp_path, capsys):
     red = torch.zeros(8, 8, 3)
     red[..., 0] = 1
     save_image(tmp_path / "red.png", red)
-    args = ("render", glb, "--texture", tmp_path / "red.png", "--out", tmp_path / "a.png", "--width", 48, "--height", 48,
-            "--channel", "albedo", "--theme", "dark")  # fmt: skip
+    args = (
+        "render",
+        glb,
+        "--texture",
+        tmp_path / "red.png",
+        "--out",
+        tmp_path / "a.png",
+        "--width",
+        48,
+        "--height",
+        48,
+        "--channel",
+        "albedo",
+        "--theme",
+        "dark",
+    )
     assert run(capsys, *args)[0] == 0
     picture = load_image(tmp_path / "a.png", linear=False)
     assert float(picture[..., 0].max()) > 0.95
     assert float((picture[..., 1] > 0.2).float().mean()) == 0
 
 
-# --- export --------------------------------------------------------------------------------------------------------------------
+# --- export -----------------------------------------------------------------------------------------------------------
 
 
 def test_export_to_every_format(glb, tmp_path, capsys):
@@ -112,10 +115,7 @@ def test_a_texture_is_baked_into_the_colours_of_a_ply(glb, tmp_path, capsys):
     # Off the seam, where two ends of the texture meet at a vertex, the colour is the texture's.
     flat = [
         linear_to_srgb(c)
-        for c in (
-            mesh.colors,
-            dr.texture(original.texture[None], original.uv[None, None], filter_mode="linear")[0, 0],
-        )
+        for c in (mesh.colors, dr.texture(original.texture[None], original.uv[None, None], filter_mode="linear")[0, 0])
     ]
     at = torch.cdist(mesh.vertices, original.vertices)
     place = at.argmin(1)
@@ -135,8 +135,13 @@ def test_every_material_is_padded_and_shared_pictures_stay_shared():
         MaterialData(base_color_texture=picture),
         MaterialData(base_color_texture=picture, emissive_texture=own),
     ]
-    mesh = Mesh(torch.cat([corners, corners + 2]), torch.cat([square, square + 4]), torch.cat([uv, uv + 0.75]),
-                material_ids=torch.tensor([0, 0, 1, 1]).int(), materials=materials)  # fmt: skip
+    mesh = Mesh(
+        torch.cat([corners, corners + 2]),
+        torch.cat([square, square + 4]),
+        torch.cat([uv, uv + 0.75]),
+        material_ids=torch.tensor([0, 0, 1, 1]).int(),
+        materials=materials,
+    )
     done, count = padded(mesh)
     assert count == (16 * 16 - 2 * 4 * 4) + (8 * 8 - 2 * 2)
     assert done.materials[0].base_color_texture is done.materials[1].base_color_texture
@@ -148,8 +153,12 @@ def test_every_material_is_padded_and_shared_pictures_stay_shared():
 
 
 def test_seams_are_padded(tmp_path, capsys):
-    quad = Mesh(torch.tensor([[0.0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]]), torch.tensor([[0, 1, 2], [0, 2, 3]]).int(),
-                torch.tensor([[0.25, 0.25], [0.75, 0.25], [0.75, 0.75], [0.25, 0.75]]), torch.zeros(16, 16, 3))  # fmt: skip
+    quad = Mesh(
+        torch.tensor([[0.0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]]),
+        torch.tensor([[0, 1, 2], [0, 2, 3]]).int(),
+        torch.tensor([[0.25, 0.25], [0.75, 0.25], [0.75, 0.75], [0.25, 0.75]]),
+        torch.zeros(16, 16, 3),
+    )
     assert quad.texture is not None
     quad.texture[4:12, 4:12, 1] = 1.0
     save_mesh(tmp_path / "a.glb", quad)
@@ -165,15 +174,13 @@ def test_seams_are_padded(tmp_path, capsys):
     assert torch.allclose(kept, quad.texture)
 
 
-# --- make-dataset --------------------------------------------------------------------------------------------------------------
+# --- make-dataset -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("up", ["y", "z"])
 def test_a_data_set_is_read_back_with_its_cameras(glb, tmp_path, capsys, up):
     out = tmp_path / "photos"
-    code, text, err = run(
-        capsys, "make-dataset", glb, "--out", out, "--views", 5, "--size", 48, "--up", up, "--quiet"
-    )
+    code, text, err = run(capsys, "make-dataset", glb, "--out", out, "--views", 5, "--size", 48, "--up", up, "--quiet")
     assert code == 0, err
     assert text == f"wrote 5 views to {out}\n"
     views = read_views(out)
@@ -203,8 +210,20 @@ def test_unlit_photographs_show_the_texture(glb, tmp_path, capsys):
     green = torch.zeros(4, 4, 3)
     green[..., 1] = 0.5
     save_image(tmp_path / "green.png", green, linear=False)
-    args = ("make-dataset", glb, "--texture", tmp_path / "green.png", "--out", tmp_path / "d", "--views", 1, "--size", 32,
-            "--unlit", "--quiet")  # fmt: skip
+    args = (
+        "make-dataset",
+        glb,
+        "--texture",
+        tmp_path / "green.png",
+        "--out",
+        tmp_path / "d",
+        "--views",
+        1,
+        "--size",
+        32,
+        "--unlit",
+        "--quiet",
+    )
     assert run(capsys, *args)[0] == 0
     with Image.open(tmp_path / "d" / "train" / "r_000.png") as picture:
         pixels = np.asarray(picture)
@@ -222,9 +241,7 @@ def test_ctrl_c_keeps_the_photographs_that_are_done(glb, tmp_path, capsys, monke
         return real(*args)
 
     monkeypatch.setattr(make_dataset, "photograph", photograph)
-    code, out, err = run(
-        capsys, "make-dataset", glb, "--out", tmp_path / "d", "--views", 9, "--size", 16, "--json"
-    )
+    code, out, err = run(capsys, "make-dataset", glb, "--out", tmp_path / "d", "--views", 9, "--size", 16, "--json")
     assert code == 130
     assert json.loads(out)["views"] == 3
     assert "stopped early: these are the photographs that were done" in err

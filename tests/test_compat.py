@@ -1,4 +1,5 @@
-"""What programs written for the established interface do must work here: through the alias, and by changing one import line.
+"""What programs written for the established interface do must work here: through the alias, and by changing one import
+line.
 
 Each program is written as people write them, with `import nvdiffrast.torch as dr` at its top.
 """
@@ -37,7 +38,7 @@ def quad(z: float = 0.0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     return pos, tri, (corners + 0.61) / 1.22
 
 
-# --- The alias -------------------------------------------------------------------------------------------------------------
+# --- The alias --------------------------------------------------------------------------------------------------------
 
 
 def test_alias_has_what_our_module_has(alias):
@@ -59,9 +60,7 @@ def test_antialias_is_the_published_rule_unless_told_otherwise(alias):
     pos, tri, _ = quad()
     rast, _ = dr.rasterize(dr.RasterizeCudaContext(), pos[None], tri, (14, 14))
     mask = (rast[..., 3:] > 0).float()
-    pictures = {
-        mode: diffrast.torch.antialias(mask, rast, pos, tri, mode=mode) for mode in ("silhouette", "area")
-    }
+    pictures = {mode: diffrast.torch.antialias(mask, rast, pos, tri, mode=mode) for mode in ("silhouette", "area")}
     assert not torch.equal(pictures["silhouette"], pictures["area"])
     assert torch.equal(dr.antialias(mask, rast, pos, tri), pictures["silhouette"])
     assert torch.equal(dr.antialias(mask, rast, pos, tri, None, 1.0, mode="area"), pictures["area"])
@@ -115,7 +114,7 @@ def test_every_public_name_of_the_interface_is_there(alias):
     assert [name for name in dr.__all__ if not getattr(dr, name).__doc__] == []
 
 
-# --- Programs --------------------------------------------------------------------------------------------------------------
+# --- Programs ---------------------------------------------------------------------------------------------------------
 
 
 def test_both_context_names_serve_as_annotations(alias):
@@ -137,10 +136,7 @@ def render(glctx: typing.Union[dr.RasterizeCudaContext, dr.RasterizeGLContext], 
     namespace: dict = {}
     exec(program, namespace)
     hints = namespace["render"].__annotations__
-    assert set(hints["glctx"].__args__) == {
-        diffrast.torch.RasterizeCudaContext,
-        diffrast.torch.RasterizeGLContext,
-    }
+    assert set(hints["glctx"].__args__) == {diffrast.torch.RasterizeCudaContext, diffrast.torch.RasterizeGLContext}
     assert isinstance(namespace["Renderer"]().glctx, diffrast.torch.RasterizeCudaContext)
 
 
@@ -220,9 +216,7 @@ def test_several_hundred_contexts(alias):
 
     pos, tri, _ = quad()
     first, _ = dr.rasterize(dr.RasterizeCudaContext(), pos[None], tri, (8, 8))
-    contexts = [dr.RasterizeGLContext() for _ in range(200)] + [
-        dr.RasterizeCudaContext("cuda") for _ in range(200)
-    ]
+    contexts = [dr.RasterizeGLContext() for _ in range(200)] + [dr.RasterizeCudaContext("cuda") for _ in range(200)]
     for ctx in contexts:
         rast, _ = dr.rasterize(ctx, pos[None], tri, (8, 8))
         assert torch.equal(rast, first)
@@ -311,13 +305,9 @@ def test_bias_alone_chooses_the_level(context):
 
     texc, _ = textured(dr, context)
     tex = torch.rand(1, 16, 16, 3, generator=torch.Generator().manual_seed(0))
-    top = dr.texture(
-        tex, texc, mip_level_bias=torch.full(texc.shape[:3], 9.0), filter_mode="linear-mipmap-linear"
-    )
+    top = dr.texture(tex, texc, mip_level_bias=torch.full(texc.shape[:3], 9.0), filter_mode="linear-mipmap-linear")
     assert torch.allclose(top, tex.mean((1, 2)).expand_as(top), atol=1e-6)
-    bottom = dr.texture(
-        tex, texc, mip_level_bias=torch.zeros(texc.shape[:3]), filter_mode="linear-mipmap-linear"
-    )
+    bottom = dr.texture(tex, texc, mip_level_bias=torch.zeros(texc.shape[:3]), filter_mode="linear-mipmap-linear")
     assert torch.equal(bottom, dr.texture(tex, texc, filter_mode="linear"))
 
 

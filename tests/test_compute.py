@@ -10,9 +10,7 @@ import diffrast.torch as dr
 from diffrast.backends import compute
 
 
-def soup(
-    seed: int, images: int, count: int, spread: float, dtype: torch.dtype
-) -> tuple[torch.Tensor, torch.Tensor]:
+def soup(seed: int, images: int, count: int, spread: float, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
     """Random triangles `[B, 3 F, 4]` of very different sizes, some through the near plane or behind the eye."""
     g = torch.Generator().manual_seed(seed)
     centre = torch.rand(images, count, 1, 2, generator=g, dtype=dtype) * 2.4 - 1.2
@@ -29,15 +27,11 @@ CPU, EMULATED = dr.RasterizeContext(backend="cpu"), dr.RasterizeContext(backend=
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize(
-    ("height", "width", "spread"), [(1, 1, 1.0), (37, 61, 1.0), (300, 200, 1.0), (257, 513, 0.1)]
-)
+@pytest.mark.parametrize(("height", "width", "spread"), [(1, 1, 1.0), (37, 61, 1.0), (300, 200, 1.0), (257, 513, 0.1)])
 def test_sees_what_the_cpu_sees(height, width, spread, dtype):
     pos, tri = soup(height, 2, 400, spread, dtype)
     for ours, theirs in zip(
-        dr.rasterize(EMULATED, pos, tri, (height, width)),
-        dr.rasterize(CPU, pos, tri, (height, width)),
-        strict=True,
+        dr.rasterize(EMULATED, pos, tri, (height, width)), dr.rasterize(CPU, pos, tri, (height, width)), strict=True
     ):
         assert torch.equal(ours, theirs)
 

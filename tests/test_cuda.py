@@ -108,10 +108,7 @@ def test_a_whole_iteration_is_captured_in_a_graph():
 def test_a_graph_needs_an_iteration_before():
     problem = Problem()
     problem.tri = problem.tri.clone()
-    with (
-        pytest.raises(RuntimeError, match="run the iteration once before"),
-        torch.cuda.graph(torch.cuda.CUDAGraph()),
-    ):
+    with pytest.raises(RuntimeError, match="run the iteration once before"), torch.cuda.graph(torch.cuda.CUDAGraph()):
         dr.rasterize(problem.ctx, problem.pos, problem.tri, SIZE)
 
 
@@ -147,13 +144,9 @@ def test_the_second_gpu_is_used_where_the_tensors_are(expected):
 
 def test_tensors_on_two_devices_are_refused():
     problem = Problem()
-    with pytest.raises(
-        ValueError, match=r"rasterize\(\): tri must be on cuda:0 like pos; got int32 .* on cpu"
-    ):
+    with pytest.raises(ValueError, match=r"rasterize\(\): tri must be on cuda:0 like pos; got int32 .* on cpu"):
         dr.rasterize(problem.ctx, problem.pos, problem.tri.cpu(), SIZE)
-    with pytest.raises(
-        ValueError, match=r"pos must be on a cpu device for backend='cpu'; got float32 .* on cuda:0"
-    ):
+    with pytest.raises(ValueError, match=r"pos must be on a cpu device for backend='cpu'; got float32 .* on cuda:0"):
         dr.rasterize(dr.RasterizeContext(backend="cpu"), problem.pos, problem.tri, SIZE)
 
 

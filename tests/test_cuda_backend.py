@@ -1,6 +1,7 @@
 """The CUDA backend's own code, with a stand-in for CuPy and the device that runs each launch on the CPU.
 
-The kernels are compiled for a GPU all the same, and their launches checked: what only a GPU can show is left to `make gpu-check`.
+The kernels are compiled for a GPU all the same, and their launches checked: what only a GPU can show is left to `make
+gpu-check`.
 """
 
 import contextlib
@@ -91,12 +92,9 @@ def problem():
 
 def test_an_iteration_launches_what_the_cpu_computes(device, monkeypatch):
     got = iteration(*problem())
-    assert {
-        "visibility_large_f32",
-        "resolve_bwd_f32",
-        "texture_mip_bwd_f32",
-        "antialias_walk_bwd_f32",
-    } <= set(device.launches)
+    assert {"visibility_large_f32", "resolve_bwd_f32", "texture_mip_bwd_f32", "antialias_walk_bwd_f32"} <= set(
+        device.launches
+    )
     assert len(device.loaded) == len(set(device.loaded)) == len(set(device.launches))
     monkeypatch.setitem(backends.KERNELS_FOR_DEVICE, "cpu", "cpu")
     threads = torch.get_num_threads()
@@ -110,8 +108,7 @@ def test_an_iteration_launches_what_the_cpu_computes(device, monkeypatch):
 def test_kernels_are_loaded_once_and_not_while_a_graph_is_captured(device):
     device.capturing = True
     with pytest.raises(
-        RuntimeError,
-        match=r"kernel visibility_clear_f32 cannot be loaded while .* run the iteration once before",
+        RuntimeError, match=r"kernel visibility_clear_f32 cannot be loaded while .* run the iteration once before"
     ):
         iteration(*problem())
     device.capturing = False
@@ -156,22 +153,19 @@ def test_memory_that_runs_out_is_named(device, monkeypatch):
 
     run = backends.get("stand-in")
     monkeypatch.setattr(torch, "empty", full)
-    message = (
-        r"diffrast: 65536 bytes for an output torch.float32 \[64, 64, 4\] do not fit .* CUDA out of memory"
-    )
+    message = r"diffrast: 65536 bytes for an output torch.float32 \[64, 64, 4\] do not fit .* CUDA out of memory"
     with pytest.raises(torch.OutOfMemoryError, match=message):
         run.empty((64, 64, 4), torch.float32, torch.device("cpu"))
     pos, tri, _ = problem()
     ids = torch.zeros(1, 24, 32, dtype=torch.int32)
     args = (pos, tri, None, None, None, ids, None, 1, pos.shape[1], len(tri), 24, 32, 0, 0)
-    with pytest.raises(
-        torch.OutOfMemoryError, match=f"{24 * 32 * 8 + 4 * len(tri)} bytes for rasterize.*search"
-    ):
+    with pytest.raises(torch.OutOfMemoryError, match=f"{24 * 32 * 8 + 4 * len(tri)} bytes for rasterize.*search"):
         run.visibility(torch.float32, args)
 
 
 def test_indices_are_read_back_once(monkeypatch):
-    """What makes the CPU wait for a GPU happens at the first call with a tensor, and is refused in a graph's capture."""
+    """What makes the CPU wait for a GPU happens at the first call with a tensor, and is refused in a graph's
+    capture."""
     from diffrast.ops import validate
 
     reads = []
@@ -180,8 +174,7 @@ def test_indices_are_read_back_once(monkeypatch):
     tri = torch.zeros(1, 3, dtype=torch.int32, device="meta")
     monkeypatch.setattr(validate, "_capturing", lambda tensor: True)
     with pytest.raises(
-        RuntimeError,
-        match=r"rasterize\(\): the indices of tri cannot be checked while a CUDA graph is captured",
+        RuntimeError, match=r"rasterize\(\): the indices of tri cannot be checked while a CUDA graph is captured"
     ):
         validate.index_range("rasterize", tri, 3, "pos")
     monkeypatch.setattr(validate, "_capturing", lambda tensor: False)

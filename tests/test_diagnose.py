@@ -130,8 +130,7 @@ def test_degenerate():
     assert result.codes == {"degenerate"}
     assert "1 of 1280 triangles have no area (1 name a vertex twice)" in str(result)
     line = Mesh(
-        torch.tensor([[0.0, 0, 0], [0.1, 0.2, 0.3], [0.2, 0.4, 0.6], [0, 1, 0]]),
-        torch.tensor([[0, 1, 2], [0, 1, 3]]),
+        torch.tensor([[0.0, 0, 0], [0.1, 0.2, 0.3], [0.2, 0.4, 0.6], [0, 1, 0]]), torch.tensor([[0, 1, 2], [0, 1, 3]])
     )
     assert "1 of 2 triangles have no area (0 name a vertex twice)" in str(diffrast.diagnose(line, camera()))
 

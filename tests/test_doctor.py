@@ -39,8 +39,7 @@ def test_opengl_says_what_is_missing(capsys, monkeypatch):
     backends.get.cache_clear()
     assert main(["doctor"]) == 0  # the CPU works
     assert (
-        "gl     NO     the OpenGL backend cannot start: no libEGL; `apt-get install libegl1`"
-        in capsys.readouterr().out
+        "gl     NO     the OpenGL backend cannot start: no libEGL; `apt-get install libegl1`" in capsys.readouterr().out
     )
     backends.get.cache_clear()
 
@@ -61,9 +60,7 @@ def test_opengl_says_how_it_reaches_each_gpu(monkeypatch, failure):
 
 
 def test_nothing_works(capsys, monkeypatch):
-    monkeypatch.setattr(
-        doctor, "examine", lambda: [doctor.State("cpu", False, "no library; `pip install .`")]
-    )
+    monkeypatch.setattr(doctor, "examine", lambda: [doctor.State("cpu", False, "no library; `pip install .`")])
     assert main(["doctor"]) == 1
     assert "cpu    NO     no library; `pip install .`" in capsys.readouterr().out
 

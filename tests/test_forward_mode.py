@@ -79,10 +79,7 @@ def test_texture(raster, filter_mode):
         bias = scenes.random((2, 5, 6), 4).to(raster.device)
         if filter_mode == "linear-mipmap-linear":
             adjoint(lambda t, b: dr.texture(t, uv, uv_da, b, mip=mip, filter_mode=filter_mode), [tex, bias])
-            adjoint(
-                lambda t: dr.texture(t, uv, uv_da, mip=dr.texture_construct_mip(t), filter_mode=filter_mode),
-                [tex],
-            )
+            adjoint(lambda t: dr.texture(t, uv, uv_da, mip=dr.texture_construct_mip(t), filter_mode=filter_mode), [tex])
 
 
 def test_cube_map(raster):

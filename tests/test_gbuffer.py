@@ -28,9 +28,7 @@ def test_it_is_the_sum_of_its_parts(raster):
         out, out_da = dr.interpolate(attr, rast, tri, rast_db, "all")
         assert torch.equal(got.attrs[name], out) and torch.equal(got.attrs_da[name], out_da)
     alone = dr.gbuffer(raster.ctx, pos, tri, normal, SIZE)
-    assert torch.equal(alone.attrs, got.attrs["normal"]) and torch.equal(
-        alone.attrs_da, got.attrs_da["normal"]
-    )
+    assert torch.equal(alone.attrs, got.attrs["normal"]) and torch.equal(alone.attrs_da, got.attrs_da["normal"])
 
 
 def test_every_backend_gives_the_same_where_it_sees_the_same(raster):

@@ -52,7 +52,7 @@ def perspective(points, distance, focal=2.5, near=0.1, far=10.0):
     return torch.stack([focal * x, focal * y, depth, -z], -1).float()
 
 
-# --- The shaders ------------------------------------------------------------------------------------------------------------
+# --- The shaders ------------------------------------------------------------------------------------------------------
 
 
 def test_every_shader_compiles_under_the_version_that_it_names(painter):
@@ -92,7 +92,7 @@ def test_layers_by_the_geometry_shader_are_the_same(painter, cull):
         assert torch.equal(got, want) if got.dtype == torch.int32 else torch.allclose(got, want, atol=1e-6)
 
 
-# --- Pictures ---------------------------------------------------------------------------------------------------------------
+# --- Pictures ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("cull", ["none", "back", "front"])
@@ -147,9 +147,7 @@ def test_slivers_are_covered_where_they_are_or_not_at_all(ctx):
     along = scenes.random((4000, 1, 2), 1, -0.3, 0.3)
     off = scenes.random((4000, 1, 2), 2, -1e-6, 1e-6)
     wide = torch.arange(4000) % 2 == 1  # the others have two corners in one place
-    xy = torch.cat(
-        [corner, corner + along, torch.where(wide.view(-1, 1, 1), corner + 2 * along + off, corner)], 1
-    )
+    xy = torch.cat([corner, corner + along, torch.where(wide.view(-1, 1, 1), corner + 2 * along + off, corner)], 1)
     z = scenes.random((4000, 3, 1), 3, -0.9, 0.9)
     pos = torch.cat([xy, z, torch.ones_like(z)], -1).reshape(1, -1, 4).float()
     tri = torch.arange(12000, dtype=torch.int32).view(-1, 3)
@@ -165,9 +163,7 @@ def test_real_meshes(ctx, data_folder, name):
     mesh = load_mesh(data_folder / name)
     points = mesh.vertices - (mesh.vertices.amax(0) + mesh.vertices.amin(0)) / 2
     points = (points / points.norm(dim=1).max()).double()
-    turn = torch.linalg.qr(
-        torch.randn(2, 3, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    )[0]
+    turn = torch.linalg.qr(torch.randn(2, 3, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64))[0]
     pos = torch.stack([perspective(points @ t, 3.0) for t in turn])
     ids = compare(ctx, pos, mesh.faces.int(), (160, 200), most=5e-3)
     assert (ids >= 0).float().mean() > 0.1
@@ -199,9 +195,7 @@ def test_equal_surfaces_go_to_the_lower_index(ctx):
     assert torch.equal(first, ids)
     # The copies follow in the order of their indices.
     assert ((second[seen] >= 14) & (second[seen] < 28) & (third[seen] >= 28)).all()
-    assert torch.equal(tri[first[seen]], tri[second[seen]]) and torch.equal(
-        tri[first[seen]], tri[third[seen]]
-    )
+    assert torch.equal(tri[first[seen]], tri[second[seen]]) and torch.equal(tri[first[seen]], tri[third[seen]])
 
 
 def test_ranges_with_overlaps_gaps_and_nothing(ctx):
@@ -240,7 +234,7 @@ def test_five_million_triangles_leave_no_hole(ctx):
     assert (out[0, ..., 0] - x).abs().max() < 2 / 256 / 128
 
 
-# --- Sizes ------------------------------------------------------------------------------------------------------------------
+# --- Sizes ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("resolution", [(16384, 64), (40, 20000), (20001, 3)])
@@ -279,9 +273,7 @@ def test_work_is_split_by_layers_pixels_and_sizes(painter, monkeypatch):
             assert "largest" in limits or torch.equal(got, want)
     monkeypatch.setattr(gl, "MOST_PIXELS", 80 * 20)
     for got, want in zip(pictures(), whole, strict=True):
-        assert_differs_on_edges_only(
-            got, want, pos if want is not whole[2] else pos[:1].expand(5, -1, -1), tri
-        )
+        assert_differs_on_edges_only(got, want, pos if want is not whole[2] else pos[:1].expand(5, -1, -1), tri)
 
 
 def test_nothing_to_draw(ctx):
@@ -291,7 +283,7 @@ def test_nothing_to_draw(ctx):
             assert not peeler.rasterize_next_layer()[0].any()
 
 
-# --- Types and devices ------------------------------------------------------------------------------------------------------
+# --- Types and devices ------------------------------------------------------------------------------------------------
 
 
 def test_float64_is_searched_exactly_and_said_once(ctx, caplog):

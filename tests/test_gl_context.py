@@ -41,7 +41,7 @@ def draw(ctx):
 """
 
 
-# --- Whose context is current -----------------------------------------------------------------------------------------------
+# --- Whose context is current -----------------------------------------------------------------------------------------
 
 
 class Theirs:
@@ -118,9 +118,7 @@ def test_a_window_systems_context_is_taken_away_and_given_back(monkeypatch):
         def __getattr__(self, name):
             values = {"GetCurrentContext": 11, "GetCurrentDisplay": 12, "GetCurrentDrawable": 13}
             values["GetCurrentReadDrawable"] = 14
-            return (
-                (lambda *args: calls.append(args)) if name == "MakeContextCurrent" else lambda: values[name]
-            )
+            return (lambda *args: calls.append(args)) if name == "MakeContextCurrent" else lambda: values[name]
 
     ctx = dr.RasterizeContext(backend="gl")
 
@@ -147,7 +145,7 @@ def test_an_error_gives_the_users_context_back():
     theirs.gl.release()
 
 
-# --- How long contexts live -------------------------------------------------------------------------------------------------
+# --- How long contexts live -------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -285,7 +283,7 @@ print("moderngl" in sys.modules, "libEGL" in maps)
     assert run(code).stdout == "False False\n"
 
 
-# --- Memory -----------------------------------------------------------------------------------------------------------------
+# --- Memory -----------------------------------------------------------------------------------------------------------
 
 
 def resident() -> int:

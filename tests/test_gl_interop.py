@@ -1,6 +1,7 @@
 """The way of tensors into OpenGL and back within a GPU, driven through stand-ins: no GPU takes part.
 
-`SharedByHost` is CUDA's part of it for CPU tensors, so what is drawn really goes through the buffers that OpenGL and "CUDA" share.
+`SharedByHost` is CUDA's part of it for CPU tensors, so what is drawn really goes through the buffers that OpenGL and
+"CUDA" share.
 """
 
 import contextlib
@@ -84,9 +85,7 @@ def layers(owned, pos, tri, size, count=2, ranges=None):
         with owned.current() as painter:
             vertices = pos.shape[-2]
             stride = 4 * vertices if ranges is None else 0
-            painter.visibility(
-                (pos, tri, ranges, *before, ids, depth, batch, vertices, len(tri), *size, stride, 0)
-            )
+            painter.visibility((pos, tri, ranges, *before, ids, depth, batch, vertices, len(tri), *size, stride, 0))
         before, drawn = (depth, ids), [*drawn, ids, depth]
     return drawn
 
@@ -146,7 +145,7 @@ def test_a_failing_copy_still_unmaps(shared, monkeypatch):
     assert (layers(owned, pos.float(), tri, (8, 8))[0] > 0).any()
 
 
-# --- cuda-bindings, as a stand-in -------------------------------------------------------------------------------------------
+# --- cuda-bindings, as a stand-in -------------------------------------------------------------------------------------
 
 
 class Runtime(types.ModuleType):
@@ -198,8 +197,7 @@ def test_the_calls_of_cuda_bindings(runtime):
 
 
 @pytest.mark.parametrize(
-    "call",
-    [lambda i: i.register(5), lambda i: i.map(77, 9), lambda i: i.copy(1, 2, 3, 9), lambda i: i.unmap(77, 9)],
+    "call", [lambda i: i.register(5), lambda i: i.map(77, 9), lambda i: i.copy(1, 2, 3, 9), lambda i: i.unmap(77, 9)]
 )
 def test_errors_of_cuda_are_raised(runtime, call):
     interop = gl_interop.CudaInterop(torch.device("cuda", 0))
@@ -221,7 +219,7 @@ def test_without_cuda_bindings_images_go_through_the_host(monkeypatch, caplog):
     gl.say.cache_clear()
 
 
-# --- Which EGL device is which CUDA device ----------------------------------------------------------------------------------
+# --- Which EGL device is which CUDA device ----------------------------------------------------------------------------
 
 
 def test_the_egl_device_of_a_cuda_device_is_found(monkeypatch):
@@ -261,9 +259,7 @@ def test_a_cuda_device_without_its_own_opengl_goes_through_the_host(monkeypatch,
     gl.say.cache_clear()
 
 
-@pytest.mark.skipif(
-    not torch.cuda.is_available(), reason="no CUDA device here: interoperability has not been run"
-)
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here: interoperability has not been run")
 def test_shared_memory_on_a_gpu():
     """What `make gpu-check` is for: a trial picture from CUDA memory and back into it."""
     device = torch.device("cuda", 0)

@@ -17,7 +17,7 @@ from diffrast import backends
 from diffrast.backends import gl_context
 from diffrast.ops import context
 
-# --- Where there is none ----------------------------------------------------------------------------------------------------
+# --- Where there is none ----------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -45,9 +45,7 @@ def test_without_moderngl(monkeypatch):
         raise ImportError("No module named 'moderngl'")
 
     monkeypatch.setattr(gl_context, "import_module", missing)
-    message = (
-        r"cannot start: moderngl cannot be imported \(No module named 'moderngl'\); `pip install moderngl`"
-    )
+    message = r"cannot start: moderngl cannot be imported \(No module named 'moderngl'\); `pip install moderngl`"
     with pytest.raises(RuntimeError, match=message):
         gl_context.OwnedContext(None, lambda gl, cuda: None)
 
@@ -82,9 +80,7 @@ def test_without_a_driver(monkeypatch):
     monkeypatch.setattr(gl_context, "displays", lambda cuda: iter(()))
     with pytest.raises(RuntimeError, match=rf"EGL finds no display: no driver is installed; {APT}"):
         gl_context.OwnedContext(None, lambda gl, cuda: None)
-    with pytest.raises(
-        RuntimeError, match=r"EGL lists no device that is CUDA device 3; install NVIDIA's OpenGL"
-    ):
+    with pytest.raises(RuntimeError, match=r"EGL lists no device that is CUDA device 3; install NVIDIA's OpenGL"):
         gl_context.OwnedContext(3, lambda gl, cuda: None)
 
 
@@ -92,9 +88,7 @@ def test_without_a_driver(monkeypatch):
 def test_a_version_too_low(monkeypatch):
     wanted = (0x3098, 9, 0x30FB, 9, 0x30FD, 1, gl_context.EGL_NONE)
     monkeypatch.setattr(gl_context, "CORE_PROFILE", wanted)
-    with pytest.raises(
-        RuntimeError, match=rf"none of the \d EGL displays here offers OpenGL 4.3 core.*; {APT}"
-    ):
+    with pytest.raises(RuntimeError, match=rf"none of the \d EGL displays here offers OpenGL 4.3 core.*; {APT}"):
         gl_context.OwnedContext(None, lambda gl, cuda: None)
 
 
@@ -103,9 +97,7 @@ def test_a_driver_that_does_not_take_the_shaders():
     def build(gl, cuda):
         return gl.program(vertex_shader="#version 430 core\nvoid main() { nonsense }")
 
-    with pytest.raises(
-        RuntimeError, match=r"cannot start: its driver fails \((.|\n)*syntax error(.|\n)*\); `apt-get"
-    ):
+    with pytest.raises(RuntimeError, match=r"cannot start: its driver fails \((.|\n)*syntax error(.|\n)*\); `apt-get"):
         gl_context.OwnedContext(None, build)
 
 
@@ -114,18 +106,13 @@ def test_the_established_context_works_without_opengl(monkeypatch):
     assert bool((draw(dr.RasterizeGLContext())[..., 3] == 1).all())
 
 
-# --- The choice for CUDA tensors --------------------------------------------------------------------------------------------
+# --- The choice for CUDA tensors --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("gpu", "starts", "chosen", "reason"),
     [
-        (
-            "NVIDIA H100 80GB HBM3",
-            True,
-            "cuda",
-            "NVIDIA H100 80GB HBM3 is made for computing, not for drawing",
-        ),
+        ("NVIDIA H100 80GB HBM3", True, "cuda", "NVIDIA H100 80GB HBM3 is made for computing, not for drawing"),
         ("NVIDIA A100-SXM4-80GB", True, "cuda", "made for computing"),
         ("Tesla V100-SXM2-16GB", True, "cuda", "made for computing"),
         ("NVIDIA GeForce RTX 4090", True, "gl", "NVIDIA GeForce RTX 4090 shares its memory with OpenGL"),
@@ -133,9 +120,7 @@ def test_the_established_context_works_without_opengl(monkeypatch):
         ("NVIDIA GeForce RTX 4090", False, "cuda", "cannot start: libEGL.so.1 is missing"),
     ],
 )
-def test_the_choice_depends_on_the_gpu_and_is_said_with_its_reason(
-    monkeypatch, caplog, gpu, starts, chosen, reason
-):
+def test_the_choice_depends_on_the_gpu_and_is_said_with_its_reason(monkeypatch, caplog, gpu, starts, chosen, reason):
     asked = []
 
     def prove(device):
@@ -157,8 +142,6 @@ def test_the_choice_depends_on_the_gpu_and_is_said_with_its_reason(
         assert context.choose("auto", single) == chosen
     assert len(asked) == ("computing" not in reason)
     (message,) = [r.getMessage() for r in caplog.records]
-    assert (
-        message.startswith(f"backend 'auto' rasterizes cuda tensors with '{chosen}': ") and reason in message
-    )
+    assert message.startswith(f"backend 'auto' rasterizes cuda tensors with '{chosen}': ") and reason in message
     assert context.choose("auto", double) == "cuda"
     context.automatic.cache_clear()

@@ -44,8 +44,12 @@ def test_failures_are_named(gpu_check, tmp_path, monkeypatch):
     monkeypatch.setattr(gpu_check, "run", lambda *a, **k: (1, output))
     found = gpu_check.tests(tmp_path)
     assert found == {
-        "exit status": 1, "failed": 1, "passed": 1, "skipped": 1, "failures": ["tests/test_x.py::test_y[cuda]"],
-    }  # fmt: skip
+        "exit status": 1,
+        "failed": 1,
+        "passed": 1,
+        "skipped": 1,
+        "failures": ["tests/test_x.py::test_y[cuda]"],
+    }
 
 
 def test_floors_count_each_byte_once(monkeypatch):
@@ -57,9 +61,5 @@ def test_floors_count_each_byte_once(monkeypatch):
     uv = gpu.Workload(20_000, 64, 2, "cpu").uv.numel() * 4
     # rast and rast_db in, uv and its derivatives out; then their gradients, and those of rast, rast_db and attr
     assert rows["interpolate"]["forward MB"] == pytest.approx((pixels * (32 + 24) + triangles + uv) / 1e6)
-    assert rows["interpolate"]["backward MB"] == pytest.approx(
-        (pixels * (64 + 24) + triangles + 2 * uv) / 1e6
-    )
-    assert rows["interpolate"]["forward floor ms"] == pytest.approx(
-        float(rows["interpolate"]["forward MB"]) / 1e3
-    )
+    assert rows["interpolate"]["backward MB"] == pytest.approx((pixels * (64 + 24) + triangles + 2 * uv) / 1e6)
+    assert rows["interpolate"]["forward floor ms"] == pytest.approx(float(rows["interpolate"]["forward MB"]) / 1e3)

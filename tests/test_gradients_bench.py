@@ -23,13 +23,7 @@ REACHED = {
 }
 # Where both modes are right: only shading changes, or edges are long and straight.
 # Scene -> largest relative error, draws (one draw's truth may be noisy).
-BOTH = {
-    "near plane": (0.06, 3),
-    "texture": (0.02, 1),
-    "material": (0.05, 1),
-    "light": (0.02, 1),
-    "shadow": (0.03, 1),
-}
+BOTH = {"near plane": (0.06, 3), "texture": (0.02, 1), "material": (0.05, 1), "light": (0.02, 1), "shadow": (0.03, 1)}
 
 
 @pytest.mark.parametrize("name", REACHED)
@@ -62,9 +56,7 @@ def test_more_samples_begin_with_the_same_ones():
 
 def test_a_guard_band_mends_the_border():
     """Cubes that leave the image."""
-    rows = bench.gradients(
-        ["cube 16"], {str(n): bench.Primitives(mode="area", guard=n) for n in (0, 1)}, samples=4
-    )
+    rows = bench.gradients(["cube 16"], {str(n): bench.Primitives(mode="area", guard=n) for n in (0, 1)}, samples=4)
     assert rows[1]["worst_relative"] < rows[0]["worst_relative"] and rows[1]["cosine"] > 0.99
 
 
@@ -72,10 +64,7 @@ def test_optimization_problems():
     """One that can be solved in a test, and a cube that only starts."""
     (row,) = bench.problems(["shadow"], {"area": bench.OURS["area"]}, seeds=1)
     assert (
-        row["problem"] == "shadow"
-        and row["error"] < 0.1
-        and row["errors"] == [row["error"]]
-        and row["found"] in (0, 1)
+        row["problem"] == "shadow" and row["error"] < 0.1 and row["errors"] == [row["error"]] and row["found"] in (0, 1)
     )
     start, later = (bench.cube_from(8, steps=n, views=1)(bench.OURS["area"], 0)[0] for n in (1, 40))
     assert later < 0.9 * start
@@ -99,12 +88,21 @@ def test_the_truth_knows_the_derivative_of_an_area():
         return torch.nn.functional.pad((1 + theta[0]) * 0.5 * vertices @ turn.T, (0, 1), value=1.0)
 
     square = scene.Scene(
-        "square", "test", 64, ("scale",), tri, torch.ones(4, 3, dtype=torch.float64), geometry, lambda a, t: a,
-        torch.zeros(1, 1, dtype=torch.float64), torch.full((1, 1), -0.999, dtype=torch.float64), background=(0.0, 0.0, 0.0),
-    )  # fmt: skip
+        "square",
+        "test",
+        64,
+        ("scale",),
+        tri,
+        torch.ones(4, 3, dtype=torch.float64),
+        geometry,
+        lambda a, t: a,
+        torch.zeros(1, 1, dtype=torch.float64),
+        torch.full((1, 1), -0.999, dtype=torch.float64),
+        background=(0.0, 0.0, 0.0),
+    )
     found = truth.truth_of(square, 0)
-    # The mean of the squares is nearly the area, a quarter of the image, times (1 + scale)^2; pixels at the border weigh by their
-    # coverage, which is less than one in a quarter of a pixel along the border.
+    # The mean of the squares is nearly the area, a quarter of the image, times (1 + scale)^2; pixels at the border
+    # weigh by their coverage, which is less than one in a quarter of a pixel along the border.
     assert abs(float(found.gradient) - 0.5) < 0.02
     assert found.floor < 0.01
     assert abs(float(found.image.mean()) - 0.25) < 1e-3
@@ -153,9 +151,7 @@ def test_command_writes_json_and_a_table(tmp_path, capsys):
     assert command.main([*arguments, "--json", str(files[0]), "--markdown", str(files[1])]) == 0
     (row,) = json.loads(files[0].read_text())
     assert (
-        row["scene"] == "texture"
-        and row["relative"] < 0.02
-        and set(row["bias"]) == {"du", "dv", "scale", "contrast"}
+        row["scene"] == "texture" and row["relative"] < 0.02 and set(row["bias"]) == {"du", "dv", "scale", "contrast"}
     )
     table = files[1].read_text().splitlines()
     assert table[0].startswith("| scene") and table[2].startswith("| texture") and "contrast" in table[-1]

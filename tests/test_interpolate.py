@@ -47,9 +47,7 @@ def test_positions_interpolate_to_pixel_centres(raster):
     x = (2 * torch.arange(width, device=raster.device) + 1 - width) / width
     y = (2 * torch.arange(height, device=raster.device) + 1 - height) / height
     centres = (
-        torch.stack([x.expand(height, width), y[:, None].expand(height, width)], -1)
-        .double()
-        .expand(2, -1, -1, -1)
+        torch.stack([x.expand(height, width), y[:, None].expand(height, width)], -1).double().expand(2, -1, -1, -1)
     )
     projected = out[..., :2] / out[..., 3:]
     assert torch.allclose(projected[hit], centres[hit], atol=1e-12)
@@ -59,9 +57,7 @@ def test_positions_interpolate_to_pixel_centres(raster):
 def test_derivatives_are_those_of_the_picture(raster):
     """Render at offsets of a small fraction of a pixel and compare with the differences."""
     device, size, step = raster.device, (8, 8), 1e-4
-    pos = torch.tensor(
-        [[[-6, -5, 0, 1.5], [9, -5, 0, 2.5], [0.5, 8, 0, 1.0]]], dtype=torch.float64, device=device
-    )
+    pos = torch.tensor([[[-6, -5, 0, 1.5], [9, -5, 0, 2.5], [0.5, 8, 0, 1.0]]], dtype=torch.float64, device=device)
     tri = torch.tensor([[0, 1, 2]], device=device)
     attr = attributes(device, 3, 2).detach()
 

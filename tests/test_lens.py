@@ -75,10 +75,7 @@ def test_comparison_says_whether_a_gradient_is_right():
     program = Program(mode="area")
     before = program.vertices.detach().clone()
     found = diffrast.lens(program.loss()).compare(
-        lambda: program.loss(samples=16),
-        {"vertices": program.vertices, "light": program.light},
-        count=6,
-        step=0.01,
+        lambda: program.loss(samples=16), {"vertices": program.vertices, "light": program.light}, count=6, step=0.01
     )
     assert torch.equal(program.vertices.detach(), before)
     assert found.cosine("light") > 0.999 and found.relative("light") < 0.02

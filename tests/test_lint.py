@@ -6,16 +6,7 @@ import torch
 import diffrast
 import diffrast.torch as dr
 from diffrast import scene as scenes
-from diffrast.scene import (
-    Camera,
-    CameraParameters,
-    MeshParameters,
-    MetallicRoughness,
-    PointLight,
-    Shadow,
-    cube,
-    render,
-)
+from diffrast.scene import Camera, CameraParameters, MeshParameters, MetallicRoughness, PointLight, Shadow, cube, render
 
 SIZE = (32, 40)
 
@@ -51,12 +42,8 @@ HEALTHY = {
     "weights after": lambda s: (s.antialias(s.color) * torch.linspace(0, 1, SIZE[1])[:, None]).mean(),
     "a region after": lambda s: s.antialias(s.color)[:, 4:20, 3:17].mean(),
     "barycentrics": lambda s: s.antialias(s.color).mean() + 1e-3 * s.rast[..., :2].square().mean(),
-    "fixed positions": lambda s: (
-        (dr.interpolate(s.colors, s.rast.detach(), s.tri)[0] - s.target).square().mean()
-    ),
-    "interpolated depth": lambda s: s.antialias(
-        dr.interpolate(s.pos[..., 2:].contiguous(), s.rast, s.tri)[0]
-    ).mean(),
+    "fixed positions": lambda s: (dr.interpolate(s.colors, s.rast.detach(), s.tri)[0] - s.target).square().mean(),
+    "interpolated depth": lambda s: s.antialias(dr.interpolate(s.pos[..., 2:].contiguous(), s.rast, s.tri)[0]).mean(),
 }
 
 

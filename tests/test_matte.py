@@ -7,7 +7,8 @@ from diffrast.reconstruct.matte import refine_rim
 
 
 def test_the_rim_of_a_smeared_disk_is_placed_where_it_was():
-    """A disk of known radius, smeared as by a lens: a low threshold draws it too large, the matte within half a pixel."""
+    """A disk of known radius, smeared as by a lens: a low threshold draws it too large, the matte within half a
+    pixel."""
     y, x = np.mgrid[0:120, 0:160] + 0.5
     inside = np.clip(40.25 - np.hypot(x - 80, y - 60) + 0.5, 0, 1)
     photograph = ndimage.gaussian_filter(inside, 1.5)[..., None] * np.array([0.9, 0.7, 0.5]) + 0.02

@@ -11,9 +11,7 @@ import torch
 from diffrast.backends import memory
 
 MB = 1 << 20
-pytestmark = pytest.mark.skipif(
-    not hasattr(mmap, "MAP_ANONYMOUS"), reason="this system has no anonymous maps"
-)
+pytestmark = pytest.mark.skipif(not hasattr(mmap, "MAP_ANONYMOUS"), reason="this system has no anonymous maps")
 
 
 @pytest.fixture(autouse=True)
@@ -77,9 +75,7 @@ def test_memory_is_kept_by_everything_that_still_uses_it(pool, derive):
     gc.collect()
     assert pool.waiting_bytes == 0
     other = floats(8).fill_(5)
-    content = (
-        torch.tensor([], dtype=torch.float32).set_(kept) if isinstance(kept, torch.UntypedStorage) else kept
-    )
+    content = torch.tensor([], dtype=torch.float32).set_(kept) if isinstance(kept, torch.UntypedStorage) else kept
     assert (content == 3).all()
     del kept, content
     gc.collect()
@@ -162,8 +158,7 @@ def test_threads_never_get_the_same_block():
 
 def test_more_than_there_is_says_how_much_for_what():
     with pytest.raises(
-        MemoryError,
-        match=r"out of memory: 4611686018427387904 bytes for a float32 tensor \[1073741824, 1073741824\]",
+        MemoryError, match=r"out of memory: 4611686018427387904 bytes for a float32 tensor \[1073741824, 1073741824\]"
     ):
         memory.empty((1 << 30, 1 << 30), torch.float32)
 

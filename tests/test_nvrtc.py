@@ -1,4 +1,5 @@
-"""Every CUDA source compiles for every architecture we promise, with no GPU: the CPU's kernels stay the GPU's kernels."""
+"""Every CUDA source compiles for every architecture we promise, with no GPU: the CPU's kernels stay the GPU's
+kernels."""
 
 import ctypes
 import os
@@ -11,8 +12,8 @@ from diffrast import backends
 from diffrast.backends.sources import flatten, source_folder
 
 ARCHITECTURES = ("sm_75", "sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120")
-# Registers and bytes of stack per thread, by the beginning of a kernel's name; the longest that fits counts. 64 registers let
-# every SM of these GPUs hold half of its threads, 128 a quarter.
+# Registers and bytes of stack per thread, by the beginning of a kernel's name; the longest that fits counts. 64
+# registers let every SM of these GPUs hold half of its threads, 128 a quarter.
 BOUNDS = {
     "": (64, 0),
     "antialias_bwd": (104, 64),
@@ -50,9 +51,7 @@ SOURCES = sorted(source_folder("cuda").glob("*.cu"))
 def compiled() -> dict[tuple[str, str], nvrtc.Compiled]:
     """(file name, architecture) -> result."""
     if not nvrtc.available():
-        message = (
-            "libnvrtc is not installed; `pip install nvidia-cuda-nvrtc-cu12` (Linux on x86-64 and arm64)"
-        )
+        message = "libnvrtc is not installed; `pip install nvidia-cuda-nvrtc-cu12` (Linux on x86-64 and arm64)"
         if os.environ.get("CI") == "true":
             pytest.fail(message)
         pytest.skip(message)

@@ -91,7 +91,8 @@ def test_topology_hash_changes_nothing(raster, dtype):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_many_neighbours_never_leave_the_range_of_the_colours(raster, dtype):
-    """A hole smaller than the pixel that it surrounds receives from four sides, with weights that exceed one together."""
+    """A hole smaller than the pixel that it surrounds receives from four sides, with weights that exceed one
+    together."""
     height, width = 9, 11
     low, high = torch.tensor([0.38, 0.42]), torch.tensor([0.61, 0.57])  # the hole in pixel (5, 4)
     x0, x1 = ((2 * (5 + at) - width) / width for at in (low[0], high[0]))

@@ -11,9 +11,7 @@ import diffrast.torch as dr
 SCENES = {"soup": scenes.soup, "sheet": scenes.sheet, "ball": scenes.ball}
 
 
-@pytest.mark.parametrize(
-    ("scene", "cull"), [("soup", "none"), ("sheet", "none"), ("ball", "none"), ("ball", "back")]
-)
+@pytest.mark.parametrize(("scene", "cull"), [("soup", "none"), ("sheet", "none"), ("ball", "none"), ("ball", "back")])
 def test_values_and_gradients(raster, scene, cull):
     pos, tri = SCENES[scene](1, seed=5)
     rast, _ = dr.rasterize(raster.ctx, pos.to(raster.device), tri.to(raster.device), (9, 10), cull=cull)

@@ -1,4 +1,5 @@
-"""The package as it is installed: what the library needs of a system, that every instruction set computes the same, the wheel."""
+"""The package as it is installed: what the library needs of a system, that every instruction set computes the same, the
+wheel."""
 
 import json
 import os
@@ -25,9 +26,7 @@ CAPABILITIES = ("default", "avx2", "avx512")
 def run_python(code: str, *args: str, cwd: Path = ROOT, **env: str) -> subprocess.CompletedProcess[str]:
     """Runs code in a fresh interpreter."""
     command = [sys.executable, "-c", code, *args]
-    return subprocess.run(
-        command, cwd=cwd, env={**os.environ, **env}, capture_output=True, text=True, timeout=300
-    )
+    return subprocess.run(command, cwd=cwd, env={**os.environ, **env}, capture_output=True, text=True, timeout=300)
 
 
 def test_version_is_the_installed_one():
@@ -36,12 +35,13 @@ def test_version_is_the_installed_one():
 
 def test_import_loads_no_graphics_library():
     result = run_python(
-        "import sys, diffrast.torch; print([m for m in ('moderngl', 'glcontext', 'cupy', 'trimesh') if m in sys.modules])"
+        "import sys, diffrast.torch; print([m for m in ('moderngl', 'glcontext', 'cupy', 'trimesh') if m in "
+        "sys.modules])"
     )
     assert result.stdout.strip() == "[]", result.stderr
 
 
-# --- What the library needs of a system --------------------------------------------------------------------------------------
+# --- What the library needs of a system -------------------------------------------------------------------------------
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -53,7 +53,8 @@ torch.set_num_threads(2)
 from diffrast import backends
 backends.get("cpu")
 torch.ones(1000000).sin().sum()
-print("\\n".join(sorted({line.split()[-1] for line in open("/proc/self/maps") if "libgomp" in line or "libomp" in line})))
+mapped = {line.split()[-1] for line in open("/proc/self/maps")}
+print("\\n".join(sorted(path for path in mapped if "libgomp" in path or "libomp" in path)))
 """
     result = run_python(code)
     runtimes = result.stdout.split()
@@ -73,15 +74,14 @@ def test_library_links_no_openmp(library):
 def test_library_that_cannot_be_loaded_is_explained(tmp_path):
     broken = tmp_path / "libdiffrast_default.so"
     broken.write_bytes(b"not a library")
-    with pytest.raises(
-        RuntimeError, match=r"the CPU backend cannot start: .*libdiffrast_default\.so.*pip install"
-    ):
+    with pytest.raises(RuntimeError, match=r"the CPU backend cannot start: .*libdiffrast_default\.so.*pip install"):
         cpu.load(broken)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere OpenMP is linked")
 def test_openmp_that_torch_hides_is_brought_in():
-    """A process that has not imported torch is one where torch shows its OpenMP to nobody; `load` finds it all the same."""
+    """A process that has not imported torch is one where torch shows its OpenMP to nobody; `load` finds it all the
+    same."""
     code = """
 import ctypes, importlib.util, sys, types
 from pathlib import Path
@@ -104,9 +104,7 @@ print(hasattr(load(Path(library)), "visibility_f32"))
 
 def test_library_that_was_not_built_is_explained(monkeypatch, tmp_path):
     monkeypatch.setattr(cpu, "__file__", str(tmp_path / "diffrast" / "backends" / "cpu.py"))
-    with pytest.raises(
-        RuntimeError, match=r"no compiled library in .*_native\. Build it with `pip install \.`"
-    ):
+    with pytest.raises(RuntimeError, match=r"no compiled library in .*_native\. Build it with `pip install \.`"):
         cpu.library_path()
 
 
@@ -140,7 +138,7 @@ def test_library_of_other_sources_is_explained():
         backends.get("cpu").launch("no_such_kernel", torch.float32, 0, ())
 
 
-# --- The same result on every instruction set ------------------------------------------------------------------------------
+# --- The same result on every instruction set -------------------------------------------------------------------------
 
 # Everything forward and backward on a small scene; prints a digest of each output.
 DIGESTS = """
@@ -164,9 +162,11 @@ for dtype in (torch.float32, torch.float64):
     x, y = torch.meshgrid(rows, rows, indexing="xy")
     v = torch.stack([x, y], -1).reshape(-1, 2).double() / 5.5 - 1
     noise = torch.rand(144, 3, generator=g, dtype=torch.float64)
-    pos = torch.stack([v[:, 0] + 0.1 * noise[:, 0], v[:, 1] + 0.1 * noise[:, 1], noise[:, 2] * 0.3, 1 + 0.5 * noise[:, 2]], -1)
+    x, y = v[:, 0] + 0.1 * noise[:, 0], v[:, 1] + 0.1 * noise[:, 1]
+    pos = torch.stack([x, y, noise[:, 2] * 0.3, 1 + 0.5 * noise[:, 2]], -1)
     quad = torch.arange(143)[(torch.arange(143) % 12 != 11) & (torch.arange(143) < 132)]
-    tri = torch.cat([torch.stack([quad, quad + 1, quad + 12], 1), torch.stack([quad + 1, quad + 13, quad + 12], 1)]).int()
+    halves = (quad, quad + 1, quad + 12), (quad + 1, quad + 13, quad + 12)
+    tri = torch.cat([torch.stack(half, 1) for half in halves]).int()
     tri = tri[torch.rand(len(tri), generator=g) < 0.7]
     pos = torch.stack([pos, pos.flip(0)]).to(dtype).requires_grad_()
     attr = torch.rand(144, 5, generator=g, dtype=torch.float64).to(dtype).requires_grad_()
@@ -203,7 +203,7 @@ def test_every_instruction_set_computes_the_same_bits():
         assert digests == results["default"], name
 
 
-# --- The wheel ---------------------------------------------------------------------------------------------------------------
+# --- The wheel --------------------------------------------------------------------------------------------------------
 
 
 def pip(*args: str) -> None:
@@ -255,9 +255,7 @@ print(dr.__file__)
 def test_compiler_without_openmp(tmp_path):
     """The library still builds, runs on one thread, and computes the same."""
     compiler = tmp_path / "c++"
-    compiler.write_text(
-        '#!/bin/sh\ncase " $* " in *" -fopenmp "*) exit 1;; esac\nexec ${REAL_CXX:-c++} "$@"\n'
-    )
+    compiler.write_text('#!/bin/sh\ncase " $* " in *" -fopenmp "*) exit 1;; esac\nexec ${REAL_CXX:-c++} "$@"\n')
     compiler.chmod(0o755)
     checkout = tmp_path / "checkout"
     command = [
@@ -272,9 +270,7 @@ def test_compiler_without_openmp(tmp_path):
         "cuda",
         "diffrast",
     ]
-    for name in subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split(
-        "\0"
-    )[:-1]:
+    for name in subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")[:-1]:
         (checkout / name).parent.mkdir(parents=True, exist_ok=True)
         (checkout / name).write_bytes((ROOT / name).read_bytes())
     (checkout / "README.md").touch()

@@ -1,4 +1,5 @@
-"""The pose of a known mesh: the search's parts, its Jacobian against the backward pass, and the whole way with the command."""
+"""The pose of a known mesh: the search's parts, its Jacobian against the backward pass, and the whole way with the
+command."""
 
 import json
 import math
@@ -71,7 +72,8 @@ def test_orientations_are_even():
     some = so3_exp(torch.randn(300, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 2)
     traces = torch.einsum("aij,bij->ab", some, R).amax(1)
     nearest = torch.rad2deg(((traces.clamp(-1, 3) - 1) / 2).acos())
-    # A thousand balls that fill all rotations evenly have a radius of 15.6 degrees (their volume is (angle - sin angle) / pi).
+    # A thousand balls that fill all rotations evenly have a radius of 15.6 degrees (their volume is (angle - sin angle)
+    # / pi).
     assert float(nearest.max()) < 1.8 * 15.6
     assert float(nearest.mean()) < 15.6
 
@@ -84,9 +86,7 @@ def test_outlines_fill_the_box():
         pixels, _ = replace(view, world_to_camera=rigid(R, t)).project(model.vertices.double())
         box = torch.stack([pixels.amin(0), pixels.amax(0)])
         assert float((box.mean(0) - extent.mean(0)).abs().max()) < 0.5
-        assert float((box[1] - box[0]).norm()) == pytest.approx(
-            float((extent[1] - extent[0]).norm()), rel=0.02
-        )
+        assert float((box[1] - box[0]).norm()) == pytest.approx(float((extent[1] - extent[0]).norm()), rel=0.02)
 
 
 def test_light_is_recovered():
@@ -113,7 +113,8 @@ def test_windows_average_and_know_the_border():
 
 
 def test_the_jacobian_agrees_with_the_backward_pass():
-    """J^T r of central differences, and the gradient of |r|^2 / 2 through antialias, texture, interpolate and the light."""
+    """J^T r of central differences, and the gradient of |r|^2 / 2 through antialias, texture, interpolate and the
+    light."""
     mesh, truth = teapot(), camera()
     model, picture = Model(mesh), photo(mesh, camera())
     view = window(picture[..., :3], picture[..., 3], truth, (30, 10, 96), 96)
@@ -142,8 +143,19 @@ def test_candidates_are_distinct():
 
 
 def test_command(folder, tmp_path, capsys):
-    args = ["pose", folder / "pot.glb", folder / "photo.png", "--fov", 30, "--out", tmp_path / "pose.json", "--orientations", 1500,
-            "--quiet", "--json"]  # fmt: skip
+    args = [
+        "pose",
+        folder / "pot.glb",
+        folder / "photo.png",
+        "--fov",
+        30,
+        "--out",
+        tmp_path / "pose.json",
+        "--orientations",
+        1500,
+        "--quiet",
+        "--json",
+    ]
     assert cli.main([str(a) for a in args]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert facts["iou"] > 0.97 and facts["rivals"] == []
@@ -189,9 +201,7 @@ def test_a_symmetric_object_has_rivals():
         )
     assert found.rivals
     axes = [c.world_to_camera[:3, 1] for c in (found.camera, view)]
-    assert abs(float(axes[0] @ axes[1])) > math.cos(
-        math.radians(3)
-    )  # the axis is right, the turn about it is anything
+    assert abs(float(axes[0] @ axes[1])) > math.cos(math.radians(3))  # the axis is right, the turn about it is anything
 
 
 def test_ctrl_c_keeps_the_best_so_far(folder, tmp_path, capsys, monkeypatch):
@@ -229,10 +239,7 @@ def test_ctrl_c_keeps_the_best_so_far(folder, tmp_path, capsys, monkeypatch):
         ({"OUT": "pose.txt"}, "must end in .json; got pose.txt"),
         ({"MASK": "nowhere.png"}, "mask nowhere.png does not exist"),
         ({"OUT": "photo.json"}, "photo.png is the photograph itself"),
-        (
-            {"IMAGE": "flat.png", "MASK": ""},
-            "does not stand out from its background; give its mask with --mask",
-        ),
+        ({"IMAGE": "flat.png", "MASK": ""}, "does not stand out from its background; give its mask with --mask"),
     ],
 )
 def test_bad_input(folder, capsys, monkeypatch, change, message):

@@ -36,13 +36,11 @@ def grid_mesh(rows, columns):
 
 
 def grid_positions(rows, columns, low=-1.5, high=1.5):
-    y, x = torch.meshgrid(
-        torch.linspace(low, high, rows + 1), torch.linspace(low, high, columns + 1), indexing="ij"
-    )
+    y, x = torch.meshgrid(torch.linspace(low, high, rows + 1), torch.linspace(low, high, columns + 1), indexing="ij")
     return torch.stack([x, y, torch.zeros_like(x), torch.ones_like(x)], -1).reshape(-1, 4)
 
 
-# --- Watertightness --------------------------------------------------------------------------------------------------------
+# --- Watertightness ---------------------------------------------------------------------------------------------------
 
 
 @settings(max_examples=60, deadline=None)
@@ -60,9 +58,7 @@ def test_a_jittered_mesh_claims_every_pixel_once(seed, height, width, dtype):
         torch.rand(pos.shape[0], 2, generator=g).to(pos.dtype) - 0.5
     ) * 0.2  # small enough that no triangle folds over
     pos[inner, :2] += jitter[inner]
-    pos *= torch.exp(3 * torch.randn(pos.shape[0], 1, generator=g)).to(
-        pos.dtype
-    )  # any positive w is the same picture
+    pos *= torch.exp(3 * torch.randn(pos.shape[0], 1, generator=g)).to(pos.dtype)  # any positive w is the same picture
     assert (claims(pos, grid_mesh(6, 6), (height, width)) == 1).all()
 
 
@@ -119,7 +115,7 @@ def test_a_ground_plane_through_the_near_plane_and_behind_the_eye(seed):
     assert torch.equal(got, expected.long())
 
 
-# --- Depth, ties, faces ------------------------------------------------------------------------------------------------------
+# --- Depth, ties, faces -----------------------------------------------------------------------------------------------
 
 
 def quad(z, w=1.0, size=0.9, dtype=torch.float32):
@@ -193,13 +189,21 @@ def test_culling_by_the_winding_on_screen(raster):
 def test_degenerate_and_non_finite_triangles_cover_nothing_and_get_no_gradient(raster):
     good = torch.tensor([[-0.9, -0.9, 0.5, 1], [0.9, -0.9, 0.5, 1], [0, 0.9, 0.5, 1]])
     nan, inf = math.nan, math.inf
-    bad = torch.tensor([
-        [nan, 0, 0, 1], [inf, 0, 0, 1], [0, 0, nan, 1], [0, 0, 0, inf],
-        [0, 0, 0, 0], [-0.5, -0.5, -0.5, 1], [0.5, 0.5, -0.5, 1], [0.1, 0.1, -0.5, 1],
-    ])  # fmt: skip
-    tri = torch.tensor([
-        [0, 1, 3], [0, 4, 2], [5, 1, 2], [6, 1, 2], [7, 7, 7], [0, 0, 1], [8, 9, 10], [7, 8, 9], [0, 1, 2],
-    ])  # fmt: skip
+    bad = torch.tensor(
+        [
+            [nan, 0, 0, 1],
+            [inf, 0, 0, 1],
+            [0, 0, nan, 1],
+            [0, 0, 0, inf],
+            [0, 0, 0, 0],
+            [-0.5, -0.5, -0.5, 1],
+            [0.5, 0.5, -0.5, 1],
+            [0.1, 0.1, -0.5, 1],
+        ]
+    )
+    tri = torch.tensor(
+        [[0, 1, 3], [0, 4, 2], [5, 1, 2], [6, 1, 2], [7, 7, 7], [0, 0, 1], [8, 9, 10], [7, 8, 9], [0, 1, 2]]
+    )
     pos = torch.cat([good, bad])[None].to(raster.device).requires_grad_()
     rast, rast_db = dr.rasterize(raster.ctx, pos, tri.to(raster.device), (16, 16))
     seen = set(dr.triangle_id(rast).unique().tolist())
@@ -210,7 +214,7 @@ def test_degenerate_and_non_finite_triangles_cover_nothing_and_get_no_gradient(r
     assert (pos.grad[0, 3:7] == 0).all()
 
 
-# --- Sizes -------------------------------------------------------------------------------------------------------------------
+# --- Sizes ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 7), (3, 8192), (8192, 3), (5, 1), (129, 65)])
@@ -295,15 +299,23 @@ def test_the_result_does_not_depend_on_the_number_of_threads():
         assert torch.equal(rast, results[0][0]) and torch.equal(rast_db, results[0][1])
 
 
-# --- Gradients ---------------------------------------------------------------------------------------------------------------
+# --- Gradients --------------------------------------------------------------------------------------------------------
 
 
 def gradient_scene(device):
     """Perspective triangles at different depths, one with a vertex behind the eye."""
-    pos = torch.tensor([
-        [-0.9, -0.8, 0.1, 1.0], [1.7, -1.5, 0.9, 2.0], [-0.1, 0.6, -0.1, 0.7],
-        [0.9, 0.9, 0.2, 1.3], [-1.4, 1.3, 0.3, 1.5], [0.2, -0.3, -0.4, -0.3],
-    ], dtype=torch.float64, device=device)  # fmt: skip
+    pos = torch.tensor(
+        [
+            [-0.9, -0.8, 0.1, 1.0],
+            [1.7, -1.5, 0.9, 2.0],
+            [-0.1, 0.6, -0.1, 0.7],
+            [0.9, 0.9, 0.2, 1.3],
+            [-1.4, 1.3, 0.3, 1.5],
+            [0.2, -0.3, -0.4, -0.3],
+        ],
+        dtype=torch.float64,
+        device=device,
+    )
     tri = torch.tensor([[0, 1, 2], [2, 1, 3], [0, 2, 4], [3, 4, 5]], device=device)
     return pos, tri
 
@@ -328,9 +340,7 @@ def test_gradcheck(raster, mode):
 
 def test_gradcheck_of_a_peeled_layer(raster):
     pos, tri = gradient_scene(raster.device)
-    pos = torch.cat([pos, pos * torch.tensor([0.9, 0.9, 1, 1]) + torch.tensor([0, 0, 0.6, 0])]).to(
-        raster.device
-    )[None]
+    pos = torch.cat([pos, pos * torch.tensor([0.9, 0.9, 1, 1]) + torch.tensor([0, 0, 0.6, 0])]).to(raster.device)[None]
     tri = torch.cat([tri, tri + 6])
     pos.requires_grad_()
 
@@ -362,9 +372,7 @@ def test_depth_and_id_carry_no_gradient(raster):
 def test_registered_operators(raster):
     pos, tri = gradient_scene(raster.device)
     pos, tri = pos[None].requires_grad_(), tri.int()
-    ids, _ = torch.ops.diffrast.visibility(
-        pos.detach(), tri, None, 8, 8, "none", raster.name, None, None, False
-    )
+    ids, _ = torch.ops.diffrast.visibility(pos.detach(), tri, None, 8, 8, "none", raster.name, None, None, False)
     torch.library.opcheck(torch.ops.diffrast.resolve, (pos, tri, ids, True))
     torch.library.opcheck(torch.ops.diffrast.resolve, (pos, tri, ids, False))
     arguments = (pos.detach(), tri, None, 8, 8, "none", raster.name, None, None, True)

@@ -49,9 +49,7 @@ def test_links_and_pictures_are_there():
 
 
 def test_make_targets_exist():
-    named = set(
-        re.findall(r"(?:^|`)make ([a-z-]+)", README, re.MULTILINE)
-    )  # as a command, not as a word of a sentence
+    named = set(re.findall(r"(?:^|`)make ([a-z-]+)", README, re.MULTILINE))  # as a command, not as a word of a sentence
     offered = set(re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert {"demo", "test"} <= named
     assert named <= offered
@@ -97,13 +95,4 @@ def test_the_command_lines_run(tmp_path, monkeypatch, capsys):
         code = cli.main([*words, *QUICK.get(words[0], "").split()])
         assert code == 0, (words, capsys.readouterr().err)
     written = {p.name for p in tmp_path.iterdir()} - {"cache"}
-    assert written == {
-        "scene.glb",
-        "photos",
-        "made",
-        "painted.glb",
-        "pose.json",
-        "pose.png",
-        "scene.png",
-        "scene.ply",
-    }
+    assert written == {"scene.glb", "photos", "made", "painted.glb", "pose.json", "pose.png", "scene.png", "scene.ply"}

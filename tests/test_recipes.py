@@ -138,9 +138,7 @@ def test_poses_are_found(tmp_path: Path) -> None:
 
 def test_the_camera_is_found(tmp_path: Path) -> None:
     torch.set_num_threads(1)
-    figures = recipe("camera")["main"](
-        ["--problems", "1", "--seed", "3", "--steps", "120", "--out", str(tmp_path)]
-    )
+    figures = recipe("camera")["main"](["--problems", "1", "--seed", "3", "--steps", "120", "--out", str(tmp_path)])
     assert figures["worst_corner_pixels"] < 0.1  # from about 20
     assert figures["worst_degrees"] < 0.5  # from 10
     assert figures["worst_focal_percent"] < 1  # from 15
@@ -181,9 +179,7 @@ def test_the_head_model() -> None:
     for coefficients in (torch.zeros(10), torch.full((10,), 2.0), torch.full((10,), -2.0)):
         mesh = Mesh(model.vertices(coefficients), model.faces)
         assert mesh.report().closed
-        assert (mesh.normals() * mesh.vertices).sum(1).gt(
-            0
-        ).float().mean() > 0.99  # nothing has turned inside out
+        assert (mesh.normals() * mesh.vertices).sum(1).gt(0).float().mean() > 0.99  # nothing has turned inside out
     colors = model.colors(torch.tensor([0.6, 0.4, 0.3]))
     assert colors.min() >= 0
     assert colors.max() <= 1

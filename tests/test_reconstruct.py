@@ -95,10 +95,7 @@ def test_offsets_move_pictures_by_pixels(views):
     found.shift[4] = torch.tensor([1.5, -0.25])
     moved = correct_cameras(views, [0], found)
     torch.testing.assert_close(
-        moved[5].camera.project(v)[0],
-        views[5].camera.project(v)[0] + torch.tensor([1.5, -0.25]),
-        atol=1e-4,
-        rtol=0,
+        moved[5].camera.project(v)[0], views[5].camera.project(v)[0] + torch.tensor([1.5, -0.25]), atol=1e-4, rtol=0
     )
     # The held-out view moves by the mean of the others.
     torch.testing.assert_close(
@@ -153,9 +150,7 @@ def test_figures_of_known_pictures():
 
 
 def test_chamfer_of_a_shifted_plane():
-    plane = trimesh.Trimesh(
-        [[0, 0, 0], [10, 0, 0], [10, 10, 0], [0, 10, 0]], [[0, 1, 2], [0, 2, 3]], process=False
-    )
+    plane = trimesh.Trimesh([[0, 0, 0], [10, 0, 0], [10, 10, 0], [0, 10, 0]], [[0, 1, 2], [0, 2, 3]], process=False)
     figures = chamfer(plane.vertices + np.array([0, 0, 1.0]), plane.faces, plane, samples=5000)
     expected = 100 / math.hypot(10, 10)
     for key in ("chamfer_percent", "to_reference_percent", "from_reference_percent"):
@@ -171,11 +166,7 @@ def test_small_reconstruction_reaches_its_figures(finished):
     assert result["held_out"]["psnr"] > 26
     assert result["held_out"]["mask_iou"] > 0.97
     assert result["mesh"]["euler_number"] == 0
-    assert (result["mesh"]["parts"], result["mesh"]["closed"], result["mesh"]["self_intersections"]) == (
-        1,
-        True,
-        0,
-    )
+    assert (result["mesh"]["parts"], result["mesh"]["closed"], result["mesh"]["self_intersections"]) == (1, True, 0)
     assert result["mesh"]["faces"] <= 1500
     assert not result["interrupted"]
 
@@ -280,17 +271,13 @@ def test_time_limit_is_a_budget(dataset, tmp_path, monkeypatch):
         elapsed = 10.0
 
     run = SimpleNamespace(progress=Elapsed(), checkpoint=None)
-    state = State(
-        Path(), Path(), Options(time_limit=110.0), cast(Any, run), torch.device("cpu"), stages.STAGES
-    )
+    state = State(Path(), Path(), Options(time_limit=110.0), cast(Any, run), torch.device("cpu"), stages.STAGES)
     coarse, texture = state.budget("coarse shape"), state.budget("texture")
     assert coarse["seconds"] == pytest.approx((100 - 14 - 5.5) * 0.25)
     assert texture["seconds"] == pytest.approx(100 - 14)
     assert (coarse["steps"], texture["steps"]) == (300, 480)  # of the 1200 that there are without a limit
     result = reconstruct(dataset, tmp_path / "out", replace(SMALL, time_limit=1e-3, steps=None))
-    assert (
-        max(result["steps"].values()) <= 1
-    )  # each stage may begin one step before it sees that time is over
+    assert max(result["steps"].values()) <= 1  # each stage may begin one step before it sees that time is over
 
 
 def test_a_stage_can_be_swapped(dataset, tmp_path):
@@ -302,9 +289,7 @@ def test_a_stage_can_be_swapped(dataset, tmp_path):
         vertices = ball.vertices
         state.shape = Shape(vertices, ball.faces, torch.full_like(vertices, 0.5))
 
-    result = reconstruct(
-        dataset, tmp_path / "out", replace(SMALL, steps=4), stages=with_stage("hull", from_a_ball)
-    )
+    result = reconstruct(dataset, tmp_path / "out", replace(SMALL, steps=4), stages=with_stage("hull", from_a_ball))
     assert len(begun) == 1 and (tmp_path / "out" / "mesh.glb").is_file()
     assert result["steps"].keys() == {"coarse shape", "fine shape", "texture"}
     with pytest.raises(ValueError, match="there is no stage 'hul'; the stages are read, "):
@@ -365,9 +350,7 @@ def test_bad_options(dataset, tmp_path, options, message):
 
 def test_demo_data_set_is_what_its_recipe_makes(tmp_path):
     root = Path(__file__).resolve().parents[1]
-    spec = importlib.util.spec_from_file_location(
-        "make_demo_dataset", root / "recipes" / "make_demo_dataset.py"
-    )
+    spec = importlib.util.spec_from_file_location("make_demo_dataset", root / "recipes" / "make_demo_dataset.py")
     recipe = importlib.util.module_from_spec(spec)
     sys.modules["make_demo_dataset"] = recipe
     spec.loader.exec_module(recipe)
@@ -380,9 +363,7 @@ def test_demo_data_set_is_what_its_recipe_makes(tmp_path):
     ctx = dr.RasterizeContext()
     cameras = list(recipe.cameras(28, 256))
     for i in (0, 13, 27):
-        torch.testing.assert_close(
-            cameras[i].world_to_camera, views[i].camera.world_to_camera, atol=1e-7, rtol=0
-        )
+        torch.testing.assert_close(cameras[i].world_to_camera, views[i].camera.world_to_camera, atol=1e-7, rtol=0)
         picture = recipe.photograph(ctx, mesh, cameras[i], samples=2)
         assert (picture[..., 3] - views[i].alpha).abs().mean() < 0.01
 

@@ -56,7 +56,7 @@ def some_calibration(count: int, box) -> Calibration:
     return found
 
 
-# --- What a calibration is ----------------------------------------------------------------------------------------------
+# --- What a calibration is --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("about_eye", [False, True])
@@ -72,9 +72,7 @@ def test_corrected_cameras_see_what_targets_draw(views, about_eye):
     pixels = (clip[..., :2] / clip[..., 3:] + 1) / 2 * torch.tensor([width, height])
     for i, row in zip(index.tolist(), pixels, strict=True):
         window, full = targets.cameras[i], views[i].camera
-        corner = (
-            full.K[:2, 2] - 2 * window.K[:2, 2]
-        )  # of the window in the photograph, whose pixels are twice as small
+        corner = full.K[:2, 2] - 2 * window.K[:2, 2]  # of the window in the photograph, whose pixels are twice as small
         there = found.camera(full, i).project(points.double())[0]
         torch.testing.assert_close(2 * row.double() + corner, there, atol=2e-3, rtol=0)
 
@@ -131,13 +129,11 @@ def test_exposure_is_a_factor_on_light(views):
     torch.testing.assert_close(back.load(), full[0, ..., :3], atol=1e-5, rtol=0)
 
 
-# --- Wrong cameras are found --------------------------------------------------------------------------------------------
+# --- Wrong cameras are found ------------------------------------------------------------------------------------------
 
 
 def test_similarity_does_not_count_as_an_error(views):
-    rotation = torch.linalg.qr(
-        torch.randn(3, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
-    )[0]
+    rotation = torch.linalg.qr(torch.randn(3, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(2)))[0]
     rotation = rotation * torch.linalg.det(rotation)
     moved = []
     for view in views:
@@ -199,9 +195,7 @@ def test_pixels_are_compared_at_points_all_over_them_and_at_last_in_the_mean(vie
     middles, moved = targets.clip(vertices, torch.tensor([0])), torch.cat([clip for clip, _ in drawn])
     height, width = targets.resolution
     offset = (moved - middles)[..., :2] / middles[..., 3:] / 2 * torch.tensor([width, height])
-    torch.testing.assert_close(
-        offset, offset[:, :1].expand_as(offset), atol=1e-3, rtol=0
-    )  # the picture as a whole
+    torch.testing.assert_close(offset, offset[:, :1].expand_as(offset), atol=1e-3, rtol=0)  # the picture as a whole
     assert float(offset.abs().max()) < 0.501
     assert float(offset[:150, 0].std(dim=0).min()) == pytest.approx(1 / 12**0.5 if means else 0.0, abs=0.03)
     assert float(offset[150:].abs().max()) < 1e-3

@@ -80,17 +80,7 @@ def test_killed_at_any_moment_the_last_checkpoint_is_whole(dataset, tmp_path, wh
         "--checkpoint",
         "0",
     ]
-    command = [
-        sys.executable,
-        "-m",
-        "diffrast",
-        "reconstruct",
-        str(dataset),
-        "--out",
-        str(out),
-        "--quiet",
-        *options,
-    ]
+    command = [sys.executable, "-m", "diffrast", "reconstruct", str(dataset), "--out", str(out), "--quiet", *options]
     process = subprocess.Popen(command)
     while not (out / "checkpoint.pt").exists():
         assert process.poll() is None
@@ -111,8 +101,7 @@ def test_an_unfinished_run_is_not_thrown_away(dataset, tmp_path):  # noqa: F811
     with pytest.raises(Killed):
         reconstruct(dataset, out, SHORT, callback=until("coarse shape", 2, Killed()))
     with pytest.raises(
-        ValueError,
-        match=r"already holds a run \(checkpoint\.pt\); .*--resume to go on with it, or --overwrite",
+        ValueError, match=r"already holds a run \(checkpoint\.pt\); .*--resume to go on with it, or --overwrite"
     ):
         reconstruct(dataset, out, SHORT)
     with pytest.raises(ValueError, match=r"is of a run with another --seed, 0, not 1; go on with the same"):

@@ -49,10 +49,7 @@ def write_nerf(folder, cameras, suffix=""):
         Image.fromarray(rgba).save(folder / f"v{i}.png")
         pose = torch.linalg.inv(camera.world_to_camera).tolist()
         frames.append({"file_path": f"./v{i}{suffix}", "transform_matrix": pose})
-    scene = {
-        "camera_angle_x": 2 * math.atan(cameras[0].width / 2 / float(cameras[0].K[0, 0])),
-        "frames": frames,
-    }
+    scene = {"camera_angle_x": 2 * math.atan(cameras[0].width / 2 / float(cameras[0].K[0, 0])), "frames": frames}
     (folder / "transforms_train.json").write_text(json.dumps(scene))
     return folder
 
@@ -183,9 +180,7 @@ def test_masks_from_a_folder(tmp_path):
         Image.fromarray(ball_picture(camera)).save(masks / f"b{i:02d}.png")
     views = read_views(folder)
     assert add_masks(views, masks) == "files"
-    torch.testing.assert_close(
-        views[0].alpha, torch.from_numpy(ball_picture(ball_cameras()[0])[::-1].copy()) / 255
-    )
+    torch.testing.assert_close(views[0].alpha, torch.from_numpy(ball_picture(ball_cameras()[0])[::-1].copy()) / 255)
     (masks / "b03.png").unlink()
     with pytest.raises(ValueError, match=r"mask folder .* has no mask for b03\.png"):
         add_masks(read_views(folder), masks)
@@ -205,9 +200,7 @@ def test_no_alpha_and_no_contrast(tmp_path):
         Image.fromarray(np.random.default_rng(i).integers(90, 110, (32, 48, 3), dtype=np.uint8)).save(
             folder / f"v{i}.png"
         )
-    with pytest.raises(
-        ValueError, match=r"v0\.png has no alpha and its object does not stand out .* --masks"
-    ):
+    with pytest.raises(ValueError, match=r"v0\.png has no alpha and its object does not stand out .* --masks"):
         add_masks(read_views(folder))
 
 
@@ -259,18 +252,9 @@ NERF_FAULTS = {
         edit("frame.transform_matrix", [[1, 2], [3]]),
         r"transform_matrix of frame 2 .* must hold 3x4 numbers",
     ),
-    "nan pose": (
-        edit("frame.transform_matrix", [[math.nan] * 4] * 4),
-        r"frame 2 .* holds a number that is not finite",
-    ),
-    "scaled pose": (
-        edit("frame.transform_matrix", [[3 * x for x in r] for r in EYE]),
-        r"frame 2 .* is not a rotation",
-    ),
-    "mirrored pose": (
-        edit("frame.transform_matrix", [[-x for x in r] for r in EYE]),
-        r"frame 2 .* is not a rotation",
-    ),
+    "nan pose": (edit("frame.transform_matrix", [[math.nan] * 4] * 4), r"frame 2 .* holds a number that is not finite"),
+    "scaled pose": (edit("frame.transform_matrix", [[3 * x for x in r] for r in EYE]), r"frame 2 .* is not a rotation"),
+    "mirrored pose": (edit("frame.transform_matrix", [[-x for x in r] for r in EYE]), r"frame 2 .* is not a rotation"),
     "no angle": (edit("camera_angle_x", None), r"camera_angle_x \(radians, between 0 and pi\) or fl_x"),
     "angle": (edit("camera_angle_x", 4.0), r"camera_angle_x \(radians, between 0 and pi\)"),
     "angle is text": (edit("camera_angle_x", "wide"), r"camera_angle_x must be a finite number; got 'wide'"),
@@ -279,10 +263,7 @@ NERF_FAULTS = {
         edit("frame.file_path", "../../secret"),
         r"names an image outside the data set's folder: \.\./\.\./secret",
     ),
-    "absolute": (
-        edit("frame.file_path", "/etc/passwd"),
-        r"names an image outside the data set's folder: /etc/passwd",
-    ),
+    "absolute": (edit("frame.file_path", "/etc/passwd"), r"names an image outside the data set's folder: /etc/passwd"),
     "hidden outside": (edit("frame.file_path", "a/../../x"), r"outside the data set's folder"),
 }
 
@@ -311,27 +292,15 @@ MIDDLEBURY_FAULTS = {
     "count": (replace_line(0, lambda _: "9"), r"first line says 9 images but 6 lines follow"),
     "no count": (replace_line(0, lambda _: "hello"), r"first line must be the number of images"),
     "short line": (replace_line(2, lambda f: " ".join(f[:-1])), r"the line of b01\.png must hold 21 numbers"),
-    "text": (
-        replace_line(2, lambda f: " ".join([*f[:-1], "x"])),
-        r"the line of b01\.png must hold 21 numbers",
-    ),
+    "text": (replace_line(2, lambda f: " ".join([*f[:-1], "x"])), r"the line of b01\.png must hold 21 numbers"),
     "inf": (
         replace_line(2, lambda f: " ".join([*f[:-1], "inf"])),
         r"line of b01\.png holds a number that is not finite",
     ),
-    "R": (
-        replace_line(2, lambda f: " ".join([*f[:10], "5", *f[11:]])),
-        r"R in the line of b01\.png is not a rotation",
-    ),
-    "focal": (
-        replace_line(2, lambda f: " ".join([f[0], "-1", *f[2:]])),
-        r"focal lengths in the line of b01\.png",
-    ),
+    "R": (replace_line(2, lambda f: " ".join([*f[:10], "5", *f[11:]])), r"R in the line of b01\.png is not a rotation"),
+    "focal": (replace_line(2, lambda f: " ".join([f[0], "-1", *f[2:]])), r"focal lengths in the line of b01\.png"),
     "missing": (lambda folder: (folder / "b04.png").unlink(), r"b04\.png does not exist"),
-    "outside": (
-        replace_line(2, lambda f: " ".join(["../b01.png", *f[1:]])),
-        r"outside the data set's folder",
-    ),
+    "outside": (replace_line(2, lambda f: " ".join(["../b01.png", *f[1:]])), r"outside the data set's folder"),
 }
 
 

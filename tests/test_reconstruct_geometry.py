@@ -17,15 +17,7 @@ from diffrast.reconstruct.grid import Grid, fit_grid
 from diffrast.reconstruct.hull import bounds
 from diffrast.reconstruct.loop import Progress, Run, Stop
 from diffrast.reconstruct.options import Options, check
-from diffrast.reconstruct.repair import (
-    as_shape,
-    drop_floaters,
-    resolve,
-    restore,
-    tidy,
-    untangle,
-    without_cuts,
-)
+from diffrast.reconstruct.repair import as_shape, drop_floaters, resolve, restore, tidy, untangle, without_cuts
 from diffrast.reconstruct.stages import STAGES
 from diffrast.reconstruct.start import start
 from diffrast.reconstruct.state import State
@@ -244,18 +236,14 @@ def test_meshes_that_cannot_be_a_start_are_refused(ring, tmp_path):
         mesh.export(tmp_path / f"{name}.ply")
         with pytest.raises(ValueError, match=rf"--init .*{name}\.ply: the mesh {message}"):
             start(state_of(ring, tmp_path, init=str(tmp_path / f"{name}.ply")), ring)
-    with pytest.raises(
-        ValueError, match=r"--init must be hull, sphere, grid or the file of a mesh; got cube"
-    ):
+    with pytest.raises(ValueError, match=r"--init must be hull, sphere, grid or the file of a mesh; got cube"):
         check(Options(init="cube"))
 
 
 # --- The grid -------------------------------------------------------------------------------------------------------
 
 WRONG_STARTS = {
-    "a plate without the hole": lambda p: torch.minimum(
-        1.35 - torch.hypot(p[:, 0], p[:, 1]), 0.2 - p[:, 2].abs()
-    ),
+    "a plate without the hole": lambda p: torch.minimum(1.35 - torch.hypot(p[:, 0], p[:, 1]), 0.2 - p[:, 2].abs()),
     "a ring with a gap": lambda p: torch.minimum(
         0.35 - torch.hypot(torch.hypot(p[:, 0], p[:, 1]) - 1, p[:, 2]), p[:, 0] + 0.6
     ),
@@ -269,9 +257,7 @@ def test_the_grid_finds_the_topology(ring, name):
     v, f, _ = grid.surface(values, torch.zeros_like(grid.points))
     assert trimesh.Trimesh(v.numpy(), f.numpy(), process=False).euler_number == 2
     targets = make_targets(ring, bounds(ring), 0, torch.device("cpu"))
-    v, f, colors = fit_grid(
-        dr.RasterizeContext(), grid, targets, values, 150, 4, torch.Generator().manual_seed(0)
-    )
+    v, f, colors = fit_grid(dr.RasterizeContext(), grid, targets, values, 150, 4, torch.Generator().manual_seed(0))
     mesh = trimesh.Trimesh(v.numpy(), f.numpy(), process=False)
     assert mesh.is_watertight
     assert mesh.euler_number == 0
@@ -285,9 +271,7 @@ def test_the_loss_is_the_mean_of_the_residual(squared):
     torch.manual_seed(0)
     images, weights = torch.rand(5, 9, 7, 4).half(), torch.rand(5, 9, 7, 1).half()
     images[:, :3, :, 3] = 0  # no object
-    targets = Targets(
-        images, weights, [], torch.eye(4), torch.eye(4), 1, Calibration.none(5, torch.zeros(2, 3))
-    )
+    targets = Targets(images, weights, [], torch.eye(4), torch.eye(4), 1, Calibration.none(5, torch.zeros(2, 3)))
     targets.calibration.gain.copy_(0.1 * torch.randn(5, 3))
     pictures, index = torch.rand(2, 9, 7, 4, requires_grad=True), torch.tensor([3, 1])
     on = (images[index][..., 3:] > 0).expand(-1, -1, -1, 3)
@@ -296,6 +280,4 @@ def test_the_loss_is_the_mean_of_the_residual(squared):
     loss, error = targets.loss(pictures, index, squared)
     torch.testing.assert_close(loss, expected)
     torch.testing.assert_close(error, residual[..., :3].square().mean())
-    torch.testing.assert_close(
-        torch.autograd.grad(loss, pictures)[0], torch.autograd.grad(expected, pictures)[0]
-    )
+    torch.testing.assert_close(torch.autograd.grad(loss, pictures)[0], torch.autograd.grad(expected, pictures)[0])

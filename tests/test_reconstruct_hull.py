@@ -29,9 +29,7 @@ def test_hull_of_a_torus_keeps_its_hole(views):
     mesh = trimesh.Trimesh(v, f, process=False)
     assert mesh.is_watertight
     assert mesh.euler_number == 0  # genus 1
-    assert (
-        0.98 < mesh.volume / torus().volume < 1.35
-    )  # a hull holds the object, and is little larger from all around
+    assert 0.98 < mesh.volume / torus().volume < 1.35  # a hull holds the object, and is little larger from all around
     near_surface = np.abs(np.hypot(np.hypot(v[:, 0], v[:, 1]) - 1, v[:, 2]) - 0.35)
     assert np.median(near_surface) < 0.05
 
@@ -71,14 +69,7 @@ def test_masks_of_another_object_are_refused(views, tmp_path):
         view.alpha[y : y + 12, x : x + 12] = 1.0
     with pytest.raises(ValueError, match=r"camera poses and masks do not fit together|no common inside"):
         state = State(
-            Path(),
-            Path(),
-            SMALL,
-            cast(Any, None),
-            torch.device("cpu"),
-            stages.STAGES,
-            used=wrong,
-            box=bounds(wrong),
+            Path(), Path(), SMALL, cast(Any, None), torch.device("cpu"), stages.STAGES, used=wrong, box=bounds(wrong)
         )
         start(state, wrong)
 

@@ -32,13 +32,16 @@ def cut(folder, name, share=0.4):
 
 LEFT_OUT = {
     "missing": (lambda f: (f / "v2.png").unlink(), r"image .*v2 does not exist \(listed in .*transforms_train\.json\)"),
-    "no picture": (lambda f: (f / "v2.png").write_text("hello"), r"image .*v2\.png cannot be read \(corrupt or not a picture\)"),
+    "no picture": (
+        lambda f: (f / "v2.png").write_text("hello"),
+        r"image .*v2\.png cannot be read \(corrupt or not a picture\)",
+    ),
     "empty file": (lambda f: (f / "v2.png").write_bytes(b""), r"image .*v2\.png cannot be read"),
     "cut short": (lambda f: cut(f, "v2.png"), r"image .*v2\.png cannot be read \(corrupt or not a picture\)"),
     "all background": (lambda f: paint(f, "v2.png", 0), r"the mask of .*v2\.png is empty: the object is nowhere in it"),
     "all object": (lambda f: paint(f, "v2.png", 255), r"v2\.png has an alpha of one everywhere, unlike the others"),
     "nearly all": (lambda f: paint(f, "v2.png", 254), r"the mask of .*v2\.png is all object: it shows no outline"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("fault", LEFT_OUT)
@@ -57,8 +60,7 @@ def test_too_few_that_can_be_used(tmp_path):
     for i in range(4):
         cut(folder, f"v{i}.png")
     with pytest.raises(
-        ValueError,
-        match=r"only 2 of 6 photographs can be used: image .*v0\.png cannot be read.*\(and 3 more\)",
+        ValueError, match=r"only 2 of 6 photographs can be used: image .*v0\.png cannot be read.*\(and 3 more\)"
     ):
         load(folder)
 
@@ -76,18 +78,9 @@ REFUSED = {
         r"image sizes disagree: .*v0\.png is 48x32 and .*v4\.png is 20x10",
     ),
     "twice": (edit("frame.file_path", "v1"), r"lists .*v1\.png more than once"),
-    "not finite": (
-        edit("frame.transform_matrix", [[math.inf] * 4] * 4),
-        r"holds a number that is not finite",
-    ),
-    "outside": (
-        edit("frame.file_path", "../secret"),
-        r"names an image outside the data set's folder: \.\./secret",
-    ),
-    "outside, masked": (
-        edit("frame.mask_path", "/etc/passwd"),
-        r"outside the data set's folder: /etc/passwd",
-    ),
+    "not finite": (edit("frame.transform_matrix", [[math.inf] * 4] * 4), r"holds a number that is not finite"),
+    "outside": (edit("frame.file_path", "../secret"), r"names an image outside the data set's folder: \.\./secret"),
+    "outside, masked": (edit("frame.mask_path", "/etc/passwd"), r"outside the data set's folder: /etc/passwd"),
 }
 
 
@@ -129,12 +122,7 @@ def test_cameras_look_at_a_common_place(tmp_path):
 def test_cameras_that_do_not_see_the_object_are_left_out_and_named(tmp_path):
     cameras = ball_cameras(10)
     aside = look_at(
-        cameras[5].center,
-        cameras[5].center + torch.tensor([0.0, 5, 1]),
-        (1, 0, 0),
-        fov_y=0.8,
-        width=48,
-        height=32,
+        cameras[5].center, cameras[5].center + torch.tensor([0.0, 5, 1]), (1, 0, 0), fov_y=0.8, width=48, height=32
     )
     poses = [turned_away(c) if i == 2 else aside if i == 5 else c for i, c in enumerate(cameras)]
     seeing, sentences = without_blind(views_with(tmp_path / "d", cameras, poses))
@@ -158,14 +146,7 @@ def test_poses_with_other_axes_are_refused(tmp_path):
 
 class Found:
     def __init__(self, views, box):
-        self.views, self.used, self.box, self.held, self.factor, self.mask_source = (
-            views,
-            views,
-            box,
-            [1],
-            2,
-            "alpha",
-        )
+        self.views, self.used, self.box, self.held, self.factor, self.mask_source = (views, views, box, [1], 2, "alpha")
 
 
 def test_preflight_says_what_there_is(tmp_path):
@@ -236,9 +217,7 @@ def test_the_camera_of_a_reduced_picture_sees_the_same():
     point = torch.tensor([[0.3, -0.2, 0.1]], dtype=torch.float64)
     pixel, small = camera.project(point)[0][0], reduced.project(point)[0][0]
     assert float(small[0]) == pytest.approx(float(pixel[0]) / 4)
-    assert float(8 - small[1]) == pytest.approx(
-        float(35 - pixel[1]) / 4
-    )  # what is left over is cut off at the bottom
+    assert float(8 - small[1]) == pytest.approx(float(35 - pixel[1]) / 4)  # what is left over is cut off at the bottom
 
 
 def test_a_view_keeps_what_lies_around_its_object():
@@ -264,9 +243,15 @@ def test_a_view_keeps_what_lies_around_its_object():
 
 @pytest.mark.parametrize(
     ("count", "size", "resolution", "factor"),
-    [(36, (400, 400), None, 1), (36, (400, 400), 100, 4), (24, (1920, 1080), None, 2), (300, (5472, 3648), None, 8),
-     (2000, (5472, 3648), None, 24), (2000, (1600, 1200), 1600, 1)],
-)  # fmt: skip
+    [
+        (36, (400, 400), None, 1),
+        (36, (400, 400), 100, 4),
+        (24, (1920, 1080), None, 2),
+        (300, (5472, 3648), None, 8),
+        (2000, (5472, 3648), None, 24),
+        (2000, (1600, 1200), 1600, 1),
+    ],
+)
 def test_how_much_photographs_are_reduced(count, size, resolution, factor):
     photo = Photo(None, *size)
     camera = look_at((0, 0, 1), (0, 0, 0), (0, 1, 0), fov_y=1.0, width=size[0], height=size[1])
@@ -297,9 +282,7 @@ def test_many_large_photographs_take_little_memory(tmp_path):
         else:
             (folder / f"v{i}.jpg").hardlink_to(folder / f"v{i % 5}.jpg")
         path.unlink()
-    result = subprocess.run(
-        [sys.executable, "-c", LOAD, str(folder)], capture_output=True, text=True, timeout=200
-    )
+    result = subprocess.run([sys.executable, "-c", LOAD, str(folder)], capture_output=True, text=True, timeout=200)
     assert result.returncode == 0, result.stderr
     count, factor, kept, growth = map(int, result.stdout.split())
     assert (count, factor) == (40, 8)

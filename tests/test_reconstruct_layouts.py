@@ -50,9 +50,7 @@ def write_colmap(folder, cameras, binary, lens="PINHOLE", extra=()):
         shots.append((i + 1, [*q, *t], f"v{i}.png"))
     if binary:
         number = {"PINHOLE": 1, "OPENCV": 4}[lens]
-        lenses = struct.pack("<QiiQQ", 1, 7, number, width, height) + struct.pack(
-            f"<{len(parameters)}d", *parameters
-        )
+        lenses = struct.pack("<QiiQQ", 1, 7, number, width, height) + struct.pack(f"<{len(parameters)}d", *parameters)
         (model / "cameras.bin").write_bytes(lenses)
         data = struct.pack("<Q", len(shots))
         for i, pose, name in shots:
@@ -76,11 +74,7 @@ def write_idr(folder, cameras, masks=True, sign=1.0):
         K, R, t = opencv(camera, 0.0)
         P = np.eye(4)
         P[:3] = sign * 2.5 * K @ np.column_stack([R, t])
-        matrices |= {
-            f"world_mat_{i}": P,
-            f"world_mat_inv_{i}": np.linalg.inv(P),
-            f"scale_mat_{i}": 3 * np.eye(4),
-        }
+        matrices |= {f"world_mat_{i}": P, f"world_mat_inv_{i}": np.linalg.inv(P), f"scale_mat_{i}": 3 * np.eye(4)}
     np.savez(folder / "cameras.npz", **matrices)
     return folder
 
@@ -123,17 +117,13 @@ def test_masks_beside_the_pictures_are_found(tmp_path):
     folder = write_colmap(tmp_path / "d", cameras, binary=True)
     (folder / "masks").mkdir()
     for i, camera in enumerate(cameras):
-        Image.fromarray(255 - ball_picture(camera)).save(
-            folder / "masks" / f"v{i}.png.png"
-        )  # COLMAP's way of naming
+        Image.fromarray(255 - ball_picture(camera)).save(folder / "masks" / f"v{i}.png.png")  # COLMAP's way of naming
     views = read_views(folder)
     assert add_masks(views) == "files"
     inside = torch.from_numpy(ball_picture(cameras[0])[::-1].copy()) > 0
     assert torch.equal(views[0].alpha > 0.5, ~inside)
     (folder / "masks" / "v2.png.png").unlink()
-    with pytest.raises(
-        ValueError, match=r"v2\.png has no mask, though other photographs of the data set have one"
-    ):
+    with pytest.raises(ValueError, match=r"v2\.png has no mask, though other photographs of the data set have one"):
         add_masks(read_views(folder))
 
 
@@ -144,10 +134,13 @@ def edit(path, change):
 BROKEN_TEXT = {
     "fisheye": (
         lambda d: edit(d / "sparse/0/cameras.txt", lambda s: s.replace("PINHOLE", "FOV").rstrip() + " 0.1\n"),
-        r"the distortion of a FOV lens is not known here; undistort the pictures first, with `colmap image_undistorter`",
+        r"the distortion of a FOV lens is not known here; undistort the pictures first, with `colmap "
+        r"image_undistorter`",
     ),
     "distortion": (
-        lambda d: edit(d / "sparse/0/cameras.txt", lambda s: s.replace("PINHOLE", "OPENCV").rstrip() + " 0.1 nan 0 0\n"),
+        lambda d: edit(
+            d / "sparse/0/cameras.txt", lambda s: s.replace("PINHOLE", "OPENCV").rstrip() + " 0.1 nan 0 0\n"
+        ),
         r"the lens's distortion holds a number that is not finite",
     ),
     "focal": (
@@ -184,7 +177,7 @@ BROKEN_TEXT = {
         lambda d: edit(d / "sparse/0/images.txt", lambda s: re.sub(r"\n1 \S+", "\n1 9.5", s)),
         r"the quaternion of v0\.png must have length 1",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("fault", BROKEN_TEXT)
@@ -234,7 +227,7 @@ BROKEN_IDR = {
         r"world_mat_1 is not the projection of a camera",
     ),
     "masks": (lambda d: (d / "mask" / "003.png").unlink(), r"mask has 5 pictures but .*image has 6"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("fault", BROKEN_IDR)

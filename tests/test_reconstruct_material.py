@@ -56,10 +56,7 @@ def test_texels_know_how_many_photographs_show_them(unwrapped):
     seen = views_of_texels(dr.RasterizeContext(), unwrapped, targets)
     flat = torch.nn.functional.pad(2 * unwrapped.uv - 1, (0, 1))
     rast, _ = dr.rasterize(
-        dr.RasterizeContext(),
-        torch.nn.functional.pad(flat, (0, 1), value=1.0)[None],
-        unwrapped.uv_faces,
-        (128, 128),
+        dr.RasterizeContext(), torch.nn.functional.pad(flat, (0, 1), value=1.0)[None], unwrapped.uv_faces, (128, 128)
     )
     height = dr.interpolate(unwrapped.vertices[unwrapped.source], rast, unwrapped.uv_faces)[0][0, ..., 2]
     inside = unwrapped.covered
@@ -71,18 +68,14 @@ def test_unseen_texels_are_filled_smoothly(unwrapped):
     ctx = dr.RasterizeContext()
     rast, _ = dr.rasterize(
         ctx,
-        torch.cat(
-            [2 * unwrapped.uv - 1, torch.zeros(len(unwrapped.uv), 1), torch.ones(len(unwrapped.uv), 1)], 1
-        )[None],
+        torch.cat([2 * unwrapped.uv - 1, torch.zeros(len(unwrapped.uv), 1), torch.ones(len(unwrapped.uv), 1)], 1)[None],
         unwrapped.uv_faces,
         (128, 128),
     )
     place = dr.interpolate(unwrapped.vertices[unwrapped.source], rast, unwrapped.uv_faces)[0][0]
     truth = fill_gaps(0.5 + 0.3 * place, unwrapped.covered)
     seen = unwrapped.covered & ~((place[..., 0] > 1.2) & (place[..., 1].abs() < 0.3))
-    model = Material(
-        **{**vars(unwrapped), "seen": seen.long()}, orm=truth, normals=truth, light=torch.ones(4, 8, 3)
-    )
+    model = Material(**{**vars(unwrapped), "seen": seen.long()}, orm=truth, normals=truth, light=torch.ones(4, 8, 3))
     hidden = unwrapped.covered & ~seen
     assert int(hidden.sum()) > 60
     broken = torch.where(seen[..., None], truth, torch.zeros(3))
@@ -111,17 +104,12 @@ def test_occlusion_of_a_bowl():
 def test_light_has_a_mean_of_one_and_the_product_stays(unwrapped):
     texture = torch.full((128, 128, 3), 0.4)
     model = Material(
-        **{**vars(unwrapped), "texture": texture},
-        orm=texture,
-        normals=texture,
-        light=torch.full((8, 16, 3), 1.5),
+        **{**vars(unwrapped), "texture": texture}, orm=texture, normals=texture, light=torch.full((8, 16, 3), 1.5)
     )
     scaled, factor = normalized(model)
     assert factor == pytest.approx(1.5)
     torch.testing.assert_close(scaled.light, torch.ones(8, 16, 3))
-    torch.testing.assert_close(
-        srgb_to_linear(scaled.texture), 1.5 * srgb_to_linear(texture), atol=1e-5, rtol=1e-4
-    )
+    torch.testing.assert_close(srgb_to_linear(scaled.texture), 1.5 * srgb_to_linear(texture), atol=1e-5, rtol=1e-4)
     bright, _ = normalized(Material(**{**vars(model), "texture": torch.full((128, 128, 3), 0.9)}))
     assert float(srgb_to_linear(bright.texture).max()) == pytest.approx(0.9, abs=1e-3)
 
@@ -132,18 +120,12 @@ def test_paint_and_light_are_told_apart(unwrapped, tmp_path, monkeypatch):
     monkeypatch.setattr(material, "ROWS", 16)
     ctx = dr.RasterizeContext()
     paint = torch.where(
-        (unwrapped.vertices[:, :1] * 3).sin() > 0,
-        torch.tensor([0.7, 0.2, 0.1]),
-        torch.tensor([0.2, 0.4, 0.6]),
+        (unwrapped.vertices[:, :1] * 3).sin() > 0, torch.tensor([0.7, 0.2, 0.1]), torch.tensor([0.2, 0.4, 0.6])
     )
     direction = latlong_directions(16, 32)
-    room = (
-        0.4 + 2.0 * (direction @ torch.tensor([0.0, 0.6, 0.8])).clamp_min(0)[..., None].expand(-1, -1, 3) ** 4
-    )
+    room = 0.4 + 2.0 * (direction @ torch.tensor([0.0, 0.6, 0.8])).clamp_min(0)[..., None].expand(-1, -1, 3) ** 4
     mesh = Mesh(unwrapped.vertices, unwrapped.faces, colors=paint)
-    scene = Scene(
-        mesh, MetallicRoughness((1.0, 1.0, 1.0), (1.0, 0.6, 0.0)), [EnvironmentLight(room, size=32)]
-    )
+    scene = Scene(mesh, MetallicRoughness((1.0, 1.0, 1.0), (1.0, 0.6, 0.0)), [EnvironmentLight(room, size=32)])
     views = []
     for i, camera in enumerate(ring_cameras(8, 72)):
         with torch.no_grad():
@@ -176,11 +158,7 @@ def test_paint_and_light_are_told_apart(unwrapped, tmp_path, monkeypatch):
     assert float(sides[0]) > 1.5 * float(sides[1])
     save_mesh(tmp_path / "mesh.glb", found.mesh())
     data = load_mesh(tmp_path / "mesh.glb").material_list()[0]
-    assert (
-        data.base_color_texture is not None
-        and data.metallic_roughness_texture is not None
-        and data.has_occlusion
-    )
+    assert data.base_color_texture is not None and data.metallic_roughness_texture is not None and data.has_occlusion
     assert data.normal_texture is None
     torch.testing.assert_close(data.base_color_texture[..., :3], base, atol=0.02, rtol=0)
     with torch.no_grad():

@@ -15,9 +15,7 @@ from diffrast.scene import load_mesh
 
 @pytest.fixture(scope="module")
 def options() -> Options:
-    return replace(
-        SMALL, steps=40, frames=0, texture=64, faces=800, pbr=True, exposure=True, refine_cameras=True
-    )
+    return replace(SMALL, steps=40, frames=0, texture=64, faces=800, pbr=True, exposure=True, refine_cameras=True)
 
 
 @pytest.fixture(scope="module")

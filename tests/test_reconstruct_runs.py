@@ -41,18 +41,8 @@ def test_a_run_leaves_the_file_that_repeats_it(dataset, whole, tmp_path):  # noq
     own = {name: getattr(SHORT, name) for name in config.OWN}
     assert Options(**given, **own) == SHORT
     assert metrics["options"]["seed"] == 0
-    command = [
-        sys.executable,
-        "-m",
-        "diffrast",
-        "reconstruct",
-        "--config",
-        str(out / "config.yaml"),
-        "--quiet",
-    ]
-    result = subprocess.run(
-        [*command, "--out", str(tmp_path / "again")], capture_output=True, text=True, timeout=300
-    )
+    command = [sys.executable, "-m", "diffrast", "reconstruct", "--config", str(out / "config.yaml"), "--quiet"]
+    result = subprocess.run([*command, "--out", str(tmp_path / "again")], capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr
     assert (tmp_path / "again" / "mesh.glb").read_bytes() == (out / "mesh.glb").read_bytes()
     assert (tmp_path / "again" / "config.yaml").read_bytes() == (out / "config.yaml").read_bytes()
@@ -67,8 +57,11 @@ def test_every_option_is_in_the_file(tmp_path):
 def test_paths_count_from_the_file(tmp_path):
     (tmp_path / "run.yaml").write_text("dataset: photos\nmasks: ../m\ntime-limit: 60\nsteps:\n")
     assert config.load(tmp_path / "run.yaml") == {
-        "dataset": str(tmp_path / "photos"), "masks": str(tmp_path / "../m"), "time_limit": 60.0, "steps": None,
-    }  # fmt: skip
+        "dataset": str(tmp_path / "photos"),
+        "masks": str(tmp_path / "../m"),
+        "time_limit": 60.0,
+        "steps": None,
+    }
 
 
 @pytest.mark.parametrize(
@@ -124,28 +117,16 @@ def test_alone_nothing_is_exchanged():
 
 def test_two_processes_come_to_the_same_result(dataset, whole, tmp_path):  # noqa: F811
     out = tmp_path / "out"
-    options = {
-        "holdout": 2,
-        "steps": SHORT.steps,
-        "faces": SHORT.faces,
-        "texture": SHORT.texture,
-        "frames": 0,
-    }
+    options = {"holdout": 2, "steps": SHORT.steps, "faces": SHORT.faces, "texture": SHORT.texture, "frames": 0}
     given = [word for name, value in options.items() for word in (f"--{name}", str(value))]
-    command = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc-per-node",
-        "2",
-        "-m",
-        "diffrast",
-    ]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "diffrast"]
     result = subprocess.run(
         [*command, "reconstruct", str(dataset), "--out", str(out), "--quiet", *given],
-        capture_output=True, text=True, timeout=300, env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+    )
     assert result.returncode == 0, result.stderr
     assert result.stdout.count("wrote") == 1
     metrics = json.loads((out / "metrics.json").read_text())
@@ -241,9 +222,7 @@ def test_a_disk_that_fills_up_keeps_the_last_checkpoint(dataset, tmp_path, monke
 
 
 def test_another_seed_gives_another_mesh(dataset, whole, tmp_path):  # noqa: F811
-    reconstruct(
-        dataset, tmp_path / "out", replace(SHORT, seed=1)
-    )  # that the same one repeats: the first test here
+    reconstruct(dataset, tmp_path / "out", replace(SHORT, seed=1))  # that the same one repeats: the first test here
     assert (tmp_path / "out" / "mesh.glb").read_bytes() != (whole[0] / "mesh.glb").read_bytes()
 
 

@@ -1,4 +1,5 @@
-"""What data sets do differently: lenses that distort, intrinsics per frame, masks of many kinds, cameras in plain text files."""
+"""What data sets do differently: lenses that distort, intrinsics per frame, masks of many kinds, cameras in plain text
+files."""
 
 import json
 import math
@@ -7,15 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from test_reconstruct_data import (
-    CENTER,
-    RADIUS,
-    assert_same_camera,
-    ball_cameras,
-    ball_picture,
-    edit,
-    write_nerf,
-)
+from test_reconstruct_data import CENTER, RADIUS, assert_same_camera, ball_cameras, ball_picture, edit, write_nerf
 from test_reconstruct_layouts import opencv, write_colmap, write_pictures
 
 from diffrast.reconstruct.data import load, read_views
@@ -77,9 +70,7 @@ def test_colmap_with_a_lens_that_distorts(tmp_path, binary):
     assert np.mean([(b != ball_picture(c)).mean() for b, c in zip(bent, cameras, strict=True)]) > 0.005
     folder = write_colmap(tmp_path / "d", cameras, binary, "OPENCV", LENS)
     for i, mask in enumerate(bent):
-        Image.fromarray(np.dstack([mask // 2, mask // 3, mask // 4, mask])).save(
-            folder / "images" / f"v{i}.png"
-        )
+        Image.fromarray(np.dstack([mask // 2, mask // 3, mask // 4, mask])).save(folder / "images" / f"v{i}.png")
     found = load(folder)
     assert found.source == "alpha"
     assert_masks(found.views, cameras)
@@ -176,7 +167,7 @@ FAULTS = {
     "mask outside": (edit("frame.mask_path", "../m.png"), r"names an image outside the data set's folder: \.\./m\.png"),
     "mask is missing": (edit("frame.mask_path", "m.png"), r"image .*m\.png cannot be read"),
     "twice": (edit("frame.file_path", "v1"), r"transforms_train\.json lists .*v1\.png more than once"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("fault", FAULTS)

@@ -84,7 +84,7 @@ def test_up_along_the_view_is_refused():
         look_at((0, 5, 0), (0, 0, 0), (0, 1, 0), fov_y=0.5, width=8, height=8)
 
 
-# --- Cameras that are optimized --------------------------------------------------------------------------------------------
+# --- Cameras that are optimized ---------------------------------------------------------------------------------------
 
 
 def test_parameters_start_at_the_camera_and_reach_clip_space():
@@ -110,8 +110,7 @@ def test_clip_space_gradcheck_into_every_parameter(at):
 
     gen = torch.Generator().manual_seed(2)
     values = [
-        (at * torch.randn(p.shape, dtype=p.dtype, generator=gen)).requires_grad_()
-        for p in parameters.parameters()
+        (at * torch.randn(p.shape, dtype=p.dtype, generator=gen)).requires_grad_() for p in parameters.parameters()
     ]
     assert torch.autograd.gradcheck(clip, values)
 
@@ -155,9 +154,7 @@ def test_parameters_are_a_module_as_people_expect():
     other = CameraParameters(look_at((0, 0, 3), (0, 0, 0), (0, 1, 0), fov_y=1.0, width=60, height=40)).float()
     other.load_state_dict(parameters.state_dict())
     torch.testing.assert_close(other().clip_matrix(), parameters().clip_matrix())
-    with pytest.raises(
-        ValueError, match=r"optimize must name some of pose, focal, principal; got \['zoom'\]"
-    ):
+    with pytest.raises(ValueError, match=r"optimize must name some of pose, focal, principal; got \['zoom'\]"):
         CameraParameters(make_camera(), optimize=("zoom",))
 
 
@@ -182,7 +179,7 @@ def test_pose_and_intrinsics_are_found_from_projections():
     assert closure().item() < 1e-6
 
 
-# --- Placing cameras -------------------------------------------------------------------------------------------------------
+# --- Placing cameras --------------------------------------------------------------------------------------------------
 
 
 def test_orbit_looks_at_the_target_from_where_it_says():
@@ -209,9 +206,7 @@ def test_placing_is_differentiable():
 
 def test_orthographic_clip_space_and_near_far():
     view = look_at_pose((2, 1.5, 3), (0, 0, 0))
-    camera = Camera.orthographic(
-        view_height=2.5, width=60, height=40, world_to_camera=view, near=1.0, far=9.0
-    )
+    camera = Camera.orthographic(view_height=2.5, width=60, height=40, world_to_camera=view, near=1.0, far=9.0)
     pixel, depth = camera.project(POINTS)
     torch.testing.assert_close(pixels_through_clip_space(camera), pixel)
     clip = camera.to_clip(POINTS)
@@ -234,16 +229,14 @@ def test_to_moves_everything():
     assert camera.near == 0.01
 
 
-# --- Overlay and distortion ------------------------------------------------------------------------------------------------
+# --- Overlay and distortion -------------------------------------------------------------------------------------------
 
 
 def test_overlay_marks_the_points():
     camera = make_camera()
     image = torch.full((40, 60, 3), 0.5)
     behind = camera.center - camera.forward
-    points = torch.stack(
-        [POINTS[0], behind, camera.unproject(torch.tensor([-50.0, 10.0]), torch.tensor(3.0))]
-    )
+    points = torch.stack([POINTS[0], behind, camera.unproject(torch.tensor([-50.0, 10.0]), torch.tensor(3.0))])
     drawn = camera.overlay(points, image, color=(0, 1, 0), radius=2.0)
     weight = 1 - drawn[..., 0] / 0.5
     assert 11 < float(weight.sum()) < 14  # one disc of area 12.6
@@ -301,13 +294,13 @@ def test_a_photograph_is_undistorted_when_it_is_loaded(tmp_path):
         undistort_image(torch.zeros(150, 96, 3), camera, lens)
 
 
-# --- Gradients through a picture -------------------------------------------------------------------------------------------
+# --- Gradients through a picture --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_gradients_of_a_picture_against_differences_of_a_finer_one(seed):
-    """All ten parameters at once, silhouettes and shading. Antialiased pixels are a sixth of the picture's, since the error of
-    antialias goes with the size of its pixels; the differences are of 12x12 samples a pixel."""
+    """All ten parameters at once, silhouettes and shading. Antialiased pixels are a sixth of the picture's, since the
+    error of antialias goes with the size of its pixels; the differences are of 12x12 samples a pixel."""
     mesh = cube(1.5)
     colors = 0.7 + 0.2 * (mesh.vertices @ torch.tensor([[3.0, 1, 2], [1, 3, -2], [-2, 2, 4]])).sin()
     start = Camera.orbit(0.4 + seed, 0.3, 3.3, (0.1, 0.05, 0), fov_y=0.8, width=96, height=72)

@@ -19,8 +19,8 @@ T = np.array([0.1, -0.05, 3.0])
 FX, FY, CX, CY = 150.0, 132.0, 81.3, 40.9  # in pixels from the top left corner, off-centre
 
 
-# Every convention once more, in NumPy and by its own documentation: the camera from its parameters, and where a point lands in the
-# stored picture, in pixels from the top left corner, y down.
+# Every convention once more, in NumPy and by its own documentation: the camera from its parameters, and where a point
+# lands in the stored picture, in pixels from the top left corner, y down.
 
 
 def opencv() -> tuple[Camera, np.ndarray]:
@@ -118,9 +118,7 @@ def test_points_are_found_in_the_rendered_picture(convention):
         assert total > 255 * 10
         rows, columns = (np.arange(n) + 0.5 for n in levels.shape)
         found.append([(levels.sum(0) * columns).sum() / total, (levels.sum(1) * rows).sum() / total])
-    assert (np.abs(expected - np.array(SIZE) / 2) < np.array(SIZE) / 2 - 4).all(), (
-        "the test points leave the picture"
-    )
+    assert (np.abs(expected - np.array(SIZE) / 2) < np.array(SIZE) / 2 - 4).all(), "the test points leave the picture"
     np.testing.assert_allclose(np.array(found), expected, atol=0.02)
 
 
@@ -140,9 +138,7 @@ def same(a: Camera, b: Camera) -> None:
     assert (a.width, a.height) == (b.width, b.height)
 
 
-@pytest.mark.parametrize(
-    "convention", [colmap, nerf, pytorch3d_ndc, pytorch3d_screen], ids=lambda f: f.__name__
-)
+@pytest.mark.parametrize("convention", [colmap, nerf, pytorch3d_ndc, pytorch3d_screen], ids=lambda f: f.__name__)
 def test_round_trips(convention):
     camera, _ = convention()
     for first in (0.0, 0.5):
@@ -177,9 +173,7 @@ def test_gradients_reach_the_parameters_of_each_convention():
 
     w = so3_log(rotation)
     inputs = [K.requires_grad_(), w.requires_grad_(), t.clone().requires_grad_()]
-    last = torch.tensor(
-        [[0.0, 0, 1]], dtype=torch.float64
-    )  # what it is in every camera; only its last number is read
+    last = torch.tensor([[0.0, 0, 1]], dtype=torch.float64)  # what it is in every camera; only its last number is read
     assert torch.autograd.gradcheck(lambda k, w, t: clip(torch.cat([k[:2], last]), w, t), inputs)
 
 
@@ -206,7 +200,7 @@ def test_gradients_reach_the_parameters_of_each_convention():
         (lambda: opencv()[0].clip_matrix(2.0, 1.0), r"expected 0 < near < far but got near=2.0, far=1.0"),
         (lambda: Camera.perspective(fov_y=60, width=4, height=4), "fov_y must lie between 0 and pi radians"),
     ],
-)  # fmt: skip
+)
 def test_bad_input(call, message):
     with pytest.raises(ValueError, match=message):
         call()

@@ -27,7 +27,7 @@ def smooth_cube(size, seed=0):
     return 0.5 + 0.5 * torch.sin(d @ wave)
 
 
-# --- Prefilter ------------------------------------------------------------------------------------------------------------------
+# --- Prefilter --------------------------------------------------------------------------------------------------------
 
 
 def test_solid_angles_cover_the_sphere():
@@ -82,7 +82,7 @@ def test_prefilter_refuses():
             pf.prefilter(bad)
 
 
-# --- Conventions ----------------------------------------------------------------------------------------------------------------
+# --- Conventions ------------------------------------------------------------------------------------------------------
 
 
 def test_latlong_middle_looks_along_minus_z():
@@ -123,7 +123,7 @@ def test_what_is_kept_follows_the_map():
         torch.testing.assert_close(light.prepare().irradiance_map, 2 * first.irradiance_map)
 
 
-# --- Energy ---------------------------------------------------------------------------------------------------------------------
+# --- Energy -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("roughness", [0.05, 0.3, 0.6, 1.0])
@@ -140,7 +140,7 @@ def test_furnace(roughness, metallic):
     assert (seen - 1).abs().max() < 0.03
 
 
-# --- Pictures -------------------------------------------------------------------------------------------------------------------
+# --- Pictures ---------------------------------------------------------------------------------------------------------
 
 
 def compare(mesh, cam, base_at, material, metallic, roughness):
@@ -152,9 +152,7 @@ def compare(mesh, cam, base_at, material, metallic, roughness):
     light = oracle.latlong(sky.double().numpy(), directions) * omega[:, None]
 
     def shade(position, normal, view, face, weights):
-        return oracle.metallic_roughness(
-            normal, view, directions, light, base_at(face, weights), metallic, roughness
-        )
+        return oracle.metallic_roughness(normal, view, directions, light, base_at(face, weights), metallic, roughness)
 
     want = oracle.picture(
         cam, mesh.vertices.double().numpy(), mesh.normals().double().numpy(), mesh.faces.numpy(), shade, 4
@@ -163,9 +161,7 @@ def compare(mesh, cam, base_at, material, metallic, roughness):
     return oracle.psnr(got, want)
 
 
-@pytest.mark.parametrize(
-    ("metallic", "roughness", "least"), [(0.0, 0.35, 40), (0.0, 0.7, 40), (1.0, 0.5, 35)]
-)
+@pytest.mark.parametrize(("metallic", "roughness", "least"), [(0.0, 0.35, 40), (0.0, 0.7, 40), (1.0, 0.5, 35)])
 def test_ggx_on_a_sphere(metallic, roughness, least):
     base = np.array([0.8, 0.6, 0.4])
     material = MetallicRoughness(tuple(base), (1.0, roughness, metallic))
@@ -193,20 +189,16 @@ def test_ggx_on_spot(data_folder):
     assert compare(mesh, cam, base_at, MetallicRoughness(texture, (1.0, 0.4, 0.0)), 0.0, 0.4) > 35
 
 
-# --- Gradients ------------------------------------------------------------------------------------------------------------------
+# --- Gradients --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "material", [Lambert, BlinnPhong, lambda: MetallicRoughness((0.9, 0.7, 0.5), (1, 0.4, 0.6))]
-)
+@pytest.mark.parametrize("material", [Lambert, BlinnPhong, lambda: MetallicRoughness((0.9, 0.7, 0.5), (1, 0.4, 0.6))])
 def test_gradient_into_the_map(material):
-    """A cube map, a lat-long one, its turn and its scale. Linear in the map: the step can be large, float32 inside is no matter."""
+    """A cube map, a lat-long one, its turn and its scale. Linear in the map: the step can be large, float32 inside is
+    no matter."""
     cam, mesh = shading.camera(16), cube(1.2)
     gen = torch.Generator().manual_seed(0)
-    for start, turn in (
-        (torch.rand(6, 8, 8, 3, generator=gen), 0.0),
-        (torch.rand(8, 16, 3, generator=gen), 0.3),
-    ):
+    for start, turn in ((torch.rand(6, 8, 8, 3, generator=gen), 0.0), (torch.rand(8, 16, 3, generator=gen), 0.3)):
         light = EnvironmentLight(start, turn=turn, scale=(1.0, 0.9, 0.8))
         scene = Scene(mesh, material(), [light]).double()
         got = shading.flat_gradient([light.map], shading.weighed(scene, cam))
@@ -219,18 +211,14 @@ def test_gradient_into_the_map(material):
             light.map += 0.5 * direction
         assert float(got @ direction.reshape(-1).numpy()) == pytest.approx(above - below, rel=1e-4, abs=1e-8)
         scale = shading.flat_gradient([light.scale], shading.weighed(scene, cam))
-        want = shading.finite_differences(
-            [light.scale], lambda scene=scene: shading.weighed(scene, cam), 1e-3
-        )
+        want = shading.finite_differences([light.scale], lambda scene=scene: shading.weighed(scene, cam), 1e-3)
         assert shading.cosine_and_error(scale, want)[1] < 1e-4
 
 
 def test_gradient_into_the_turn():
     picture = torch.rand(32, 64, 3, generator=torch.Generator().manual_seed(0)).double()
     for _ in range(40):  # smooth, so that finite differences see the derivative and not the texels
-        picture = (
-            picture + picture.roll(1, 0) + picture.roll(1, 1) + picture.roll(-1, 0) + picture.roll(-1, 1)
-        ) / 5
+        picture = (picture + picture.roll(1, 0) + picture.roll(1, 1) + picture.roll(-1, 0) + picture.roll(-1, 1)) / 5
     light = EnvironmentLight(picture, turn=torch.tensor(0.3, dtype=torch.float64))
     scene = Scene(shading.ball(), MetallicRoughness((0.9, 0.7, 0.5), (1, 0.4, 0.6)), [light]).double()
     cam = shading.camera(32)
@@ -240,14 +228,12 @@ def test_gradient_into_the_turn():
 
 
 def test_against_a_path_tracer(data_folder):
-    """Photographs by an independent path tracer with this light, mesh and texture. It also has shadows and light between surfaces,
-    which are missing here, and noise."""
+    """Photographs by an independent path tracer with this light, mesh and texture. It also has shadows and light
+    between surfaces, which are missing here, and noise."""
     pytest.importorskip("OpenEXR", reason="the light is an EXR file")
     names = runpy.run_path(str(Path(__file__).resolve().parents[1] / "recipes" / "material.py"))
     cameras, photographs = names["read_photographs"](data_folder / "spot_photos", 100)
-    light = EnvironmentLight(
-        names["read_exr"](data_folder / "spot_photos" / "studio_env.exr"), size=32, turn=math.pi
-    )
+    light = EnvironmentLight(names["read_exr"](data_folder / "spot_photos" / "studio_env.exr"), size=32, turn=math.pi)
     mesh, texture = shading.spot(data_folder)
     some = [5, 17, 29]
     with torch.no_grad():

@@ -45,10 +45,7 @@ def test_camera(data_folder, name, eye):
     """Pose and intrinsics. Most triangles at the outline own no pixel."""
     mesh, _ = shading.spot(data_folder)
     scene = Scene(
-        mesh,
-        (Lambert() if name == "matt" else MATERIALS[name]()),
-        lights()[:2] + lights()[3:4],
-        (0.3, 0.2, 0.1),
+        mesh, (Lambert() if name == "matt" else MATERIALS[name]()), lights()[:2] + lights()[3:4], (0.3, 0.2, 0.1)
     ).double()
     cam = CameraParameters(shading.camera(64, eye), pivot=(0.0, 0.0, 0.0))
     for parts in ([cam.pose], [cam.focal, cam.principal]):

@@ -39,15 +39,7 @@ def test_radiance_round_trip(tmp_path, size):
 def test_radiance_is_the_format_that_others_read(tmp_path):
     image = light(32, 64)
     save_image(tmp_path / "a.hdr", image)
-    command = [
-        imageio_ffmpeg.get_ffmpeg_exe(),
-        "-v",
-        "error",
-        "-i",
-        str(tmp_path / "a.hdr"),
-        "-f",
-        "rawvideo",
-    ]
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", str(tmp_path / "a.hdr"), "-f", "rawvideo"]
     done = subprocess.run([*command, "-pix_fmt", "gbrpf32le", "-"], capture_output=True, check=True)
     theirs = np.frombuffer(done.stdout, dtype="<f4").reshape(3, 32, 64)[[2, 0, 1], ::-1].copy()
     # It takes the lower end of what a mantissa stands for, we the middle.
@@ -63,9 +55,7 @@ def test_radiance_by_hand():
     head = b"#?RADIANCE\n# a comment\nEXPOSURE=2.0\nFORMAT=32-bit_rle_rgbe\nEXPOSURE= 4\n\n"
     data = head + b"-Y 1 +X 8\n" + mark + red + green + blue + exponent
     image = hdr.decode_radiance(data, "x", 100)
-    scale = (
-        np.array([1.0] * 4 + [16.0] * 4) / 8 / 128
-    )  # 2^(e - 128) / 256 = 2/256, and the exposures divided out
+    scale = np.array([1.0] * 4 + [16.0] * 4) / 8 / 128  # 2^(e - 128) / 256 = 2/256, and the exposures divided out
     np.testing.assert_allclose(image[0, :, 0], 128.5 * scale)
     np.testing.assert_allclose(image[0, :, 1], (np.arange(8) + 0.5) * scale)
     np.testing.assert_allclose(image[0, :, 2], 0.5 * scale)
@@ -74,9 +64,7 @@ def test_radiance_by_hand():
 
 
 def test_rgbe_of_extreme_and_impossible_light():
-    image = np.array(
-        [[np.nan, 1, 1], [-1, 2, 0], [np.inf, 0, 0], [0, 0, 0], [1e-39, 0, 0], [255.99, 1, 0.999]]
-    )
+    image = np.array([[np.nan, 1, 1], [-1, 2, 0], [np.inf, 0, 0], [0, 0, 0], [1e-39, 0, 0], [255.99, 1, 0.999]])
     back = hdr.from_rgbe(hdr.to_rgbe(image))
     assert np.isfinite(back).all()
     assert (back >= 0).all()
@@ -107,12 +95,10 @@ def test_display_values_of_light(tmp_path):
     gray = torch.full((8, 8, 3), 0.25)
     save_image(tmp_path / "a.hdr", linear_to_srgb(gray), linear=False)
     torch.testing.assert_close(load_image(tmp_path / "a.hdr"), gray, rtol=0.01, atol=0)
-    torch.testing.assert_close(
-        load_image(tmp_path / "a.hdr", linear=False), linear_to_srgb(gray), rtol=0.01, atol=0
-    )
+    torch.testing.assert_close(load_image(tmp_path / "a.hdr", linear=False), linear_to_srgb(gray), rtol=0.01, atol=0)
 
 
-# --- EXR -------------------------------------------------------------------------------------------------------------------
+# --- EXR --------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
@@ -153,7 +139,7 @@ def test_without_the_package_the_error_says_what_to_install(tmp_path, monkeypatc
     assert list(tmp_path.iterdir()) == []
 
 
-# --- Films -----------------------------------------------------------------------------------------------------------------
+# --- Films ------------------------------------------------------------------------------------------------------------
 
 
 def frames(count: int, height: int = 32, width: int = 48):

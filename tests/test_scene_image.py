@@ -52,9 +52,7 @@ def test_palette_gray_alpha_and_16_bit(tmp_path):
         load_image(tmp_path / "la.png", linear=False)[0, 0], torch.tensor([128, 128, 128, 64]) / 255
     )
     Image.fromarray(np.full((2, 3), 32768, dtype=np.uint16)).save(tmp_path / "deep.png")
-    torch.testing.assert_close(
-        load_image(tmp_path / "deep.png", linear=False), torch.full((2, 3, 1), 32768 / 65535)
-    )
+    torch.testing.assert_close(load_image(tmp_path / "deep.png", linear=False), torch.full((2, 3, 1), 32768 / 65535))
 
 
 def test_values_outside_of_the_range_are_clipped_and_nan_is_black():

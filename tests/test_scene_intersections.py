@@ -84,13 +84,11 @@ CASES = {
     "the same again": ([[0, 0, 0], [1, 0, 0], [0, 1, 0]], 1),
     "no area": ([[0.2, 0.2, -1], [0.2, 0.2, 1], [0.2, 0.2, 3]], 0),
     "not finite": ([[0.2, 0.2, -1], [0.2, 0.2, np.nan], [1, 1, 3]], 0),
-}  # fmt: skip
+}
 
 
 # Turned, rounding decides whether a corner touches or pierces.
-@pytest.mark.parametrize(
-    ("name", "turn"), [(n, t) for n in CASES for t in (0.0, 0.7) if not (t and "touches" in n)]
-)
+@pytest.mark.parametrize(("name", "turn"), [(n, t) for n in CASES for t in (0.0, 0.7) if not (t and "touches" in n)])
 def test_special_positions(name, turn):
     second, count = CASES[name]
     rotation = trimesh.transformations.rotation_matrix(turn, [1, 2, 3])[:3, :3]

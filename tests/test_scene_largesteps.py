@@ -25,9 +25,7 @@ solvers = pytest.mark.parametrize(
     "solver",
     [
         "scipy",
-        pytest.param(
-            "cholespy", marks=pytest.mark.skipif(not has_cholespy(), reason="cholespy is not installed")
-        ),
+        pytest.param("cholespy", marks=pytest.mark.skipif(not has_cholespy(), reason="cholespy is not installed")),
     ],
 )
 

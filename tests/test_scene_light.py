@@ -66,9 +66,7 @@ def sphere_quadrature(size=32):
 def test_harmonics_are_orthonormal():
     d, omega = sphere_quadrature()
     basis = sh_basis(d)
-    torch.testing.assert_close(
-        (basis * omega[:, None]).T @ basis, torch.eye(9, dtype=torch.float64), atol=2e-3, rtol=0
-    )
+    torch.testing.assert_close((basis * omega[:, None]).T @ basis, torch.eye(9, dtype=torch.float64), atol=2e-3, rtol=0)
 
 
 @pytest.mark.parametrize("roughness", [0.3, 0.6, 1.0, None])
@@ -111,8 +109,7 @@ LIGHTS = {
 
 @pytest.mark.parametrize("name", LIGHTS)
 @pytest.mark.parametrize(
-    "material",
-    [lambda: BlinnPhong(shininess=12.0), lambda: MetallicRoughness((0.9, 0.7, 0.5), (1, 0.45, 0.4))],
+    "material", [lambda: BlinnPhong(shininess=12.0), lambda: MetallicRoughness((0.9, 0.7, 0.5), (1, 0.45, 0.4))]
 )
 def test_gradients_of_every_parameter(name, material):
     light = LIGHTS[name]()

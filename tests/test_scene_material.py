@@ -9,13 +9,7 @@ from reference import shading as oracle
 from diffrast.scene import Mesh, cube, plane
 from diffrast.scene.gltf_material import MaterialData
 from diffrast.scene.light import AmbientLight, DirectionalLight, PointLight, SphericalHarmonicsLight, sh_basis
-from diffrast.scene.material import (
-    BlinnPhong,
-    Lambert,
-    MetallicRoughness,
-    SphericalHarmonicsColor,
-    Unlit,
-)
+from diffrast.scene.material import BlinnPhong, Lambert, MetallicRoughness, SphericalHarmonicsColor, Unlit
 from diffrast.scene.renderer import Scene, render
 
 SUN = torch.tensor([-0.4, -0.7, -0.6])
@@ -27,16 +21,13 @@ def directional(normal, irradiance):
     return oracle.unit(-SUN.double().numpy())[None], np.array([irradiance])
 
 
-# --- Pictures -------------------------------------------------------------------------------------------------------------------
+# --- Pictures ---------------------------------------------------------------------------------------------------------
 
 
 def test_lambert_on_spot(data_folder):
     mesh, texture = shading.spot(data_folder)
     cam = shading.camera(48, eye=(1.5, 1.0, -2.2), fov_y=0.8)
-    lights = [
-        DirectionalLight(SUN * torch.tensor([1, 1, -1.0]), (2.0, 1.8, 1.6)),
-        AmbientLight((0.1, 0.15, 0.2)),
-    ]
+    lights = [DirectionalLight(SUN * torch.tensor([1, 1, -1.0]), (2.0, 1.8, 1.6)), AmbientLight((0.1, 0.15, 0.2))]
     with torch.no_grad():
         got = render(Scene(mesh, Lambert(texture), lights), cam, samples=3).image[0, ..., :3].numpy()
     to = oracle.unit(-(SUN * torch.tensor([1, 1, -1.0])).double().numpy())
@@ -47,9 +38,7 @@ def test_lambert_on_spot(data_folder):
         uv = (uv_corners[face] * weights[..., None]).sum(1)
         at = np.floor(uv * np.array(texture.shape[1::-1])).astype(int) % np.array(texture.shape[1::-1])
         base = texture.numpy()[at[:, 1], at[:, 0]]
-        light = np.maximum(normal @ to, 0)[:, None] * np.array([2.0, 1.8, 1.6]) / np.pi + np.array(
-            [0.1, 0.15, 0.2]
-        )
+        light = np.maximum(normal @ to, 0)[:, None] * np.array([2.0, 1.8, 1.6]) / np.pi + np.array([0.1, 0.15, 0.2])
         return base * light
 
     want = oracle.picture(
@@ -64,9 +53,7 @@ def test_ggx_under_a_directional_light(metallic, roughness):
     mesh, cam, base = shading.ball(3), shading.camera(32), np.array([0.8, 0.6, 0.4])
     material = MetallicRoughness(tuple(base), (1.0, roughness, metallic))
     with torch.no_grad():
-        got = render(Scene(mesh, material, [DirectionalLight(SUN, (1.5, 1.5, 1.2))]), cam, samples=3).image[
-            0, ..., :3
-        ]
+        got = render(Scene(mesh, material, [DirectionalLight(SUN, (1.5, 1.5, 1.2))]), cam, samples=3).image[0, ..., :3]
     to, light = directional(None, [1.5, 1.5, 1.2])
 
     def shade(position, normal, view, face, weights):
@@ -81,7 +68,7 @@ def test_ggx_under_a_directional_light(metallic, roughness):
     assert oracle.psnr(got.numpy(), want) > 35
 
 
-# --- Gradients ------------------------------------------------------------------------------------------------------------------
+# --- Gradients --------------------------------------------------------------------------------------------------------
 
 
 def texture(channels, low=0.2, high=0.8):
@@ -96,10 +83,17 @@ MATERIALS = {
     "harmonics": lambda: SphericalHarmonicsColor(torch.randn(27, generator=GEN)),
     "constant": lambda: MetallicRoughness((0.3, 0.5, 0.7), (0.9, 0.4, 0.3), emission=(0.1, 0.2, 0.3)),
     "textured": lambda: MetallicRoughness(
-        texture(4), texture(3), texture(3, 0.4, 0.9), texture(3), normal_scale=0.8, base_color_factor=(0.9, 0.8, 1.0, 0.7),
-        orm_factor=(0.9, 0.8, 0.9), emission_factor=(0.5, 0.5, 0.2), alpha_mode="BLEND",
+        texture(4),
+        texture(3),
+        texture(3, 0.4, 0.9),
+        texture(3),
+        normal_scale=0.8,
+        base_color_factor=(0.9, 0.8, 1.0, 0.7),
+        orm_factor=(0.9, 0.8, 0.9),
+        emission_factor=(0.5, 0.5, 0.2),
+        alpha_mode="BLEND",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", MATERIALS)
@@ -129,16 +123,22 @@ def test_gradients_reach_what_a_field_was_computed_from():
         assert tensor.grad.min() > 0
 
 
-# --- glTF -----------------------------------------------------------------------------------------------------------------------
+# --- glTF -------------------------------------------------------------------------------------------------------------
 
 
 def test_from_data():
     gen = torch.Generator().manual_seed(1)
     data = MaterialData(
-        base_color_factor=(0.5, 0.6, 0.7, 0.8), base_color_texture=torch.rand(4, 4, 3, generator=gen),
-        metallic_factor=0.5, roughness_factor=0.7, metallic_roughness_texture=torch.rand(4, 4, 3, generator=gen),
-        emissive_factor=(0.1, 0.2, 0.3), alpha_mode="BLEND", normal_texture=torch.rand(2, 2, 3, generator=gen), normal_scale=0.5,
-    )  # fmt: skip
+        base_color_factor=(0.5, 0.6, 0.7, 0.8),
+        base_color_texture=torch.rand(4, 4, 3, generator=gen),
+        metallic_factor=0.5,
+        roughness_factor=0.7,
+        metallic_roughness_texture=torch.rand(4, 4, 3, generator=gen),
+        emissive_factor=(0.1, 0.2, 0.3),
+        alpha_mode="BLEND",
+        normal_texture=torch.rand(2, 2, 3, generator=gen),
+        normal_scale=0.5,
+    )
     m = MetallicRoughness.from_data(data)
     assert m.base_color.shape == (4, 4, 4) and m.base_color_factor is not None
     torch.testing.assert_close(m.base_color_factor.detach(), torch.tensor(data.base_color_factor))
@@ -164,8 +164,11 @@ def test_normal_map_directions():
     tilt = torch.nn.functional.normalize(torch.tensor([0.4, 0.2, 1.0]), dim=0)
     stored = (tilt / 2 + 0.5).expand(2, 2, 3)
     cam = shading.camera(8, eye=(0, 0, 3.0), fov_y=0.3)
-    lit = [DirectionalLight((0.0, 0.0, -1.0), (1.0, 0.0, 0.0)), DirectionalLight((-1.0, 0.0, 0.0), (0.0, 1.0, 0.0)),
-           DirectionalLight((0.0, -1.0, 0.0), (0.0, 0.0, 1.0))]  # fmt: skip
+    lit = [
+        DirectionalLight((0.0, 0.0, -1.0), (1.0, 0.0, 0.0)),
+        DirectionalLight((-1.0, 0.0, 0.0), (0.0, 1.0, 0.0)),
+        DirectionalLight((0.0, -1.0, 0.0), (0.0, 0.0, 1.0)),
+    ]
     mesh = facing_plane()
     mirrored = Mesh(mesh.vertices, mesh.faces, 1 - mesh.uv)
     flipped = Mesh(mesh.vertices, mesh.faces, mesh.uv * torch.tensor([-1.0, 1.0]))
@@ -212,8 +215,7 @@ def test_occlusion_dims_surroundings_only():
     for light, factor in ((AmbientLight(), 0.5), (DirectionalLight((0.0, 0.0, -1.0)), 1.0)):
         with torch.no_grad():
             open_, dim = (
-                render(Scene(mesh, MetallicRoughness(orm=(o, 0.5, 0.0)), [light]), cam).image
-                for o in (1.0, 0.5)
+                render(Scene(mesh, MetallicRoughness(orm=(o, 0.5, 0.0)), [light]), cam).image for o in (1.0, 0.5)
             )
         torch.testing.assert_close(dim[..., :3], open_[..., :3] * factor)
 

@@ -7,18 +7,7 @@ import torch
 import trimesh
 
 import diffrast.torch as dr
-from diffrast.scene import (
-    Camera,
-    Mesh,
-    MeshParameters,
-    cube,
-    icosphere,
-    load_mesh,
-    plane,
-    save_mesh,
-    torus,
-    unwrap,
-)
+from diffrast.scene import Camera, Mesh, MeshParameters, cube, icosphere, load_mesh, plane, save_mesh, torus, unwrap
 from diffrast.scene import sphere as primitive_sphere
 from diffrast.scene.mesh import vertex_normals
 
@@ -82,7 +71,7 @@ def test_bad_files_are_named(tmp_path):
         load_mesh(tmp_path / "empty.obj")
 
 
-# --- Geometry --------------------------------------------------------------------------------------------------------------
+# --- Geometry ---------------------------------------------------------------------------------------------------------
 
 
 def test_areas_normals_and_edges_of_a_cube():
@@ -173,20 +162,40 @@ def test_welding_keeps_colours_apart_and_joins_signed_zeros():
     assert mesh.welded().faces.tolist() == [[0, 1, 2], [3, 2, 1]]
 
 
-# --- The report ------------------------------------------------------------------------------------------------------------
+# --- The report -------------------------------------------------------------------------------------------------------
 
 
 def test_report_names_every_fault():
     v = torch.tensor(
-        [[0.0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 1], [2, 2, 2], [2, 3, 2], [3, 2, 2],
-         [0, 0, 0], [math.nan, 0, 0], [-1, 0, 0.5], [-1, -1, 0.7], [0, 0, -1], [0, 0, -2]]
-    )  # fmt: skip
+        [
+            [0.0, 0, 0],
+            [1, 0, 0],
+            [0, 1, 0],
+            [0, 0, 1],
+            [1, 1, 1],
+            [2, 2, 2],
+            [2, 3, 2],
+            [3, 2, 2],
+            [0, 0, 0],
+            [math.nan, 0, 0],
+            [-1, 0, 0.5],
+            [-1, -1, 0.7],
+            [0, 0, -1],
+            [0, 0, -2],
+        ]
+    )
     f = torch.tensor(
-        [[0, 1, 2], [0, 1, 3], [0, 1, 4],  # three faces at the edge 0-1
-         [5, 6, 7], [5, 7, 6][::-1],  # the same triangle twice, wound alike: every edge runs the same way
-         [0, 12, 13],  # on a line
-         [2, 10, 11]], dtype=torch.int32
-    )  # fmt: skip
+        [
+            [0, 1, 2],
+            [0, 1, 3],
+            [0, 1, 4],  # three faces at the edge 0-1
+            [5, 6, 7],
+            [5, 7, 6][::-1],  # the same triangle twice, wound alike: every edge runs the same way
+            [0, 12, 13],  # on a line
+            [2, 10, 11],
+        ],
+        dtype=torch.int32,
+    )
     report = Mesh(v, f).report()
     assert report.non_manifold_edges.tolist() == [[0, 1]]
     assert report.inconsistent_edges.tolist() == [[5, 6], [5, 7], [6, 7]]
@@ -198,13 +207,7 @@ def test_report_names_every_fault():
     assert 11 not in report.non_manifold_vertices.tolist()
     assert not report.closed
     text = str(report)
-    for words in (
-        "more than two faces",
-        "wound against each other",
-        "without an area",
-        "not finite",
-        "no face uses",
-    ):
+    for words in ("more than two faces", "wound against each other", "without an area", "not finite", "no face uses"):
         assert words in text, words
 
 
@@ -217,7 +220,7 @@ def test_bow_tie_is_one_non_manifold_vertex():
     assert report.euler == 5 - 6 + 2
 
 
-# --- Batches ---------------------------------------------------------------------------------------------------------------
+# --- Batches ----------------------------------------------------------------------------------------------------------
 
 
 def test_different_meshes_render_in_one_call_as_each_alone():
@@ -241,9 +244,7 @@ def test_different_meshes_render_in_one_call_as_each_alone():
         alone, _ = dr.interpolate(*_table(mesh.shading_normals(), own))
         torch.testing.assert_close(normal[i], alone[0], atol=1e-5, rtol=1e-5)
         if mesh.uv is not None:
-            torch.testing.assert_close(
-                uv[i], dr.interpolate(mesh.uv, own, mesh.uv_index)[0][0], atol=1e-5, rtol=1e-5
-            )
+            torch.testing.assert_close(uv[i], dr.interpolate(mesh.uv, own, mesh.uv_index)[0][0], atol=1e-5, rtol=1e-5)
 
 
 def _table(pair, rast):
@@ -277,7 +278,7 @@ def test_batch_refuses():
         Mesh.batch([[1]])  # type: ignore[list-item]
 
 
-# --- Parameters ------------------------------------------------------------------------------------------------------------
+# --- Parameters -------------------------------------------------------------------------------------------------------
 
 
 def test_mesh_parameters_are_a_module_as_people_expect():
@@ -315,11 +316,12 @@ def test_smooth_parameters_begin_at_the_mesh_and_move_together():
     assert (moved > 0.05 * moved.max()).sum() > 20  # not the one vertex alone
 
 
-# --- Unwrapping ------------------------------------------------------------------------------------------------------------
+# --- Unwrapping -------------------------------------------------------------------------------------------------------
 
 
 def overlaps(mesh: Mesh, size: int) -> int:
-    """Texels of a size x size texture whose centre is covered by more than one triangle, by a second rasterization of each."""
+    """Texels of a size x size texture whose centre is covered by more than one triangle, by a second rasterization of
+    each."""
     uv = mesh.require_uv()[mesh.uv_index.long()].reshape(-1, 2)
     flat = torch.cat([2 * uv - 1, torch.zeros(len(uv), 1), torch.ones(len(uv), 1)], dim=1)[None]
     tri = torch.arange(len(uv), dtype=torch.int32).view(-1, 3)
@@ -350,9 +352,7 @@ def test_unwrap_covers_every_face_once(time_limit, caplog):
 
 
 def test_unwrap_says_when_nothing_fits():
-    with pytest.raises(
-        ValueError, match=r"1280 triangles do not fit into 64x64 texels .* size must be at least 156"
-    ):
+    with pytest.raises(ValueError, match=r"1280 triangles do not fit into 64x64 texels .* size must be at least 156"):
         unwrap(icosphere(level=3), size=64, time_limit=1e-3)
 
 

@@ -38,9 +38,7 @@ def two_materials() -> Mesh:
         alpha_cutoff=0.25,
         double_sided=True,
     )
-    paint = MaterialData(
-        name="paint", base_color_factor=(0.9, 0.1, 0.2, 1), metallic_factor=0, roughness_factor=0.6
-    )
+    paint = MaterialData(name="paint", base_color_factor=(0.9, 0.1, 0.2, 1), metallic_factor=0, roughness_factor=0.6)
     a, b = sphere(segments=12, rings=6), cube()
     a.materials, b.materials = [metal], [paint]
     b.vertices = b.vertices + torch.tensor([3.0, 0, 0])
@@ -158,7 +156,7 @@ def test_spot_keeps_its_two_index_sets(data_folder):
     np.testing.assert_allclose(corners(mesh, "uv"), reference.visual.uv[reference.faces], atol=1e-6)
 
 
-# --- OBJ in detail ---------------------------------------------------------------------------------------------------------
+# --- OBJ in detail ----------------------------------------------------------------------------------------------------
 
 
 def obj(tmp_path, text: str):
@@ -178,8 +176,12 @@ def test_polygons_negative_indices_continued_lines_and_colours(tmp_path):
 
 
 def test_concave_polygons_are_cut_along_ears():
-    star = np.array([[np.cos(a) * r, np.sin(a) * r, 0.2 * np.cos(a) * r]
-                     for a, r in zip(np.arange(10) * np.pi / 5, [1, 0.4] * 5, strict=True)])  # fmt: skip
+    star = np.array(
+        [
+            [np.cos(a) * r, np.sin(a) * r, 0.2 * np.cos(a) * r]
+            for a, r in zip(np.arange(10) * np.pi / 5, [1, 0.4] * 5, strict=True)
+        ]
+    )
     for points in (star, np.roll(star, 3, axis=0), star[:, [1, 2, 0]], star[:, [2, 0, 1]], star[::-1]):
         cut = np.array(triangulate(points))
         assert cut.shape == (8, 3)
@@ -202,10 +204,7 @@ def test_concave_polygons_are_cut_along_ears():
         ("v nan 0 0\nv 1 0 0\nv 0 1 inf\nf 1 2 3\n", "2 of 3 vertices are not finite"),
         ("v 0 0 zero\n", "line 1: could not convert"),
         ("mtllib none.mtl\n" + SQUARE + "f 1 2 3\n", r"none\.mtl does not exist \(listed in"),
-        (
-            "mtllib ../secret.mtl\n" + SQUARE + "f 1 2 3\n",
-            r"outside its folder, which is refused: \.\./secret",
-        ),
+        ("mtllib ../secret.mtl\n" + SQUARE + "f 1 2 3\n", r"outside its folder, which is refused: \.\./secret"),
         ("mtllib /etc/passwd\n" + SQUARE + "f 1 2 3\n", "outside its folder"),
         ("mtllib ..\\\\secret.mtl\n" + SQUARE + "f 1 2 3\n", "outside its folder"),
         ("\x00\x01binary" * 50, "holds no triangle"),
@@ -222,9 +221,7 @@ TEXTURED = "mtllib m.mtl\nusemtl a\n" + SQUARE + "vt 0 0\nvt 1 0\nvt 1 1\nf 1/1 
 def test_bad_materials(tmp_path):
     library = tmp_path / "m.mtl"
     library.write_text("newmtl a\nmap_Kd ../../x.png\n")
-    with pytest.raises(
-        ValueError, match=r"m\.mtl names a file outside its folder, which is refused: \.\./\.\./x"
-    ):
+    with pytest.raises(ValueError, match=r"m\.mtl names a file outside its folder, which is refused: \.\./\.\./x"):
         obj(tmp_path, TEXTURED)
     library.write_text("newmtl a\nmap_Kd none.png\n")
     with pytest.raises(ValueError, match=r"none\.png does not exist \(listed in .*m\.mtl\)"):
@@ -256,19 +253,14 @@ def test_two_gigapixels_are_refused_before_they_are_decoded(tmp_path):
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
     header = struct.pack(">IIBBBBB", 50000, 40000, 8, 2, 0, 0, 0)
-    data = (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", header)
-        + chunk(b"IDAT", zlib.compress(b""))
-        + chunk(b"IEND", b"")
-    )
+    data = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
     (tmp_path / "huge.png").write_bytes(data)
     (tmp_path / "m.mtl").write_text("newmtl a\nmap_Kd huge.png\n")
     with pytest.raises(ValueError, match=r"huge\.png has 50000x40000 pixels, more than max_pixels=268435456"):
         obj(tmp_path, TEXTURED)
 
 
-# --- glTF in detail --------------------------------------------------------------------------------------------------------
+# --- glTF in detail ---------------------------------------------------------------------------------------------------
 
 
 def edited(tmp_path, change) -> None:
@@ -311,7 +303,7 @@ def long_accessor(d):
         (long_accessor, "accessor 0 is cut short"),
         (bad_index, "indices must be integers; got float32"),
     ],
-)  # fmt: skip
+)
 def test_bad_gltf(tmp_path, change, message):
     with pytest.raises(ValueError, match=message) as error:
         edited(tmp_path, change)
@@ -363,13 +355,9 @@ def test_strips_fans_quantized_and_interleaved(tmp_path):
     data = b"".join(p.tobytes() + b"\0\0" for p in points)
     import base64
 
-    document["buffers"] = [
-        {"byteLength": len(data), "uri": "data:;base64," + base64.b64encode(data).decode()}
-    ]
+    document["buffers"] = [{"byteLength": len(data), "uri": "data:;base64," + base64.b64encode(data).decode()}]
     document["bufferViews"] = [{"buffer": 0, "byteLength": len(data), "byteStride": 8}]
-    document["accessors"] = [
-        {"bufferView": 0, "componentType": 5122, "count": 5, "type": "VEC3", "normalized": True}
-    ]
+    document["accessors"] = [{"bufferView": 0, "componentType": 5122, "count": 5, "type": "VEC3", "normalized": True}]
     document["extensionsRequired"] = ["KHR_mesh_quantization"]
     scale = 32767.0
     document["nodes"] = [{"mesh": 0, "scale": [scale, scale, scale], "translation": [1, 0, 0]}]
@@ -395,9 +383,7 @@ def test_occlusion_of_its_own_is_packed(tmp_path):
     assert back.metallic_roughness_texture is not None
     assert stored is not None
     assert back.has_occlusion
-    torch.testing.assert_close(
-        back.metallic_roughness_texture[..., 0], 0.5 + 0.5 * stored[..., 0], atol=0.003, rtol=0
-    )
+    torch.testing.assert_close(back.metallic_roughness_texture[..., 0], 0.5 + 0.5 * stored[..., 0], atol=0.003, rtol=0)
     assert bool((back.metallic_roughness_texture[..., 1:] == 1).all())
 
 

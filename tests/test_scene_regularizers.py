@@ -70,9 +70,7 @@ def test_a_sphere_has_its_mean_curvature(radius):
     mesh = icosphere(radius, level=4)
     r, v = regular(mesh)
     bend = cotangent_laplacian(v, mesh.faces, v) / vertex_areas(v, mesh.faces)[:, None]
-    six = (
-        r.degree == 6
-    )  # around the twelve vertices with five neighbours a third of the faces is not the right area
+    six = r.degree == 6  # around the twelve vertices with five neighbours a third of the faces is not the right area
     assert (~six).sum() == 12
     torch.testing.assert_close(bend[six], (2 / radius * v / radius)[six], rtol=0, atol=0.1 / radius)
     assert float(r.curvature(v)) == pytest.approx(16 * math.pi, rel=0.01)

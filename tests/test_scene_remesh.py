@@ -47,9 +47,7 @@ def test_isotropic_remesh_of_a_torus(faces):
     assert lengths(mesh).max() < 1.7 * edge
     assert lengths(mesh).min() > 0.4 * edge
     assert np.mean(np.isin(mesh.vertex_degree, (5, 6, 7))) > 0.94
-    assert (
-        distance_to_torus(v).max() < 0.5 * edge**2 / 0.35 + 0.01
-    )  # sagitta of the chords, and some smoothing
+    assert distance_to_torus(v).max() < 0.5 * edge**2 / 0.35 + 0.01  # sagitta of the chords, and some smoothing
     assert mesh.volume == pytest.approx(start.volume, rel=0.03)
 
 
@@ -64,9 +62,7 @@ def test_split_and_collapse_reach_their_limits():
 
 def test_flips_mend_valences():
     start = torus(24)
-    valence = np.bincount(
-        np.unique(np.sort(start.faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)), axis=0).ravel()
-    )
+    valence = np.bincount(np.unique(np.sort(start.faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)), axis=0).ravel())
     v, f = split_long(start.vertices, start.faces.astype(np.int64), 0.1)
     before = np.abs(checked(v, f).vertex_degree - 6).sum()
     after = np.abs(checked(v, flip_edges(v, f)).vertex_degree - 6).sum()
@@ -103,9 +99,7 @@ def test_the_radius_of_a_bend():
     ball = trimesh.creation.icosphere(subdivisions=4, radius=0.5)
     assert curvature_radii(ball.vertices, ball.faces) == pytest.approx(0.5, rel=0.1)
     ring = torus(96)
-    assert np.quantile(curvature_radii(ring.vertices, ring.faces), (0.1, 0.9)) == pytest.approx(
-        0.35, rel=0.15
-    )
+    assert np.quantile(curvature_radii(ring.vertices, ring.faces), (0.1, 0.9)) == pytest.approx(0.35, rel=0.15)
 
 
 def test_thin_rings_keep_their_thickness_when_triangles_adapt():

@@ -37,7 +37,7 @@ def front(size=24, height=4.13, x=0.0):
     return Camera.orthographic(view_height=height, width=size, height=size, world_to_camera=view)
 
 
-# --- Buffers --------------------------------------------------------------------------------------------------------------------
+# --- Buffers ----------------------------------------------------------------------------------------------------------
 
 
 def test_buffers():
@@ -60,10 +60,7 @@ def test_buffers():
     torch.testing.assert_close(r.channels["height"][0, inside, 0], r.position[0, inside, 1])
     torch.testing.assert_close(r.image[0, inside, 3], torch.ones(int(inside.sum())))
     assert bool(
-        (
-            r.image[0, ..., 3][~torch.nn.functional.max_pool2d(r.mask.float()[:, None], 3, 1, 1)[0, 0].bool()]
-            == 0
-        ).all()
+        (r.image[0, ..., 3][~torch.nn.functional.max_pool2d(r.mask.float()[:, None], 3, 1, 1)[0, 0].bool()] == 0).all()
     )
 
 
@@ -104,7 +101,7 @@ def test_environment_as_background_shows_where_one_looks():
         torch.testing.assert_close(image[y, x], want, atol=0.02, rtol=0)
 
 
-# --- Layers ---------------------------------------------------------------------------------------------------------------------
+# --- Layers -----------------------------------------------------------------------------------------------------------
 
 
 def two_panes(alpha_front=0.4, alpha_back=1.0):
@@ -148,9 +145,7 @@ def test_antialias_of_each_layer(x):
 def test_layers_of_fine_meshes():
     """Glass bodies that cut each other, of triangles smaller than a pixel, against a supersampled picture."""
     ball = icosphere(0.5, 3)
-    mesh = concatenate(
-        [torus(0.8, 0.3), replace(ball, vertices=ball.vertices + torch.tensor([0.5, 0.2, 0.3]))]
-    )
+    mesh = concatenate([torus(0.8, 0.3), replace(ball, vertices=ball.vertices + torch.tensor([0.5, 0.2, 0.3]))])
     mesh.materials = []
     glass = [Unlit((1.0, 0.2, 0.1, 0.5), alpha_mode="BLEND"), Unlit((0.1, 0.3, 1.0, 0.4), alpha_mode="BLEND")]
     scene, cam = Scene(mesh, glass), shading.camera(48)
@@ -175,7 +170,7 @@ def test_auto_stops():
     torch.testing.assert_close(nothing.image[0, 3, 3], torch.tensor([0.1, 0.2, 0.3, 0.0]))
 
 
-# --- Several materials ----------------------------------------------------------------------------------------------------------
+# --- Several materials ------------------------------------------------------------------------------------------------
 
 
 def test_material_ids():
@@ -183,10 +178,7 @@ def test_material_ids():
     mesh = cube(1.2)
     mesh.material_ids = (torch.arange(len(mesh.faces)) // 4).int()
     textures = [torch.rand(4, 4, 3, generator=gen) for _ in range(3)]
-    lights = [
-        PointLight((2.0, 1.5, 3.0), (14.0, 12.0, 10.0), shadow=Shadow(64)),
-        AmbientLight((0.2, 0.2, 0.2)),
-    ]
+    lights = [PointLight((2.0, 1.5, 3.0), (14.0, 12.0, 10.0), shadow=Shadow(64)), AmbientLight((0.2, 0.2, 0.2))]
     makers = (lambda t: Unlit(t), lambda t: Lambert(t), lambda t: MetallicRoughness(t))
     cam = shading.camera(40, EYE, fov_y=0.7)
     with torch.no_grad():
@@ -215,7 +207,7 @@ def test_materials_of_files_and_defaults():
     torch.testing.assert_close(Scene(ball).materials[0].base_color.detach(), ball.texture)
 
 
-# --- Cameras --------------------------------------------------------------------------------------------------------------------
+# --- Cameras ----------------------------------------------------------------------------------------------------------
 
 
 def test_a_batch_is_its_pictures():
@@ -227,51 +219,46 @@ def test_a_batch_is_its_pictures():
         for i, cam in enumerate(cams):
             one = render(scene, cam)
             for name in ("image", "depth", "normal"):
-                torch.testing.assert_close(
-                    getattr(batch, name)[i], getattr(one, name)[0], msg=f"{name} of {i}"
-                )
+                torch.testing.assert_close(getattr(batch, name)[i], getattr(one, name)[0], msg=f"{name} of {i}")
 
 
 EYE = (2.2, 1.7, 2.4)  # from here no face of a cube is seen edge-on
 
 
 def smooth_cube():
-    """Large faces with smooth normals: antialias knows no creases, and no silhouettes of triangles that own no pixel."""
+    """Large faces with smooth normals: antialias knows no creases, and no silhouettes of triangles that own no
+    pixel."""
     box = cube(1.2)
     return Mesh(box.vertices.double(), box.faces)
 
 
 @pytest.mark.parametrize("material", ["matt", "glossy"])
 def test_gradients_of_every_camera_parameter(material):
-    """Pose and intrinsics, against finite differences of a supersampled picture: silhouettes, shading and highlights all move."""
+    """Pose and intrinsics, against finite differences of a supersampled picture: silhouettes, shading and highlights
+    all move."""
     light = PointLight((1.5, 2.5, 2.0), (24.0, 20.0, 16.0))
     glossy = MetallicRoughness((0.3, 0.5, 0.7), (1.0, 0.4, 0.0))
     mesh = smooth_cube()
     scene = Scene(
-        mesh,
-        Lambert((0.3, 0.5, 0.7)) if material == "matt" else glossy,
-        [light, AmbientLight()],
-        (0.3, 0.2, 0.1),
+        mesh, Lambert((0.3, 0.5, 0.7)) if material == "matt" else glossy, [light, AmbientLight()], (0.3, 0.2, 0.1)
     ).double()
     cam = CameraParameters(shading.camera(32, EYE, fov_y=0.7), pivot=(0.0, 0.0, 0.0))
     for parts in ([cam.pose], [cam.focal, cam.principal]):
         got = shading.flat_gradient(parts, shading.weighed(scene, cam(), 4))
         want = shading.finite_differences(parts, lambda: shading.weighed(scene, cam(), 10), 4e-3)
         cosine, error = shading.cosine_and_error(got, want)
-        assert cosine > 0.99 and error < 0.15, (
-            f"got {got}, expected {want}: cosine {cosine:.4f}, error {error:.3f}"
-        )
+        assert cosine > 0.99 and error < 0.15, f"got {got}, expected {want}: cosine {cosine:.4f}, error {error:.3f}"
 
 
 def test_gradients_into_vertices_through_everything():
-    """A moved mesh, textured, lit and glossy: a direction that changes silhouettes, UV derivatives, normals and reflections at
-    once."""
+    """A moved mesh, textured, lit and glossy: a direction that changes silhouettes, UV derivatives, normals and
+    reflections at once."""
     gen = torch.Generator().manual_seed(0)
     mesh = smooth_cube()
     mesh.uv = mesh.vertices[:, :2] / 3 + 0.5
-    texture = torch.nn.functional.interpolate(torch.rand(1, 3, 3, 3, generator=gen), 32, mode="bicubic")[
-        0
-    ].permute(1, 2, 0)
+    texture = torch.nn.functional.interpolate(torch.rand(1, 3, 3, 3, generator=gen), 32, mode="bicubic")[0].permute(
+        1, 2, 0
+    )
     scene = Scene(
         mesh,
         MetallicRoughness(texture.contiguous(), (1.0, 0.5, 0.2)),
@@ -283,10 +270,7 @@ def test_gradients_into_vertices_through_everything():
         shading.camera(32, EYE, fov_y=0.7),
         torch.randn(mesh.vertices.shape, generator=gen, dtype=torch.float64),
     )
-    got = (
-        shading.flat_gradient([geometry.vertices], shading.weighed(scene, cam, 2))
-        @ direction.reshape(-1).numpy()
-    )
+    got = shading.flat_gradient([geometry.vertices], shading.weighed(scene, cam, 2)) @ direction.reshape(-1).numpy()
     values = []
     with torch.no_grad():
         start = geometry.vertices.clone()
@@ -296,7 +280,7 @@ def test_gradients_into_vertices_through_everything():
     assert got == pytest.approx((values[0] - values[1]) / 8e-3, rel=0.1)
 
 
-# --- Modules --------------------------------------------------------------------------------------------------------------------
+# --- Modules ----------------------------------------------------------------------------------------------------------
 
 
 def test_scene_is_a_module():
@@ -314,9 +298,7 @@ def test_scene_is_a_module():
     other = make(MeshParameters(shading.ball()))
     other.load_state_dict(scene.state_dict())
     with torch.no_grad():
-        torch.testing.assert_close(
-            render(other, shading.camera()).image, render(scene, shading.camera()).image
-        )
+        torch.testing.assert_close(render(other, shading.camera()).image, render(scene, shading.camera()).image)
     wide = make(shading.ball()).to(torch.float64)
     assert wide.geometry().vertices.dtype == wide.background.dtype == torch.float64
     with torch.no_grad():
@@ -336,16 +318,13 @@ def test_scene_is_a_module():
 
 
 def test_nothing_is_not_finite_where_things_degenerate():
-    """A light on the surface, a camera in the plane of a face, roughness 0, a collapsed face: no NaN in value or gradient."""
+    """A light on the surface, a camera in the plane of a face, roughness 0, a collapsed face: no NaN in value or
+    gradient."""
     mesh = concatenate([plane(2.0, 2), cube(0.5)])
     vertices = mesh.vertices.clone()
     vertices[mesh.faces[3, 0].long()] = vertices[mesh.faces[3, 1].long()]
     mesh = MeshParameters(Mesh(vertices, mesh.faces))
-    lights = [
-        PointLight((0.0, 0.0, 0.3)),
-        DirectionalLight((0.0, -1.0, 0.0)),
-        EnvironmentLight(torch.ones(6, 8, 8, 3)),
-    ]
+    lights = [PointLight((0.0, 0.0, 0.3)), DirectionalLight((0.0, -1.0, 0.0)), EnvironmentLight(torch.ones(6, 8, 8, 3))]
     scene = Scene(mesh, MetallicRoughness(orm=(1.0, 0.0, 1.0)), lights)
     cam = Camera.look_at((0, 0.001, 3.0), (0, 0.001, 0), fov_y=0.8, width=24, height=24)
     out = render(scene, cam)
@@ -382,8 +361,6 @@ def test_the_context_of_the_caller_is_used(raster):
     scene = Scene(mesh, Lambert(), [AmbientLight()]).to(raster.device)
     with torch.no_grad():
         got = render(scene, cam, ctx=raster.ctx).image.cpu()
-        want = render(
-            Scene(mesh, Lambert(), [AmbientLight()]), cam, ctx=dr.RasterizeContext(backend="cpu")
-        ).image
+        want = render(Scene(mesh, Lambert(), [AmbientLight()]), cam, ctx=dr.RasterizeContext(backend="cpu")).image
     assert np.abs((got - want).numpy()).max() < 0.2
     assert (got - want).abs().mean() < 2e-3

@@ -1,5 +1,5 @@
-"""Shadow maps: shadows where they belong, and their gradients against finite differences of pictures with hard, computed
-shadows."""
+"""Shadow maps: shadows where they belong, and their gradients against finite differences of pictures with hard,
+computed shadows."""
 
 import math
 from dataclasses import replace
@@ -44,9 +44,7 @@ def lamp(kind, shadow, at=LAMP):
     if kind == "directional":
         return DirectionalLight(torch.tensor(-TO_SUN), (2.0, 2.0, 2.0), shadow=shadow).double()
     if kind == "spot":
-        return SpotLight(
-            torch.tensor(at), torch.tensor(-at), (60.0,), inner=0.5, outer=0.6, shadow=shadow
-        ).double()
+        return SpotLight(torch.tensor(at), torch.tensor(-at), (60.0,), inner=0.5, outer=0.6, shadow=shadow).double()
     return PointLight(torch.tensor(at), (60.0, 60.0, 60.0), shadow=shadow).double()
 
 
@@ -74,8 +72,8 @@ def misses_convex(body):
 
 
 def hard(kind, at, place, size, misses=misses_ball):
-    """The picture with perfect shadows: for each pixel, whether the ray from the ground to the light misses the body. `at`:
-    the light's position or direction."""
+    """The picture with perfect shadows: for each pixel, whether the ray from the ground to the light misses the body.
+    `at`: the light's position or direction."""
     cam = overhead(size)
     t = (np.arange(size) + 0.5) / size * 2 - 1
     half = 3.0 * math.tan(0.55 / 2)
@@ -109,7 +107,8 @@ def test_shadows_lie_where_they_belong(kind):
 
 
 def test_what_is_lit_stays_lit():
-    """No shadow acne: a ball alone under a light from above is shaded as without a shadow map, but for the terminator."""
+    """No shadow acne: a ball alone under a light from above is shaded as without a shadow map, but for the
+    terminator."""
     place = torch.tensor([0.0, 1.0, 0.0], dtype=torch.float64)
     cam = shading.camera(32, eye=(1.0, 4.0, 3.0), target=(0, 0.6, 0), fov_y=0.6)
     light = torch.tensor([-0.2, -1.0, -0.1])
@@ -138,9 +137,7 @@ def numeric(kind, which, misses, step=0.02, at=LAMP, place=PLACE):
             now = {k: v.copy() for k, v in start.items()}
             now[which][i] += s
             far = now["place"] + (0, 1e3, 0)  # where its shadow is out of sight
-            value = hard(kind, now["light"], now["place"], fine, misses) - hard(
-                kind, now["light"], far, fine, misses
-            )
+            value = hard(kind, now["light"], now["place"], fine, misses) - hard(kind, now["light"], far, fine, misses)
             values.append((value * w).mean())
         found.append((values[0] - values[1]) / (2 * step))
     return np.array(found)
@@ -152,8 +149,8 @@ def numeric(kind, which, misses, step=0.02, at=LAMP, place=PLACE):
     ("body", "misses"), [(BOX, misses_convex(BOX)), (GEM, misses_convex(GEM)), (BALL, misses_ball)]
 )
 def test_gradients_from_shadows(kind, which, body, misses):
-    """A moving light and a moving occluder, which is out of the picture: its shadow alone tells. The ball has triangles that own
-    no pixel of the map along its whole outline."""
+    """A moving light and a moving occluder, which is out of the picture: its shadow alone tells. The ball has triangles
+    that own no pixel of the map along its whole outline."""
     check_gradients(kind, which, body, misses, LAMP, PLACE, 512)
 
 
@@ -167,12 +164,10 @@ def check_gradients(kind, which, body, misses, at, start, resolution):
         grads.append(shading.flat_gradient([light if which == "light" else place], loss))
     got, want = grads[0] - grads[1], numeric(kind, which, misses, at=at, place=start)
     cosine, error = shading.cosine_and_error(got, want)
-    assert cosine > 0.97 and error < 0.15, (
-        f"got {got}, expected {want}: cosine {cosine:.4f}, error {error:.3f}"
-    )
+    assert cosine > 0.97 and error < 0.15, f"got {got}, expected {want}: cosine {cosine:.4f}, error {error:.3f}"
 
 
-# --- A lamp among the scene: a cube of shadow maps -----------------------------------------------------------------------------
+# --- A lamp among the scene: a cube of shadow maps --------------------------------------------------------------------
 
 INSIDE, SMALL = np.array([0.5, 1.3, 0.4]), replace(GEM, vertices=0.5 * GEM.vertices)
 BELOW = np.array([0.1, 0.65, 0.1])  # its shadow crosses from one side of the cube to the next
@@ -186,9 +181,7 @@ def test_a_lamp_among_the_scene(kind):
     lit = hard("point", INSIDE, BELOW, 8 * SIZE, misses_convex(SMALL)) > 0
     lit = torch.from_numpy(lit.reshape(SIZE, 8, SIZE, 8, 3).mean((1, 3)))
     assert 0.05 < (lit < 0.5).double().mean() < 0.5
-    assert (
-        oracle.psnr(got.numpy() / 3, (lit * unshadowed).numpy() / 3) > 30
-    )  # 3: most of what is seen is darker
+    assert oracle.psnr(got.numpy() / 3, (lit * unshadowed).numpy() / 3) > 30  # 3: most of what is seen is darker
 
 
 @pytest.mark.parametrize("which", ["light", "place"])
@@ -205,9 +198,7 @@ def test_shadows_in_all_directions():
     mesh = concatenate([replace(room, faces=room.faces.flip(1)), *balls])
     light = PointLight((0.0, 0.0, 0.0), shadow=Shadow(256, 0.002)).double()
     seen = shadow_map(dr.RasterizeContext(), light, mesh.vertices.double(), mesh.faces)
-    d = torch.nn.functional.normalize(
-        torch.randn(20000, 3, generator=torch.Generator().manual_seed(0)), dim=1
-    ).double()
+    d = torch.nn.functional.normalize(torch.randn(20000, 3, generator=torch.Generator().manual_seed(0)), dim=1).double()
     lit = seen.visibility(1.98 * d).detach()[:, 0]
     want = ((d @ turned.double().T).amax(1) < math.cos(math.asin(0.3))).double()
     assert (lit - want).abs().mean() < 0.01

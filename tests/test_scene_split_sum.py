@@ -26,9 +26,7 @@ def test_values_and_gradients_are_those_of_the_formulas():
     got, want = split_sum(*inputs), formulas(*inputs)
     torch.testing.assert_close(got, want, rtol=1e-12, atol=1e-12)
     weight = torch.randn(want.shape, generator=torch.Generator().manual_seed(1), dtype=want.dtype)
-    for a, b in zip(
-        torch.autograd.grad(got, inputs, weight), torch.autograd.grad(want, inputs, weight), strict=True
-    ):
+    for a, b in zip(torch.autograd.grad(got, inputs, weight), torch.autograd.grad(want, inputs, weight), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
 
 
@@ -49,9 +47,7 @@ def test_what_is_the_same_everywhere_is_spread_over_the_points():
     same = [x.detach()[:1].requires_grad_() if i < 3 else x for i, x in enumerate(inputs)]
     got, want = split_sum(*same), formulas(*same)
     torch.testing.assert_close(got, want)
-    for a, b in zip(
-        torch.autograd.grad(got.sum(), same[:3]), torch.autograd.grad(want.sum(), same[:3]), strict=True
-    ):
+    for a, b in zip(torch.autograd.grad(got.sum(), same[:3]), torch.autograd.grad(want.sum(), same[:3]), strict=True):
         torch.testing.assert_close(a, b)
 
 

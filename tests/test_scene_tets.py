@@ -60,9 +60,7 @@ def test_any_values_and_bounded_offsets_give_a_closed_surface_that_does_not_cut_
     points, tets = tet_lattice((9, 8, 7))
     values = torch.rand(len(points), generator=generator, dtype=torch.float64) - 0.4
     values[((points == 0) | (points == torch.tensor([8, 7, 6]))).any(1)] = -1
-    offsets = 0.35 * torch.nn.functional.normalize(
-        torch.randn(points.shape, generator=generator).double(), dim=1
-    )
+    offsets = 0.35 * torch.nn.functional.normalize(torch.randn(points.shape, generator=generator).double(), dim=1)
     v, f, _ = marching_tets(points + offsets, values, tets)
     assert len(f) > 1000
     as_mesh(v, f)

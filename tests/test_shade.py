@@ -14,8 +14,8 @@ LIT, SHADED = np.array([0.8, 0.65, 0.4]), np.array([0.17, 0.11, 0.04])
 
 
 def photograph(cloth: float = 0.22, smear: float = 1.0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A box of stone on lit gray cloth before the black, one of its sides in shade, darker than the cloth: the picture, and where
-    the box is, and its shaded side."""
+    """A box of stone on lit gray cloth before the black, one of its sides in shade, darker than the cloth: the picture,
+    and where the box is, and its shaded side."""
     rng = np.random.default_rng(0)
     box, side = np.zeros((240, 200), bool), np.zeros((240, 200), bool)
     box[40:200, 60:130] = True

@@ -32,7 +32,8 @@ def residual_of(scene, picture):
 
 @pytest.mark.parametrize("name", ["cube 64", "rotation"])
 def test_a_pose_in_tens_of_iterations(name):
-    """From one supersampled picture: Gauss-Newton ends in few iterations where 120 of Adam do (diffrast/bench/problems.py)."""
+    """From one supersampled picture: Gauss-Newton ends in few iterations where 120 of Adam do
+    (diffrast/bench/problems.py)."""
     scene = SCENES[name](1)
     start, goal = scene.starts[0], scene.targets[0]
     picture = supersampled(scene, goal, scene.size, 8)

@@ -8,17 +8,24 @@ import torch
 
 from diffrast.backends import cuda, specialize
 
-SCATTER = ("resolve_bwd", "interpolate_bwd", "antialias_bwd", "texture_bwd_linear_2d", "texture_bwd_linear_cube",
-           "texture_bwd_nearest_2d", "texture_bwd_nearest_cube", "texture_bwd_anisotropic_2d", "texture_bwd_linear_3d",
-           "texture_bwd_nearest_3d")  # fmt: skip
+SCATTER = (
+    "resolve_bwd",
+    "interpolate_bwd",
+    "antialias_bwd",
+    "texture_bwd_linear_2d",
+    "texture_bwd_linear_cube",
+    "texture_bwd_nearest_2d",
+    "texture_bwd_nearest_cube",
+    "texture_bwd_anisotropic_2d",
+    "texture_bwd_linear_3d",
+    "texture_bwd_nearest_3d",
+)
 
 
 @pytest.fixture(autouse=True)
 def _compiler(tmp_path, monkeypatch):
     if not nvrtc.available():
-        message = (
-            "libnvrtc is not installed; `pip install nvidia-cuda-nvrtc-cu12` (Linux on x86-64 and arm64)"
-        )
+        message = "libnvrtc is not installed; `pip install nvidia-cuda-nvrtc-cu12` (Linux on x86-64 and arm64)"
         pytest.fail(message) if os.environ.get("CI") == "true" else pytest.skip(message)
     monkeypatch.setenv("DIFFRAST_CACHE_DIR", str(tmp_path / "cache"))
 
@@ -31,8 +38,17 @@ def test_sums_in_fixed_point_compile(name, arch):
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4, 16])
-@pytest.mark.parametrize("name", ["texture_fwd_linear_2d", "texture_bwd_linear_2d", "texture_fwd_anisotropic_2d",
-                                  "texture_bwd_anisotropic_2d", "texture_fwd_linear_3d", "texture_bwd_linear_3d"])  # fmt: skip
+@pytest.mark.parametrize(
+    "name",
+    [
+        "texture_fwd_linear_2d",
+        "texture_bwd_linear_2d",
+        "texture_fwd_anisotropic_2d",
+        "texture_bwd_anisotropic_2d",
+        "texture_fwd_linear_3d",
+        "texture_bwd_linear_3d",
+    ],
+)
 def test_a_known_number_of_channels_and_boundary_compile_without_spills(name, channels):
     kernel = specialize.kernel(name, torch.float32, {"DR_CHANNELS": channels, "DR_BOUNDARY": 1})
     file, text = specialize.source_of(name)
@@ -44,9 +60,7 @@ def test_a_known_number_of_channels_and_boundary_compile_without_spills(name, ch
 
 def test_only_the_kernel_that_is_asked_for_is_compiled():
     file, text = specialize.source_of("antialias_find")
-    compiled = nvrtc.compile_cuda(
-        text, file, "sm_80", *specialize.kernel("antialias_find", torch.float64).options()
-    )
+    compiled = nvrtc.compile_cuda(text, file, "sm_80", *specialize.kernel("antialias_find", torch.float64).options())
     assert [use.kernel for use in nvrtc.report(compiled)] == ["antialias_find_f64"]
 
 
@@ -71,9 +85,7 @@ def test_what_a_kernel_depends_on_is_in_its_file_name():
 def test_a_compile_error_shows_the_line(monkeypatch):
     broken = '#line 7 "somewhere.cu"\nint x = nonsense;\n'
     monkeypatch.setattr(specialize, "_files", lambda: {"broken": ("somewhere.cu", broken)})
-    with pytest.raises(
-        RuntimeError, match=r"kernel broken_f32 does not compile for sm_80(?s:.*)int x = nonsense;"
-    ):
+    with pytest.raises(RuntimeError, match=r"kernel broken_f32 does not compile for sm_80(?s:.*)int x = nonsense;"):
         specialize.cubin(specialize.Kernel("broken", torch.float32), "sm_80")
     assert not specialize.cache_folder().exists()
 

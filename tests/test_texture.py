@@ -12,9 +12,7 @@ F64 = torch.float64
 
 
 def random(*shape, seed=0, low=0.0, high=1.0, dtype=F64):
-    return (
-        torch.rand(*shape, generator=torch.Generator().manual_seed(seed), dtype=F64) * (high - low) + low
-    ).to(dtype)
+    return (torch.rand(*shape, generator=torch.Generator().manual_seed(seed), dtype=F64) * (high - low) + low).to(dtype)
 
 
 def leaf(tensor, device):
@@ -40,13 +38,12 @@ def gradients(out, inputs, seed=9):
     return torch.autograd.grad(out, inputs, cotangent, allow_unused=True, materialize_grads=True)
 
 
-# --- Gradients against finite differences ----------------------------------------------------------------------------------
+# --- Gradients against finite differences -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("boundary", BOUNDARIES)
 @pytest.mark.parametrize(
-    "filter_mode, levels",
-    [(f, "both") for f in FILTERS] + [(f, one) for f in FILTERS[2:] for one in ("uv_da", "bias")],
+    "filter_mode, levels", [(f, "both") for f in FILTERS] + [(f, one) for f in FILTERS[2:] for one in ("uv_da", "bias")]
 )
 def test_gradcheck(raster, filter_mode, boundary, levels):
     tex, uv, uv_da, bias = problem(boundary, raster.device)
@@ -64,8 +61,7 @@ def test_gradcheck(raster, filter_mode, boundary, levels):
 def test_gradcheck_custom_levels_and_a_texture_per_image(raster, boundary, size):
     tex, uv, uv_da, bias = problem(boundary, raster.device, size=size, tex_batch=2, image=(2, 3))
     levels = [
-        torch.rand_like(t).requires_grad_()
-        for t in dr.texture_construct_mip(tex, None, boundary == "cube").levels
+        torch.rand_like(t).requires_grad_() for t in dr.texture_construct_mip(tex, None, boundary == "cube").levels
     ]
 
     def run(tex, uv, uv_da, bias, *levels):
@@ -74,7 +70,7 @@ def test_gradcheck_custom_levels_and_a_texture_per_image(raster, boundary, size)
     assert torch.autograd.gradcheck(run, (tex, uv, uv_da, bias, *levels))
 
 
-# --- Values against what torch and plain reasoning say -----------------------------------------------------------------------
+# --- Values against what torch and plain reasoning say ----------------------------------------------------------------
 
 
 @pytest.mark.parametrize("boundary, padding", [("zero", "zeros"), ("clamp", "border"), ("wrap", None)])
@@ -95,10 +91,7 @@ def test_level_is_log2_of_the_longest_axis(raster):
     tex = torch.zeros(1, 32, 64, 1, dtype=F64, device=raster.device)
     levels = [torch.full_like(t, i + 1) for i, t in enumerate(dr.texture_construct_mip(tex).levels)]
     uv = random(1, 8, 8, 2).to(raster.device)
-    uv_da, bias = (
-        leaf(random(1, 8, 8, 4, low=-0.4, high=0.4), raster.device),
-        leaf(random(1, 8, 8), raster.device),
-    )
+    uv_da, bias = (leaf(random(1, 8, 8, 4, low=-0.4, high=0.4), raster.device), leaf(random(1, 8, 8), raster.device))
     got = dr.texture(tex, uv, uv_da, bias, mip=levels)[..., 0]
     J = uv_da.unflatten(-1, (2, 2)) * torch.tensor([[64.0], [32.0]], dtype=F64, device=raster.device)
     want = torch.linalg.svdvals(J)[..., 0].log2() + bias
@@ -125,9 +118,7 @@ def test_clamped_levels_have_no_derivative(raster):
 @pytest.mark.parametrize("size", [(1, 1), (5, 7), (16, 16)])
 def test_constant_stays_constant(raster, boundary, filter_mode, size):
     tex, uv, uv_da, bias = problem(boundary, raster.device, size=size, image=(10, 10))
-    out = dr.texture(
-        torch.full_like(tex, 0.7), uv, uv_da, bias, filter_mode=filter_mode, boundary_mode=boundary
-    )
+    out = dr.texture(torch.full_like(tex, 0.7), uv, uv_da, bias, filter_mode=filter_mode, boundary_mode=boundary)
     torch.testing.assert_close(out, torch.full_like(out, 0.7))
 
 
@@ -151,7 +142,7 @@ def test_nearest_counts_the_samples_of_each_texel(raster):
     torch.testing.assert_close(out[..., 0], tex[0, y, x, 0])
 
 
-# --- Numbers that are not finite, and beyond measure -------------------------------------------------------------------------
+# --- Numbers that are not finite, and beyond measure ------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("boundary", BOUNDARIES)
@@ -182,7 +173,7 @@ def test_derivatives_of_any_size_stay_finite(raster, boundary, value):
     assert all(g.isfinite().all() for g in gradients(out, (tex, uv, uv_da)))
 
 
-# --- Shapes, precision, repeats -----------------------------------------------------------------------------------------------
+# --- Shapes, precision, repeats ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("boundary", ["wrap", "cube"])
@@ -192,8 +183,7 @@ def test_a_batch_is_its_images_one_by_one(raster, boundary, tex_batch):
     out = dr.texture(*leaves, boundary_mode=boundary)
     tex, *rest = leaves
     alone = [
-        dr.texture(tex[k % tex_batch, None], *(t[k, None] for t in rest), boundary_mode=boundary)
-        for k in range(3)
+        dr.texture(tex[k % tex_batch, None], *(t[k, None] for t in rest), boundary_mode=boundary) for k in range(3)
     ]
     torch.testing.assert_close(out, torch.cat(alone), rtol=0, atol=0)
     for got, want in zip(gradients(out, leaves), gradients(torch.cat(alone), leaves), strict=True):
@@ -204,9 +194,7 @@ def test_a_batch_is_its_images_one_by_one(raster, boundary, tex_batch):
 @pytest.mark.parametrize("channels", [1, 2, 3, 4, 7])
 @pytest.mark.parametrize("filter_mode", FILTERS)
 def test_float32_follows_float64(raster, boundary, channels, filter_mode):
-    single = problem(
-        boundary, raster.device, channels=channels, image=(6, 11), tex_batch=2, dtype=torch.float32
-    )
+    single = problem(boundary, raster.device, channels=channels, image=(6, 11), tex_batch=2, dtype=torch.float32)
     double = [leaf(t.detach().double(), raster.device) for t in single]
     results = []
     for leaves in (single, double):
@@ -214,9 +202,7 @@ def test_float32_follows_float64(raster, boundary, channels, filter_mode):
         results.append([out.detach(), *gradients(out, leaves)])
     for got, want in zip(*results, strict=True):
         assert got.dtype == torch.float32
-        torch.testing.assert_close(
-            got.double(), want, rtol=1e-4, atol=3e-5 * max(1.0, float(want.abs().max()))
-        )
+        torch.testing.assert_close(got.double(), want, rtol=1e-4, atol=3e-5 * max(1.0, float(want.abs().max())))
 
 
 @pytest.mark.parametrize("image", [(0, 5), (1, 1), (1, 4099)])
@@ -224,9 +210,7 @@ def test_image_sizes(raster, image):
     leaves = problem("wrap", raster.device, image=image, dtype=torch.float32)
     out = dr.texture(*leaves)
     assert out.shape == (2, *image, 2)
-    assert all(
-        g.shape == t.shape and g.isfinite().all() for g, t in zip(gradients(out, leaves), leaves, strict=True)
-    )
+    assert all(g.shape == t.shape and g.isfinite().all() for g, t in zip(gradients(out, leaves), leaves, strict=True))
 
 
 def test_a_line_of_4096_texels(raster):
@@ -273,7 +257,7 @@ def test_threads_change_rounding_only(raster):
         torch.testing.assert_close(one, three, rtol=1e-12, atol=1e-12)
 
 
-# --- Registered operators --------------------------------------------------------------------------------------------------------
+# --- Registered operators ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("boundary", ["wrap", "cube"])
@@ -283,10 +267,7 @@ def test_opcheck(raster, boundary, filter_mode, with_levels):
     tex, uv, uv_da, bias = problem(boundary, raster.device, size=(4, 4))
     levels = [tex.detach().requires_grad_()]
     if with_levels:
-        levels += [
-            t.detach().requires_grad_()
-            for t in dr.texture_construct_mip(tex, None, boundary == "cube").levels
-        ]
+        levels += [t.detach().requires_grad_() for t in dr.texture_construct_mip(tex, None, boundary == "cube").levels]
     else:
         uv_da = bias = None
     args = (levels, uv, uv_da, bias, filter_mode, boundary, 16)
@@ -296,9 +277,7 @@ def test_opcheck(raster, boundary, filter_mode, with_levels):
 def test_compiles_to_one_graph(raster):
     leaves = problem("wrap", raster.device)
     compiled = torch.compile(dr.texture, backend="aot_eager", fullgraph=True)
-    for got, want in zip(
-        gradients(compiled(*leaves), leaves), gradients(dr.texture(*leaves), leaves), strict=True
-    ):
+    for got, want in zip(gradients(compiled(*leaves), leaves), gradients(dr.texture(*leaves), leaves), strict=True):
         torch.testing.assert_close(got, want)
 
 
@@ -311,7 +290,7 @@ def test_gradients_that_nobody_asks_for_are_not_made(raster):
         torch.testing.assert_close(got, whole[wanted], rtol=1e-12, atol=1e-14)
 
 
-# --- What existing code does ---------------------------------------------------------------------------------------------------
+# --- What existing code does ------------------------------------------------------------------------------------------
 
 
 def test_auto_is_trilinear_with_levels_and_linear_without(raster):

@@ -21,16 +21,15 @@ def anisotropic(*arguments, **options):
 
 
 def footprints(ratio, angle, minor, size):
-    """uv_da [1, 1, N, 4] of ellipses with these axes (texels, minor: the short one) and direction, for a texture of this size."""
-    ratio, angle, minor = torch.broadcast_tensors(
-        *(torch.as_tensor(t, dtype=F64) for t in (ratio, angle, minor))
-    )
+    """uv_da [1, 1, N, 4] of ellipses with these axes (texels, minor: the short one) and direction, for a texture of
+    this size."""
+    ratio, angle, minor = torch.broadcast_tensors(*(torch.as_tensor(t, dtype=F64) for t in (ratio, angle, minor)))
     c, s = angle.cos(), angle.sin()
     J = torch.stack([ratio * minor * c, -minor * s, ratio * minor * s, minor * c], -1)
     return (J / torch.tensor([size, size, size, size], dtype=F64)).reshape(1, 1, -1, 4)
 
 
-# --- Against the oracle and finite differences -----------------------------------------------------------------------------
+# --- Against the oracle and finite differences ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("boundary", BOUNDARIES)
@@ -98,9 +97,7 @@ def decided(tex, levels, uv, uv_da, bias, most, margin):
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @pytest.mark.parametrize("boundary", BOUNDARIES)
-@pytest.mark.parametrize(
-    "size, channels, most", [((16, 16), 3, 16), ((7, 20), 4, 4), ((33, 9), 5, 64), ((1, 1), 1, 3)]
-)
+@pytest.mark.parametrize("size, channels, most", [((16, 16), 3, 16), ((7, 20), 4, 4), ((33, 9), 5, 64), ((1, 1), 1, 3)])
 def test_follows_the_oracle(raster, boundary, size, channels, most, dtype):
     batch = 2
     tex = leaf(random(batch, *size, channels, seed=1).to(dtype), raster.device)
@@ -119,7 +116,7 @@ def test_follows_the_oracle(raster, boundary, size, channels, most, dtype):
         assert_agree(one, other, f"gradient into {name}", tolerance, terms=1)
 
 
-# --- What it is for --------------------------------------------------------------------------------------------------------
+# --- What it is for ---------------------------------------------------------------------------------------------------
 
 
 def grazing_plane(raster, resolution, degrees=80.0, half=0.08):
@@ -170,9 +167,7 @@ def test_one_is_trilinear(raster):
         out = anisotropic(*leaves, boundary_mode=boundary, max_anisotropy=1)
         want = dr.texture(*leaves, filter_mode="linear-mipmap-linear", boundary_mode=boundary)
         torch.testing.assert_close(out, want)
-        pairs = zip(
-            gradients([out], [out.detach()], leaves), gradients([want], [want.detach()], leaves), strict=True
-        )
+        pairs = zip(gradients([out], [out.detach()], leaves), gradients([want], [want.detach()], leaves), strict=True)
         for got, expected in pairs:
             torch.testing.assert_close(got, expected)
 
@@ -181,9 +176,7 @@ def test_a_round_footprint_is_trilinear(raster):
     tex = random(1, 32, 32, 2).to(raster.device)
     n = 60
     uv = random(1, 1, n, 2, seed=2).to(raster.device)
-    uv_da = footprints(1.0, random(n, seed=3, high=6.3), 2 ** random(n, seed=4, low=-2, high=5), 32).to(
-        raster.device
-    )
+    uv_da = footprints(1.0, random(n, seed=3, high=6.3), 2 ** random(n, seed=4, low=-2, high=5), 32).to(raster.device)
     torch.testing.assert_close(anisotropic(tex, uv, uv_da), dr.texture(tex, uv, uv_da))
     mirrored = uv_da * torch.tensor([1, -1, 1, -1], dtype=F64, device=raster.device)
     torch.testing.assert_close(anisotropic(tex, uv, mirrored), dr.texture(tex, uv, uv_da))
@@ -242,9 +235,7 @@ def test_a_ramp_stays_a_ramp(raster):
     out = anisotropic(tex, uv, uv_da, boundary_mode="clamp")
     torch.testing.assert_close(out[..., 0], uv[..., 0] * 64 - 0.5 + 2 * (uv[..., 1] * 64 - 0.5))
     slope = torch.autograd.grad(out.sum(), uv)[0]
-    torch.testing.assert_close(
-        slope, torch.tensor([64.0, 128.0], dtype=F64, device=raster.device).expand_as(slope)
-    )
+    torch.testing.assert_close(slope, torch.tensor([64.0, 128.0], dtype=F64, device=raster.device).expand_as(slope))
 
 
 def test_bias_shifts_the_level_alone(raster):
@@ -259,7 +250,7 @@ def test_bias_shifts_the_level_alone(raster):
             assert float(out) == pytest.approx(math.log2(width) + bias)
 
 
-# --- Numbers of any size, shapes, operators --------------------------------------------------------------------------------
+# --- Numbers of any size, shapes, operators ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("boundary", BOUNDARIES)
@@ -305,9 +296,7 @@ def test_a_footprint_that_is_a_line(raster):
 
 @pytest.mark.parametrize("channels", [1, 3, 4, 7])
 def test_float32_follows_float64(raster, channels):
-    single = problem(
-        "wrap", raster.device, size=(9, 12), channels=channels, image=(6, 11), dtype=torch.float32
-    )
+    single = problem("wrap", raster.device, size=(9, 12), channels=channels, image=(6, 11), dtype=torch.float32)
     double = [leaf(t.detach().double(), raster.device) for t in single]
     results = []
     for leaves in (single, double):
@@ -316,9 +305,7 @@ def test_float32_follows_float64(raster, channels):
         results.append([out.detach(), *gradients([out], [cotangent], leaves)])
     for got, want in zip(*results, strict=True):
         assert got.dtype == torch.float32
-        torch.testing.assert_close(
-            got.double(), want, rtol=1e-4, atol=5e-5 * max(1.0, float(want.abs().max()))
-        )
+        torch.testing.assert_close(got.double(), want, rtol=1e-4, atol=5e-5 * max(1.0, float(want.abs().max())))
 
 
 @pytest.mark.parametrize("image", [(0, 5), (1, 1), (1, 4099)])
@@ -373,7 +360,7 @@ def test_compiles_to_one_graph(raster):
         torch.testing.assert_close(got, want)
 
 
-# --- What is refused -------------------------------------------------------------------------------------------------------
+# --- What is refused --------------------------------------------------------------------------------------------------
 
 
 def arguments(**changes):
@@ -389,12 +376,16 @@ def arguments(**changes):
         ({"uv_da": torch.rand(2, 3, 5, 2)}, r"uv_da must be float32 \[2, 3, 5, 4\]; got float32 \[2, 3, 5, 2\]"),
         ({"max_anisotropy": 0}, r"max_anisotropy must be an integer in \[1, 64\]; got 0"),
         ({"max_anisotropy": 65}, r"max_anisotropy must be an integer in \[1, 64\]; got 65"),
-        ({"tex": torch.rand(1, 6, 4, 4, 3), "uv": torch.rand(2, 3, 5, 3), "boundary_mode": "cube"},
-         r"'anisotropic' is for 2-D textures; got a cube map \(boundary_mode 'cube'\), use 'linear-mipmap-linear'"),
-        ({"tex": torch.rand(1, 6, 4, 4, 3), "uv": torch.rand(2, 3, 5, 3)},
-         r"'anisotropic' is for 2-D textures; got a volume, use 'linear-mipmap-linear'"),
+        (
+            {"tex": torch.rand(1, 6, 4, 4, 3), "uv": torch.rand(2, 3, 5, 3), "boundary_mode": "cube"},
+            r"'anisotropic' is for 2-D textures; got a cube map \(boundary_mode 'cube'\), use 'linear-mipmap-linear'",
+        ),
+        (
+            {"tex": torch.rand(1, 6, 4, 4, 3), "uv": torch.rand(2, 3, 5, 3)},
+            r"'anisotropic' is for 2-D textures; got a volume, use 'linear-mipmap-linear'",
+        ),
     ],
-)  # fmt: skip
+)
 def test_refused_with_a_message(changes, message):
     with pytest.raises(ValueError, match=message):
         dr.texture(**arguments(**changes))

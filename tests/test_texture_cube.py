@@ -24,22 +24,15 @@ def test_gradcheck_along_the_seams_of_a_cube_map(raster, size):
 def test_cube_face_orientation(raster, face):
     """Texels that hold their face, and coordinates that grow as in OpenGL's table (section 8.13)."""
     major = torch.eye(3, dtype=F64).repeat_interleave(2, 0)[face] * (1 - 2 * (face % 2))
-    s_axis = torch.tensor([[0, 0, -1], [0, 0, 1], [1, 0, 0], [1, 0, 0], [1, 0, 0], [-1, 0, 0]], dtype=F64)[
-        face
-    ]
-    t_axis = torch.tensor([[0, -1, 0], [0, -1, 0], [0, 0, 1], [0, 0, -1], [0, -1, 0], [0, -1, 0]], dtype=F64)[
-        face
-    ]
+    s_axis = torch.tensor([[0, 0, -1], [0, 0, 1], [1, 0, 0], [1, 0, 0], [1, 0, 0], [-1, 0, 0]], dtype=F64)[face]
+    t_axis = torch.tensor([[0, -1, 0], [0, -1, 0], [0, 0, 1], [0, 0, -1], [0, -1, 0], [0, -1, 0]], dtype=F64)[face]
     tex = torch.zeros(1, 6, 4, 4, 3, dtype=F64)
     tex[..., 0] = torch.arange(6)[:, None, None]
     tex[..., 1], tex[..., 2] = torch.arange(4), torch.arange(4)[:, None]
     centre = (torch.arange(4, dtype=F64) + 0.5) / 2 - 1
     direction = major + centre[:, None] * s_axis + centre[:, None, None] * t_axis
     got = dr.texture(
-        tex.to(raster.device),
-        3 * direction[None].to(raster.device),
-        filter_mode="nearest",
-        boundary_mode="cube",
+        tex.to(raster.device), 3 * direction[None].to(raster.device), filter_mode="nearest", boundary_mode="cube"
     )
     torch.testing.assert_close(got, tex[:, face].to(raster.device))
 
@@ -59,9 +52,7 @@ def test_cube_map_is_continuous_across_edges_and_corners(raster, filter_mode, si
     step[rows, axis] = on_face[rows, axis] * 1e-9
     bias = torch.full((1, 1, n), 0.7, dtype=F64, device=raster.device)
     one, two = (
-        dr.texture(
-            tex, d.to(raster.device)[None, None], None, bias, filter_mode=filter_mode, boundary_mode="cube"
-        )
+        dr.texture(tex, d.to(raster.device)[None, None], None, bias, filter_mode=filter_mode, boundary_mode="cube")
         for d in (on_face + step, on_face - step)
     )
     assert (one - two).abs().max() < 1e-7
@@ -83,7 +74,8 @@ def test_cube_map_of_a_direction_is_the_direction(raster):
         tex[0, face] = d / d.norm(dim=-1, keepdim=True)
     error = (dr.texture(tex.to(raster.device), 2.5 * probe, boundary_mode="cube") - probe).abs().amax(-1)
     within = (probe / probe.abs().amax(-1, keepdim=True)).abs().sort(-1).values[..., 1] < 1 - 1 / size
-    # Bilinear error: spacing^2 / 8 per axis, second derivatives up to 2; across a seam the spacing is off by up to half a texel.
+    # Bilinear error: spacing^2 / 8 per axis, second derivatives up to 2; across a seam the spacing is off by up to half
+    # a texel.
     assert error[within].max() < (2 / size) ** 2 / 8 * 4
     assert error[~within].max() < 0.5 / size
     assert within.any() and not within.all()

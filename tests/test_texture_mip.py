@@ -84,9 +84,7 @@ def test_max_mip_level(raster):
     assert torch.equal(dr.texture(tex, uv, uv_da, max_mip_level=0), dr.texture(tex, uv, filter_mode="linear"))
     limited = dr.texture(tex, uv, uv_da, max_mip_level=2)
     assert torch.equal(limited, dr.texture(tex, uv, uv_da, mip=dr.texture_construct_mip(tex, 2)))
-    assert torch.equal(
-        limited, dr.texture(tex, uv, uv_da, mip=dr.texture_construct_mip(tex), max_mip_level=2)
-    )
+    assert torch.equal(limited, dr.texture(tex, uv, uv_da, mip=dr.texture_construct_mip(tex), max_mip_level=2))
     assert not torch.equal(limited, dr.texture(tex, uv, uv_da))
 
 
@@ -94,10 +92,7 @@ def test_max_mip_level(raster):
 def test_prebuilt_levels_are_those_built_inside(raster, batch):
     tex = texture_of((12, 20), raster.device, batch=batch)
     uv, uv_da = samples(raster.device)
-    built, prebuilt = (
-        dr.texture(tex, uv, uv_da),
-        dr.texture(tex, uv, uv_da, mip=dr.texture_construct_mip(tex)),
-    )
+    built, prebuilt = (dr.texture(tex, uv, uv_da), dr.texture(tex, uv, uv_da, mip=dr.texture_construct_mip(tex)))
     assert torch.equal(built, prebuilt)
     c = torch.rand_like(built)
     torch.testing.assert_close(*(torch.autograd.grad(out, tex, c)[0] for out in (built, prebuilt)))
@@ -159,19 +154,10 @@ def test_opcheck(raster, size):
             r"texture_construct_mip\(\): tex must be .* \[N, Ht, Wt, C\]; got float32 \[4, 4, 3\]",
         ),
         ((torch.ones(1, 4, 4, 3).int(),), r"tex must be float32 or float64 .*; got int32 \[1, 4, 4, 3\]"),
-        (
-            (torch.rand(1, 4, 4, 3), None, True),
-            r"\[N, 6, S, S, C\] for a cube map; got float32 \[1, 4, 4, 3\]",
-        ),
-        (
-            (torch.rand(1, 6, 4, 5, 3), None, True),
-            r"\[N, 6, S, S, C\] for a cube map; got float32 \[1, 6, 4, 5, 3\]",
-        ),
+        ((torch.rand(1, 4, 4, 3), None, True), r"\[N, 6, S, S, C\] for a cube map; got float32 \[1, 4, 4, 3\]"),
+        ((torch.rand(1, 6, 4, 5, 3), None, True), r"\[N, 6, S, S, C\] for a cube map; got float32 \[1, 6, 4, 5, 3\]"),
         ((torch.rand(1, 1, 6, 4, 4, 3),), r"\[N, Ht, Wt, C\]; got float32 \[1, 1, 6, 4, 4, 3\]"),
-        (
-            (torch.rand(1, 4, 0, 3),),
-            r"tex must have 1 to 16777215 texels along each axis; got float32 \[1, 4, 0, 3\]",
-        ),
+        ((torch.rand(1, 4, 0, 3),), r"tex must have 1 to 16777215 texels along each axis; got float32 \[1, 4, 0, 3\]"),
         ((torch.rand(1, 4, 4, 3), -1), r"max_mip_level must be an integer of at least 0; got -1"),
     ],
 )

@@ -31,13 +31,12 @@ def pulled_back(out, inputs, seed=9):
     return gradients([out], [scenes.random(out.shape, seed, -1, 1).to(out)], inputs)
 
 
-# --- Against the oracle, finite differences and torch ----------------------------------------------------------------------
+# --- Against the oracle, finite differences and torch -----------------------------------------------------------------
 
 
 @pytest.mark.parametrize("boundary", BOUNDARIES)
 @pytest.mark.parametrize(
-    "filter_mode, levels",
-    [(f, "both") for f in FILTERS] + [(f, one) for f in FILTERS[2:] for one in ("uv_da", "bias")],
+    "filter_mode, levels", [(f, "both") for f in FILTERS] + [(f, one) for f in FILTERS[2:] for one in ("uv_da", "bias")]
 )
 def test_gradcheck(raster, filter_mode, boundary, levels):
     tex, uv, uv_da, bias = problem(raster.device)
@@ -88,12 +87,7 @@ def decided(tex, levels, uv, uv_da, bias, filter_mode, margin):
 @pytest.mark.parametrize("boundary", BOUNDARIES)
 @pytest.mark.parametrize("filter_mode", FILTERS)
 def test_follows_the_oracle(raster, filter_mode, boundary, dtype):
-    for tex_batch, size, channels in (
-        (1, (6, 7, 5), 3),
-        (2, (4, 16, 8), 4),
-        (1, (1, 1, 1), 1),
-        (2, (9, 1, 2), 5),
-    ):
+    for tex_batch, size, channels in ((1, (6, 7, 5), 3), (2, (4, 16, 8), 4), (1, (1, 1, 1), 1), (2, (9, 1, 2), 5)):
         leaves = problem(raster.device, size, channels, 2, tex_batch, (9, 13), dtype)
         levels = [leaves[0], *oracle.construct_mip(leaves[0])]
         keep = decided(leaves[0], levels, *leaves[1:], filter_mode, 1e-9 if dtype == F64 else 2e-4)
@@ -132,7 +126,7 @@ def test_agrees_with_grid_sample(raster, boundary, padding, mode, theirs):
     torch.testing.assert_close(got, want[:, :, 0].permute(0, 2, 3, 1))
 
 
-# --- What must hold --------------------------------------------------------------------------------------------------------
+# --- What must hold ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("filter_mode", FILTERS)
@@ -146,9 +140,7 @@ def test_a_volume_of_one_slice_is_a_texture(raster, boundary, filter_mode):
     out, want = dr.texture(tex, uv, uv_da, bias, **options), dr.texture(*flat, **options)
     torch.testing.assert_close(out, want)
     g_tex, g_uv, g_da, g_bias = pulled_back(out, [tex, uv, uv_da, bias])
-    for got, expected in zip(
-        (g_tex[:, 0], g_uv[..., :2], g_da[..., :4], g_bias), pulled_back(want, flat), strict=True
-    ):
+    for got, expected in zip((g_tex[:, 0], g_uv[..., :2], g_da[..., :4], g_bias), pulled_back(want, flat), strict=True):
         torch.testing.assert_close(got, expected)
 
 
@@ -266,9 +258,7 @@ def test_float32_follows_float64(raster, channels, filter_mode):
         results.append([out.detach(), *pulled_back(out, leaves)])
     for got, want in zip(*results, strict=True):
         assert got.dtype == torch.float32
-        torch.testing.assert_close(
-            got.double(), want, rtol=1e-4, atol=3e-5 * max(1.0, float(want.abs().max()))
-        )
+        torch.testing.assert_close(got.double(), want, rtol=1e-4, atol=3e-5 * max(1.0, float(want.abs().max())))
 
 
 def test_threads_change_rounding_only(raster):
@@ -286,7 +276,7 @@ def test_threads_change_rounding_only(raster):
         torch.testing.assert_close(one, three, rtol=1e-12, atol=1e-11)
 
 
-# --- Operators, and what is refused ----------------------------------------------------------------------------------------
+# --- Operators, and what is refused -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("filter_mode", FILTERS)
@@ -316,14 +306,29 @@ def test_compiles_to_one_graph(raster):
 @pytest.mark.parametrize(
     "changes, message",
     [
-        ({"uv": torch.rand(2, 3, 5, 2)}, r"uv must be .* \[B, H, W, 3\] \(u, v, w\) for a volume .*; got float32 \[2, 3, 5, 2\]"),
+        (
+            {"uv": torch.rand(2, 3, 5, 2)},
+            r"uv must be .* \[B, H, W, 3\] \(u, v, w\) for a volume .*; got float32 \[2, 3, 5, 2\]",
+        ),
         ({"uv_da": torch.rand(2, 3, 5, 4)}, r"uv_da must be float32 \[2, 3, 5, 6\]; got float32 \[2, 3, 5, 4\]"),
-        ({"tex": torch.rand(3, 4, 4, 4, 1)}, r"tex must be float32 \[B\|1, D, Ht, Wt, C\] with B=2 \(from uv\) for a volume; got"),
-        ({"tex": torch.rand(1, 0, 4, 4, 1)}, r"tex must have 1 to 16777215 texels along each axis; got float32 \[1, 0, 4, 4, 1\]"),
-        ({"mip": [torch.rand(1, 6, 2, 2, 1)]}, r"mip\[0\] must be float32 \[1, 3, 2, 2, 1\] \(level 1 of tex \[1, 6, 4, 4, 1\]\)"),
-        ({"mip": dr.texture_construct_mip(torch.rand(1, 6, 4, 4, 1), cube_mode=True)}, r"mip\[0\] must be .* \[1, 3, 2, 2, 1\]"),
+        (
+            {"tex": torch.rand(3, 4, 4, 4, 1)},
+            r"tex must be float32 \[B\|1, D, Ht, Wt, C\] with B=2 \(from uv\) for a volume; got",
+        ),
+        (
+            {"tex": torch.rand(1, 0, 4, 4, 1)},
+            r"tex must have 1 to 16777215 texels along each axis; got float32 \[1, 0, 4, 4, 1\]",
+        ),
+        (
+            {"mip": [torch.rand(1, 6, 2, 2, 1)]},
+            r"mip\[0\] must be float32 \[1, 3, 2, 2, 1\] \(level 1 of tex \[1, 6, 4, 4, 1\]\)",
+        ),
+        (
+            {"mip": dr.texture_construct_mip(torch.rand(1, 6, 4, 4, 1), cube_mode=True)},
+            r"mip\[0\] must be .* \[1, 3, 2, 2, 1\]",
+        ),
     ],
-)  # fmt: skip
+)
 def test_refused_with_a_message(changes, message):
     given = {"tex": torch.rand(1, 6, 4, 4, 1), "uv": torch.rand(2, 3, 5, 3), "uv_da": torch.rand(2, 3, 5, 6)}
     with pytest.raises(ValueError, match=message):

@@ -131,10 +131,7 @@ def test_an_image_alone():
             page.say("size", width=48, height=32)
             page.look(1.0)
             assert psnr(decoded(page.frame_after(1.0)[1]), ramp) > 35
-            assert wait(lambda: page.of_type("state"), "the state")[0]["channels"][-1][:2] == [
-                "image",
-                "Image",
-            ]
+            assert wait(lambda: page.of_type("state"), "the state")[0]["channels"][-1][:2] == ["image", "Image"]
 
 
 def test_the_viewer_is_there_and_imported_late():
@@ -149,8 +146,14 @@ def test_the_viewer_is_there_and_imported_late():
     assert result.stdout.strip() == "[]", result.stderr
 
 
-@pytest.mark.parametrize(("options", "message"), [({"up": "x"}, "up must be one of y, z"), ({"size": 3}, "size must be 16"),
-                                                  ({"port": 70000}, "port must be 0 to 65535")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"up": "x"}, "up must be one of y, z"),
+        ({"size": 3}, "size must be 16"),
+        ({"port": 70000}, "port must be 0 to 65535"),
+    ],
+)
 def test_wrong_arguments(options, message):
     with pytest.raises(ValueError, match=message):
         Viewer(**options)

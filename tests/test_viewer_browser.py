@@ -196,19 +196,23 @@ def test_labels_are_readable_and_nothing_overlaps(page, theme):
       }
       return low; })()""")
     assert contrast == []  # WCAG 2.1, level AA
-    cut = page.js("""(() => { const menu = document.getElementById("channel");
+    cut = page.js(
+        """(() => { const menu = document.getElementById("channel");
       const c = document.createElement("canvas").getContext("2d");
       c.font = getComputedStyle(menu).font;
       return arguments[0].filter((label) => c.measureText(label).width > menu.clientWidth - 40); })()""",
-                  [channel.label for channel in scene.CHANNELS.values()])  # fmt: skip
+        [channel.label for channel in scene.CHANNELS.values()],
+    )
     assert cut == []
     overlapping = page.js("""(() => {
-      const items = [...document.querySelectorAll("#panel :is(h1, h2, .row, p, #losses, footer)")].filter((e) => e.offsetParent);
+      const all = document.querySelectorAll("#panel :is(h1, h2, .row, p, #losses, footer)");
+    const items = [...all].filter((e) => e.offsetParent);
       const bad = [];
       items.forEach((e, i) => { const a = e.getBoundingClientRect();
         if (e.scrollWidth > e.clientWidth + 1) bad.push([e.textContent, "is wider than its place"]);
         for (const f of items.slice(i + 1)) { const b = f.getBoundingClientRect();
-          const across = a.left < b.right - 1 && b.left < a.right - 1, along = a.top < b.bottom - 1 && b.top < a.bottom - 1;
+          const across = a.left < b.right - 1 && b.left < a.right - 1;
+      const along = a.top < b.bottom - 1 && b.top < a.bottom - 1;
           if (!e.contains(f) && !f.contains(e) && across && along)
             bad.push([e.textContent, f.textContent]); } });
       return bad; })()""")

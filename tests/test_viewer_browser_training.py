@@ -23,8 +23,12 @@ class Loop:
 
     def run(self) -> None:
         while not self.stop.is_set():
-            self.viewer.step(loss=0.5 ** (self.viewer.control.iteration / 100), gradient=lambda: torch.ones(625, 3),
-                             coverage=lambda: torch.eye(8), image_gradient=lambda: torch.ones(9, 9, 3))  # fmt: skip
+            self.viewer.step(
+                loss=0.5 ** (self.viewer.control.iteration / 100),
+                gradient=lambda: torch.ones(625, 3),
+                coverage=lambda: torch.eye(8),
+                image_gradient=lambda: torch.ones(9, 9, 3),
+            )
             time.sleep(0.005)
 
     def __enter__(self) -> "Loop":
@@ -43,10 +47,7 @@ def test_pause_step_resume_and_a_reload(page):
         wait(lambda: page.js("viewer.stats.iteration") > 5, "iterations on the page")
         page.click("pause")
         wait(lambda: page.text("pause") == "Resume", "the pause on the page")
-        wait(
-            lambda: page.text("iteration") == f"{viewer.control.iteration:,}",
-            "the last iteration on the page",
-        )
+        wait(lambda: page.text("iteration") == f"{viewer.control.iteration:,}", "the last iteration on the page")
         count = viewer.control.iteration
         time.sleep(0.6)
         assert viewer.control.iteration == count
@@ -64,9 +65,7 @@ def test_pause_step_resume_and_a_reload(page):
 def test_learning_rates_and_the_plot_of_the_loss(page):
     from selenium.webdriver.common.keys import Keys
 
-    optimizer = torch.optim.SGD(
-        [{"params": [torch.zeros(1)], "lr": 0.5}, {"params": [torch.zeros(1)], "lr": 0.25}]
-    )
+    optimizer = torch.optim.SGD([{"params": [torch.zeros(1)], "lr": 0.5}, {"params": [torch.zeros(1)], "lr": 0.25}])
     page.viewer.attach(optimizer, ["shape", "colour"])
     with Loop(page.viewer):
         rates = wait(lambda: page.driver.find_elements("css selector", "#rates input"), "the rates")
@@ -78,7 +77,8 @@ def test_learning_rates_and_the_plot_of_the_loss(page):
         assert optimizer.param_groups[0]["lr"] == 0.5
         wait(lambda: page.viewer.control.iteration > 150, "iterations")
         heights = """(() => {
-          const c = document.getElementById("losses"), { data } = c.getContext("2d").getImageData(0, 0, c.width, c.height);
+          const c = document.getElementById("losses");
+    const { data } = c.getContext("2d").getImageData(0, 0, c.width, c.height);
           const mean = (from, to) => { let sum = 0, count = 0;
             for (let y = 0; y < c.height; y++) for (let x = Math.round(from * c.width); x < to * c.width; x++) {
               const [r, g, b, a] = data.slice(4 * (y * c.width + x), 4 * (y * c.width + x) + 4);
@@ -104,23 +104,18 @@ def test_values_of_the_optimization_are_channels_with_legends(page):
             ("coverage", "never had a gradient"),
             ("pixels", "brighter"),
         ):
-            page.js("(document.getElementById('channel').value = arguments[0],"
-                    "document.getElementById('channel').dispatchEvent(new Event('input')))", name)  # fmt: skip
-            wait(lambda words=words: words in page.text("legend"), f"the legend of {name}")
-            wait(
-                lambda: all(
-                    psnr(page.picture(), p) < 25 for p in pictures if p.shape == page.picture().shape
-                ),
+            page.js(
+                "(document.getElementById('channel').value = arguments[0],"
+                "document.getElementById('channel').dispatchEvent(new Event('input')))",
                 name,
             )
+            wait(lambda words=words: words in page.text("legend"), f"the legend of {name}")
+            wait(lambda: all(psnr(page.picture(), p) < 25 for p in pictures if p.shape == page.picture().shape), name)
             pictures.append(page.picture())
         page.click("pause")
         page.driver.refresh()
         page.at_rest()
-        wait(
-            lambda: page.js("document.getElementById('channel').value") == "pixels",
-            "the channel after a reload",
-        )
+        wait(lambda: page.js("document.getElementById('channel').value") == "pixels", "the channel after a reload")
 
 
 def test_one_can_jump_into_the_camera_of_a_thumbnail(page):
@@ -133,14 +128,18 @@ def test_one_can_jump_into_the_camera_of_a_thumbnail(page):
     wait(lambda: page.driver.find_element("id", "views").is_displayed(), "the section")
     page.click("frusta")
     middle = "frustaInSight()[0].quad.reduce((s, q) => [s[0] + q[0] / 4, s[1] + q[1] / 4], [0, 0])"
-    ink = f"(() => {{ const [x, y] = {middle}; return [...overlay.getContext('2d').getImageData(x, y + 9, 1, 1).data]; }})()"
+    ink = (
+        f"(() => {{ const [x, y] = {middle}; return [..."
+        + "overlay.getContext('2d').getImageData(x, y + 9, 1, 1).data]; })()"
+    )
     wait(lambda: page.js(ink)[3] > 0, "the thumbnail")
     assert page.js(ink)[1] > 180
     assert page.js(ink)[0] < 60
     x, y = page.js(middle)
     box = page.js("[stage.clientWidth, stage.clientHeight]")
-    chain = ActionChains(page.driver).move_to_element_with_offset(page.driver.find_element("id", "stage"),
-                                                                 round(x - box[0] / 2), round(y - box[1] / 2))  # fmt: skip
+    chain = ActionChains(page.driver).move_to_element_with_offset(
+        page.driver.find_element("id", "stage"), round(x - box[0] / 2), round(y - box[1] / 2)
+    )
     chain.perform()
     wait(lambda: "over" in page.js("stage.className").split(), "the hand")
     assert page.js("stage.title") == "IMG_1"

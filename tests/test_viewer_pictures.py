@@ -25,16 +25,12 @@ def test_the_fitting_pose_shows_all_of_a_box(up):
     box = [[-1.0, 0.0, 2.0], [3.0, 1.0, 2.5]]
     pose = fitting(box)
     camera = pose.camera(200, 100, up)
-    corners = torch.tensor(
-        [[box[i][0], box[j][1], box[k][2]] for i in (0, 1) for j in (0, 1) for k in (0, 1)]
-    )
+    corners = torch.tensor([[box[i][0], box[j][1], box[k][2]] for i in (0, 1) for j in (0, 1) for k in (0, 1)])
     pixels, depth = camera.project(corners)
     assert (depth > 0).all()
     assert (pixels >= 0).all()
     assert (pixels <= torch.tensor([200, 100])).all()
-    assert (
-        camera.world_to_camera[1, {"y": 1, "z": 2}[up]] > 0.9
-    )  # what points up in the world does so in the picture
+    assert camera.world_to_camera[1, {"y": 1, "z": 2}[up]] > 0.9  # what points up in the world does so in the picture
 
 
 def test_channels_show_what_they_are_called():
@@ -83,8 +79,7 @@ def test_seams_of_the_texture_are_no_creases_and_no_silhouettes():
 
 def test_the_wireframe_lies_on_edges():
     quad = Mesh(
-        torch.tensor([[-1.0, -1, 0], [1, -1, 0], [1, 1, 0], [-1, 1, 0]]),
-        torch.tensor([[0, 1, 2], [0, 2, 3]]).int(),
+        torch.tensor([[-1.0, -1, 0], [1, -1, 0], [1, 1, 0], [-1, 1, 0]]), torch.tensor([[0, 1, 2], [0, 2, 3]]).int()
     )
     camera = look_at((0, 0, 3), (0, 0, 0), (0, 1, 0), fov_y=math.radians(60), width=101, height=101)
     distance = torch.full((101, 101), -1.0)
@@ -123,7 +118,8 @@ def test_the_error_of_a_perfect_photograph_is_black():
 
 
 def test_photographs_take_little_memory():
-    """Given as tensors they are kept in 8 bits; views of a data set are asked again each time, for nothing else than a look."""
+    """Given as tensors they are kept in 8 bits; views of a data set are asked again each time, for nothing else than a
+    look."""
     image = torch.rand(6, 8, 4)
     kept = input_view(Photograph(Pose().camera(8, 6), image, "a"))
     image_before = image.clone()
@@ -153,22 +149,24 @@ def test_photographs_take_little_memory():
 
 @pytest.mark.parametrize(
     ("what", "message"),
-    [({"mesh": "cow.obj"}, "mesh must be a diffrast.scene.Mesh; got str"),
-     ({"mesh": Mesh(torch.zeros(4, 2), torch.zeros(1, 3))}, r"\[V, 3\] with V > 0; got \[4, 2\]"),
-     ({"image": torch.zeros(4, 4, 2)}, r"C = 1, 3 or 4; got \[4, 4, 2\]"),
-     ({"image": 3}, "image must be a tensor; got int"),
-     ({"views": ["a.jpg"]}, "views must be Photographs or views of a data set; got str"),
-     ({"gradient": torch.zeros(4, 3)}, r"gradient needs to be \[V, 3\] with V=625 \(from mesh\); got \[4, 3\]"),
-     ({"image_gradient": torch.zeros(4)}, r"image_gradient must be \[H, W, C\] or \[B, H, W, C\]; got \[4\]"),
-     ({"coverage": torch.zeros(4, 4, 1)}, r"coverage must be \[H, W\], a weight for each texel; got \[4, 4, 1\]"),
-     ({"environment": torch.zeros(4, 4)}, r"environment must be linear \[H, W, 3\].*; got \[4, 4\]")],
-)  # fmt: skip
+    [
+        ({"mesh": "cow.obj"}, "mesh must be a diffrast.scene.Mesh; got str"),
+        ({"mesh": Mesh(torch.zeros(4, 2), torch.zeros(1, 3))}, r"\[V, 3\] with V > 0; got \[4, 2\]"),
+        ({"image": torch.zeros(4, 4, 2)}, r"C = 1, 3 or 4; got \[4, 4, 2\]"),
+        ({"image": 3}, "image must be a tensor; got int"),
+        ({"views": ["a.jpg"]}, "views must be Photographs or views of a data set; got str"),
+        ({"gradient": torch.zeros(4, 3)}, r"gradient needs to be \[V, 3\] with V=625 \(from mesh\); got \[4, 3\]"),
+        ({"image_gradient": torch.zeros(4)}, r"image_gradient must be \[H, W, C\] or \[B, H, W, C\]; got \[4\]"),
+        ({"coverage": torch.zeros(4, 4, 1)}, r"coverage must be \[H, W\], a weight for each texel; got \[4, 4, 1\]"),
+        ({"environment": torch.zeros(4, 4)}, r"environment must be linear \[H, W, 3\].*; got \[4, 4\]"),
+    ],
+)
 def test_what_cannot_be_shown_is_refused_at_once(viewer, what, message):
     with pytest.raises((ValueError, TypeError), match=message):
         viewer.show(**what)
 
 
-# --- What an optimization supplies -------------------------------------------------------------------------------------------
+# --- What an optimization supplies ------------------------------------------------------------------------------------
 
 
 def sphere_scene(**values) -> tuple[Scene, Surface, torch.Tensor]:
@@ -185,9 +183,7 @@ FRONT = Pose(yaw=0.0, pitch=0.0, distance=4.0)
 
 
 def colours(scene: Scene, surface: Surface, channel: str, **options) -> torch.Tensor:
-    picture = scene.picture(
-        dr.RasterizeContext(), FRONT, Options(channel=channel, **options), 64, 64, smooth=False
-    )
+    picture = scene.picture(dr.RasterizeContext(), FRONT, Options(channel=channel, **options), 64, 64, smooth=False)
     return picture.reshape(-1, 3)[surface.pixels]
 
 
@@ -200,13 +196,14 @@ def test_the_gradient_is_red_where_moving_outwards_raises_the_loss():
     assert bool((red > blue)[side > 0].all())
     assert bool((blue > red)[side < 0].all())
     legend = next(legend for name, _, legend in scene.channels() if name == "gradient")
-    assert float(legend.split()[-1].rstrip(".")) == pytest.approx(
-        3 * 0.9e-6, rel=0.05
-    )  # 3 times the typical length
+    assert float(legend.split()[-1].rstrip(".")) == pytest.approx(3 * 0.9e-6, rel=0.05)  # 3 times the typical length
     # Along the surface nothing changes the shape: white.
     _, surface, _ = sphere_scene()
-    turned = scene.changed(gradient=torch.stack([-scene.mesh.vertices[:, 2], torch.zeros(len(scene.mesh.vertices)),
-                                                 scene.mesh.vertices[:, 0]], dim=-1))  # fmt: skip
+    turned = scene.changed(
+        gradient=torch.stack(
+            [-scene.mesh.vertices[:, 2], torch.zeros(len(scene.mesh.vertices)), scene.mesh.vertices[:, 0]], dim=-1
+        )
+    )
     red, _, blue = colours(turned, surface, "gradient").unbind(-1)
     assert float((red - blue).abs().max()) < 0.25
 
@@ -259,9 +256,7 @@ def test_texels_without_a_gradient_are_magenta():
 def test_a_picture_of_pixel_gradients():
     gradient = torch.zeros(32, 48, 3)
     gradient[:, :16], gradient[:, 32:] = 1e-4, -1e-4
-    scene = Scene().changed(
-        image_gradient=torch.stack(gradient.split(16, dim=1))
-    )  # three pictures, side by side
+    scene = Scene().changed(image_gradient=torch.stack(gradient.split(16, dim=1)))  # three pictures, side by side
     red, _, blue = scene.picture(dr.RasterizeContext(), Pose(), Options(channel="pixels"), 48, 32).unbind(-1)
     assert bool((red > blue + 0.2)[:, :16].all())
     assert bool((blue > red + 0.2)[:, 32:].all())
@@ -279,9 +274,7 @@ def test_what_a_lens_finds_can_be_shown():
     scene = Scene().changed(mesh=mesh, gradient=found.vertices, image_gradient=found.image)
     picture = scene.picture(ctx, pose, Options(channel="gradient"), 64, 64, smooth=False)
     red, _, blue = (
-        picture[scene.picture(ctx, pose, Options(channel="mask"), 64, 64, smooth=False) > 0]
-        .view(-1, 3)
-        .unbind(-1)
+        picture[scene.picture(ctx, pose, Options(channel="mask"), 64, 64, smooth=False) > 0].view(-1, 3).unbind(-1)
     )
     assert float((red - blue).max()) > 0.2
     assert float((blue - red).max()) < 0.05
@@ -329,10 +322,7 @@ def test_the_lamp_turns():
 def test_each_material_has_its_own_base_colour():
     mesh = sphere(0.9)
     ids = (mesh.vertices[mesh.faces.long()].mean(1)[:, 0] > 0).int()
-    mesh.materials = [
-        MaterialData(base_color_factor=(1, 0, 0, 1)),
-        MaterialData(base_color_factor=(0, 0, 1, 1)),
-    ]
+    mesh.materials = [MaterialData(base_color_factor=(1, 0, 0, 1)), MaterialData(base_color_factor=(0, 0, 1, 1))]
     mesh.material_ids = ids
     scene, surface, side = sphere_scene()
     picture = colours(scene.changed(mesh=mesh), surface, "albedo").round(decimals=4)

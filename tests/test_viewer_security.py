@@ -46,7 +46,7 @@ def still_works(viewer: Viewer, stamp: float = 1.0) -> None:
         assert page.frame_after(stamp)[1][:2] == b"\xff\xd8"
 
 
-# --- Who is listened to ----------------------------------------------------------------------------------------------------
+# --- Who is listened to -----------------------------------------------------------------------------------------------
 
 
 def test_it_listens_on_this_machine_only(viewer, capsys):
@@ -66,17 +66,14 @@ def test_listening_on_the_network_is_said(capsys):
 
 
 def test_a_port_that_is_taken_is_an_error_or_the_next_one(viewer):
-    with pytest.raises(
-        OSError, match=rf"cannot listen on 127.0.0.1:{port_of(viewer)}: Address already in use"
-    ):
+    with pytest.raises(OSError, match=rf"cannot listen on 127.0.0.1:{port_of(viewer)}: Address already in use"):
         Viewer(port=port_of(viewer), quiet=True)
     with Viewer(quiet=True) as first, Viewer(quiet=True) as second:
         assert port_of(second) > port_of(first)
 
 
 @pytest.mark.parametrize(
-    "origin",
-    ["http://evil.example", "https://127.0.0.1.evil.example", "null", "http://127.0.0.1:1", "file://"],
+    "origin", ["http://evil.example", "https://127.0.0.1.evil.example", "null", "http://127.0.0.1:1", "file://"]
 )
 def test_scripts_of_other_sites_may_not_connect(viewer, origin):
     with pytest.raises(websockets.InvalidStatus) as refused:
@@ -89,29 +86,43 @@ def test_our_own_page_may_connect_also_through_a_tunnel(viewer):
     with Page(viewer, origin=f"http://127.0.0.1:{port_of(viewer)}"):
         wait(lambda: viewer.pages == 1, "the page")
     # ssh -L 9000:127.0.0.1:8484: the browser says localhost:9000, in Host and Origin
-    upgrade = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Key": "AQIDBAUGBwgJCgsMDQ4PEA==",
-               "Sec-WebSocket-Version": "13"}  # fmt: skip
+    upgrade = {
+        "Upgrade": "websocket",
+        "Connection": "Upgrade",
+        "Sec-WebSocket-Key": "AQIDBAUGBwgJCgsMDQ4PEA==",
+        "Sec-WebSocket-Version": "13",
+    }
     status, _, _ = get(viewer, "/ws", Host="localhost:9000", Origin="http://localhost:9000", **upgrade)
     assert status == 101
 
 
-@pytest.mark.parametrize(
-    "host", ["evil.example", "evil.example:8484", "127.0.0.1.evil.example", "[::ffff", ""]
-)
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:8484", "127.0.0.1.evil.example", "[::ffff", ""])
 def test_names_that_only_resolve_to_this_machine_are_refused(viewer, host):
     status, _, body = get(viewer, "/", Host=host)
     assert status == 403
     assert b"reached as localhost" in body
 
 
-# --- What is served ----------------------------------------------------------------------------------------------------------
+# --- What is served ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     "path",
-    ["/etc/passwd", "/../../etc/passwd", "/..%2f..%2fetc%2fpasswd", "/page.html", "//etc/passwd", "/viewer.py", "/%2e%2e/server.py",
-     "/page.js/../server.py", "/page.js%00.py", "/.", "http://127.0.0.1/etc/passwd", "/ws/../page.js"],
-)  # fmt: skip
+    [
+        "/etc/passwd",
+        "/../../etc/passwd",
+        "/..%2f..%2fetc%2fpasswd",
+        "/page.html",
+        "//etc/passwd",
+        "/viewer.py",
+        "/%2e%2e/server.py",
+        "/page.js/../server.py",
+        "/page.js%00.py",
+        "/.",
+        "http://127.0.0.1/etc/passwd",
+        "/ws/../page.js",
+    ],
+)
 def test_no_file_can_be_read(viewer, path):
     status, _, body = get(viewer, path)
     assert status == 404
@@ -137,10 +148,20 @@ def test_the_files_and_their_headers(viewer):
     assert b"https://" not in page
 
 
-# --- What pages may send -------------------------------------------------------------------------------------------------------
+# --- What pages may send ----------------------------------------------------------------------------------------------
 
 MALFORMED = [
-    "", "{", "[]", "null", "3", '"camera"', "{}", '{"type": 3}', '{"type": "quit"}', '{"type": ["camera"]}', "[" * 2000,
+    "",
+    "{",
+    "[]",
+    "null",
+    "3",
+    '"camera"',
+    "{}",
+    '{"type": 3}',
+    '{"type": "quit"}',
+    '{"type": ["camera"]}',
+    "[" * 2000,
     json.dumps({"type": "camera", "stamp": 0}),
     json.dumps({"type": "camera", "stamp": 0, **POSE, "yaw": "left"}),
     json.dumps({"type": "camera", "stamp": 0, **POSE, "yaw": True}),
@@ -155,7 +176,7 @@ MALFORMED = [
     json.dumps({"type": "rate", "name": "nobody", "value": 1}),
     json.dumps({"type": "save", "what": "../../etc/passwd"}),
     b"\x00\x01\x02",
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("message", MALFORMED, ids=lambda m: repr(m[:50]))
@@ -227,10 +248,7 @@ def test_a_flood_is_slowed_down_and_stops_nothing(viewer):
                     flood.socket.send(message)
 
         handled = []
-        receive, viewer._server._received = (
-            viewer._server._received,
-            lambda *a: (handled.append(a[0]), receive(*a)),
-        )
+        receive, viewer._server._received = (viewer._server._received, lambda *a: (handled.append(a[0]), receive(*a)))
         thread = threading.Thread(target=pour, daemon=True)
         began = time.monotonic()
         thread.start()
@@ -288,9 +306,7 @@ def test_pages_are_counted_and_bounded(viewer):
 
 def test_idle_connections_are_bounded(viewer):
     """Whoever opens sockets and says nothing takes all places at most for as long as the handshake may take."""
-    idle = [
-        socket.create_connection(("127.0.0.1", port_of(viewer))) for _ in range(server.MAX_CONNECTIONS + 20)
-    ]
+    idle = [socket.create_connection(("127.0.0.1", port_of(viewer))) for _ in range(server.MAX_CONNECTIONS + 20)]
     ours = [t for t in threading.enumerate() if "_bounded" in t.name or "conn_handler" in t.name]
     assert len(ours) <= server.MAX_CONNECTIONS
     wait(lambda: viewer._server._places._value > server.MAX_CONNECTIONS // 2, "places after the time limit")
@@ -301,10 +317,16 @@ def test_idle_connections_are_bounded(viewer):
 
 @pytest.mark.parametrize(
     "data",
-    [b"\x00" * 64, b"GET", b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 5000, b"GET /" + b"a" * 100_000, b"\x16\x03\x01\x02\x00",
-     b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999\r\n\r\nabc"],
+    [
+        b"\x00" * 64,
+        b"GET",
+        b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 5000,
+        b"GET /" + b"a" * 100_000,
+        b"\x16\x03\x01\x02\x00",
+        b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999\r\n\r\nabc",
+    ],
     ids=["zeros", "half a line", "many headers", "long path", "TLS", "POST"],
-)  # fmt: skip
+)
 def test_garbage_before_the_handshake(viewer, data):
     with socket.create_connection(("127.0.0.1", port_of(viewer)), timeout=10) as s:
         try:
@@ -320,8 +342,10 @@ def test_garbage_before_the_handshake(viewer, data):
 def test_a_page_that_does_not_read_is_not_waited_for(viewer):
     """A raw socket that shakes hands, asks for frames, and never reads."""
     with socket.create_connection(("127.0.0.1", port_of(viewer))) as s:
-        s.sendall(f"GET /ws HTTP/1.1\r\nHost: localhost:{port_of(viewer)}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-                  "Sec-WebSocket-Key: AQIDBAUGBwgJCgsMDQ4PEA==\r\nSec-WebSocket-Version: 13\r\n\r\n".encode())  # fmt: skip
+        s.sendall(
+            f"GET /ws HTTP/1.1\r\nHost: localhost:{port_of(viewer)}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            "Sec-WebSocket-Key: AQIDBAUGBwgJCgsMDQ4PEA==\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
+        )
         wait(lambda: viewer.pages == 1, "the page")
         for message in ({"type": "size", "width": 1000, "height": 1000}, *({"type": "nonsense"},) * 200):
             payload = json.dumps(message).encode()

@@ -91,9 +91,7 @@ class Loop:
 
 
 def test_pause_step_resume_and_rates(viewer):
-    optimizer = torch.optim.SGD(
-        [{"params": [torch.zeros(2)], "lr": 0.5}, {"params": [torch.zeros(2)], "lr": 0.25}]
-    )
+    optimizer = torch.optim.SGD([{"params": [torch.zeros(2)], "lr": 0.5}, {"params": [torch.zeros(2)], "lr": 0.25}])
     viewer.attach(optimizer, ["shape", "paint"])
     with Page(viewer) as page:
         loop = Loop(viewer)
@@ -199,9 +197,7 @@ def test_a_page_at_rest_gets_a_picture_a_second_and_reports_along_with_it(viewer
             time.sleep(0.002)
         seconds = time.monotonic() - began
         pictures, reports = len(page.frames) - before[0], len(page.messages) - before[1]
-        assert (
-            1 <= pictures <= seconds / worker.REST + 2
-        )  # the first ones: the step before, and this loop's first
+        assert 1 <= pictures <= seconds / worker.REST + 2  # the first ones: the step before, and this loop's first
         assert 2 <= reports <= 2 * (pictures + seconds / worker.STATUS + 1)  # the state and the losses
         page.move(1.0, yaw=1.0)
         assert page.frame_after(1.0, full=False)  # somebody moves: at once, whatever was to come
@@ -213,9 +209,11 @@ def test_values_are_taken_only_while_a_page_looks_at_them_also_while_paused(view
     def value(name, make):
         return lambda: (taken.append(name), make())[1]
 
-    values = {"gradient": value("gradient", lambda: torch.ones(625, 3)),
-              "coverage": value("coverage", lambda: torch.ones(4, 4)),
-              "image_gradient": value("image_gradient", lambda: torch.ones(4, 4, 3))}  # fmt: skip
+    values = {
+        "gradient": value("gradient", lambda: torch.ones(625, 3)),
+        "coverage": value("coverage", lambda: torch.ones(4, 4)),
+        "image_gradient": value("image_gradient", lambda: torch.ones(4, 4, 3)),
+    }
     with Page(viewer) as page:
         page.say("size", width=32, height=32)
         wait(lambda: viewer.pages, "a page")
@@ -226,17 +224,11 @@ def test_values_are_taken_only_while_a_page_looks_at_them_also_while_paused(view
         def offered() -> set[str]:
             return {name for state in page.of_type("state")[-1:] for name, *_ in state["channels"]}
 
-        wait(
-            lambda: {"gradient", "coverage", "pixels"} <= offered(), "the channels"
-        )  # they can be chosen all the same
+        wait(lambda: {"gradient", "coverage", "pixels"} <= offered(), "the channels")  # they can be chosen all the same
         viewer.control.do("pause")
         thread = threading.Thread(target=lambda: viewer.step(loss=1.0, mesh=torus, **values), daemon=True)
         thread.start()
-        for channel, name in (
-            ("gradient", "gradient"),
-            ("coverage", "coverage"),
-            ("pixels", "image_gradient"),
-        ):
+        for channel, name in (("gradient", "gradient"), ("coverage", "coverage"), ("pixels", "image_gradient")):
             taken.clear()
             page.look(1.0, channel=channel)
             wait(lambda: taken, f"the {name}")
@@ -246,9 +238,7 @@ def test_values_are_taken_only_while_a_page_looks_at_them_also_while_paused(view
         assert thread.is_alive()
         viewer.control.do("resume")
         thread.join(timeout=10)
-    with pytest.raises(
-        TypeError, match="there is no texels; what can be shown is coverage, gradient, image_gradient"
-    ):
+    with pytest.raises(TypeError, match="there is no texels; what can be shown is coverage, gradient, image_gradient"):
         viewer.step(texels=torch.zeros(4, 4))
 
 

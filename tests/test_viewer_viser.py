@@ -102,8 +102,10 @@ def test_pictures_are_paced_and_the_last_camera_wins():
         count = len(client.pictures) - first
         assert 3 <= count <= 10 * (time.monotonic() - began) + 2
         last = 0.01 * (moves - 1)
-        wait(lambda: client.pictures[-1][1].shape == (96, 128, 3)
-             and psnr(client.pictures[-1][1], expected(last)) > 35, "the last camera's picture")  # fmt: skip
+        wait(
+            lambda: client.pictures[-1][1].shape == (96, 128, 3) and psnr(client.pictures[-1][1], expected(last)) > 35,
+            "the last camera's picture",
+        )
 
 
 def test_a_page_that_has_not_said_where_it_looks_and_one_that_fails():

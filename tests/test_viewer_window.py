@@ -28,7 +28,8 @@ SIZE = (320, 240)
 
 @dataclass
 class Screen:
-    """A display, and the file in which its server keeps the pixels (XWD: a header of big-endian numbers, colours, rows)."""
+    """A display, and the file in which its server keeps the pixels (XWD: a header of big-endian numbers, colours,
+    rows)."""
 
     name: str
     file: Path
@@ -58,9 +59,21 @@ def screen(tmp_path_factory) -> Iterator[Screen]:
     folder = tmp_path_factory.mktemp("screen")
     reading, writing = os.pipe()
     server = subprocess.Popen(
-        ["Xvfb", "-displayfd", str(writing), "-screen", "0", f"{SIZE[0]}x{SIZE[1]}x24", "-fbdir", str(folder), "-nolisten", "tcp"],
-        pass_fds=[writing], stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+        [
+            "Xvfb",
+            "-displayfd",
+            str(writing),
+            "-screen",
+            "0",
+            f"{SIZE[0]}x{SIZE[1]}x24",
+            "-fbdir",
+            str(folder),
+            "-nolisten",
+            "tcp",
+        ],
+        pass_fds=[writing],
+        stderr=subprocess.DEVNULL,
+    )
     os.close(writing)
     with os.fdopen(reading) as answer:
         name = answer.readline().strip()
@@ -80,7 +93,8 @@ def shows(screen: Screen, picture: torch.Tensor, decibels: float = 30.0) -> bool
     return screen.file.exists() and psnr(screen.picture(), picture) > decibels
 
 
-# Turns with the mouse's and presses the keys' functions as the window's library calls them, and draws a frame after each.
+# Turns with the mouse's and presses the keys' functions as the window's library calls them, and draws a frame after
+# each.
 STEERED = """
 import json, sys
 sys.path.insert(0, sys.argv[1])
@@ -127,8 +141,15 @@ def test_the_window_opens_draws_and_closes(screen, glb):
 
 
 def test_mouse_and_keys(screen, tmp_path):
-    process = subprocess.Popen([sys.executable, "-c", STEERED, str(Path(__file__).parent)], env=screen.environment, cwd=tmp_path,
-                               stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)  # fmt: skip
+    process = subprocess.Popen(
+        [sys.executable, "-c", STEERED, str(Path(__file__).parent)],
+        env=screen.environment,
+        cwd=tmp_path,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     assert process.stdout is not None
     line = process.stdout.readline()
     if not line:
@@ -152,11 +173,14 @@ def test_mouse_and_keys(screen, tmp_path):
 def test_without_a_display_it_says_so(glb):
     if find_spec("moderngl_window") is None:
         pytest.skip("NOT TESTED in a window: moderngl-window is missing (pip install moderngl-window)")
-    without = {
-        name: value for name, value in os.environ.items() if name not in ("DISPLAY", "WAYLAND_DISPLAY")
-    }
-    result = subprocess.run([sys.executable, "-m", "diffrast", "view", str(glb), "--window"], env=without, capture_output=True,
-                            text=True, timeout=60)  # fmt: skip
+    without = {name: value for name, value in os.environ.items() if name not in ("DISPLAY", "WAYLAND_DISPLAY")}
+    result = subprocess.run(
+        [sys.executable, "-m", "diffrast", "view", str(glb), "--window"],
+        env=without,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
     assert result.returncode != 0
     assert "is there a display?" in result.stderr
     assert "Traceback" not in result.stderr

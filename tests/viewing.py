@@ -26,8 +26,17 @@ from diffrast.viewer.channels import Options, draw
 from diffrast.viewer.model import Model, copy_mesh
 
 POSE = {"target": [0.0, 0.0, 0.0], "yaw": 0.5, "pitch": 0.3, "distance": 4.0, "fov": 35.0}
-LOOK = {"channel": "shaded", "wireframe": False, "flat": False, "light": 0, "turn": 0, "theme": "dark", "view": -1, "opacity": 0,
-        "frusta": False}  # fmt: skip
+LOOK = {
+    "channel": "shaded",
+    "wireframe": False,
+    "flat": False,
+    "light": 0,
+    "turn": 0,
+    "theme": "dark",
+    "view": -1,
+    "opacity": 0,
+    "frusta": False,
+}
 
 
 def torus(rows: int = 24, texture: int = 64) -> Mesh:
@@ -65,9 +74,7 @@ class Page:
 
     def __init__(self, viewer: Viewer, **options):
         host = f"127.0.0.1:{viewer.url.rsplit(':', 1)[1].strip('/')}"
-        self._connect = connect(
-            f"ws://{host}/ws", compression=None, max_size=None, close_timeout=0.5, **options
-        )
+        self._connect = connect(f"ws://{host}/ws", compression=None, max_size=None, close_timeout=0.5, **options)
         self.socket: ClientConnection = self._connect.__enter__()
         self.frames: list[tuple[dict, bytes]] = []
         self.messages: list[dict] = []
@@ -106,9 +113,7 @@ class Page:
 
         def found():
             return [
-                f
-                for f in list(self.frames)
-                if f[0]["stamp"] >= stamp and (f[0]["flags"] & protocol.FULL or not full)
+                f for f in list(self.frames) if f[0]["stamp"] >= stamp and (f[0]["flags"] & protocol.FULL or not full)
             ]
 
         return wait(lambda: found() and found()[0], f"a frame for stamp {stamp}")
@@ -155,9 +160,18 @@ def browser(folder: Path, width: int = 1000, height: int = 700) -> Iterator:
     from selenium.webdriver.chrome.service import Service
 
     options = webdriver.ChromeOptions()
-    for flag in ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-                 "--disable-background-networking", "--disable-component-update", "--disable-sync",
-                 f"--user-data-dir={folder}", f"--window-size={width},{height}"):  # fmt: skip
+    for flag in (
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-quic",
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        f"--user-data-dir={folder}",
+        f"--window-size={width},{height}",
+    ):
         options.add_argument(flag)
     options.binary_location = shutil.which("chromium") or ""
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})

@@ -30,9 +30,7 @@ def main() -> None:
         clip = to_clip(mesh.vertices, clip_matrices([camera], box))
         rast, _ = dr.rasterize(ctx, clip, mesh.faces, [SAMPLES * n for n in size])
         uv, _ = dr.interpolate(mesh.uv, rast, mesh.uv_index)
-        textured = finish(dr.texture(mesh.texture[None], uv), rast, clip, mesh.faces, 1.0, SAMPLES)[
-            0, ..., :3
-        ]
+        textured = finish(dr.texture(mesh.texture[None], uv), rast, clip, mesh.faces, 1.0, SAMPLES)[0, ..., :3]
         clay = srgb_to_linear(render_clay(ctx, clip, mesh, camera, size, SAMPLES)[0])
         photograph = view.rgb * view.alpha[..., None] + 1 - view.alpha[..., None]
         columns.append(

@@ -65,17 +65,25 @@ def main() -> None:
             while left and share >= left[0][0]:
                 driver.execute_script(SET, left.pop(0)[1])
             first = first or time.monotonic()
-            driver.execute_script("pose.yaw = home.yaw - arguments[0]; pose.distance = home.distance * arguments[1]; sendCamera()",
-                                  2 * math.pi * share, 1.0 + (0.35 if 0.64 < share < 0.82 else 0.0))  # fmt: skip
+            driver.execute_script(
+                "pose.yaw = home.yaw - arguments[0]; pose.distance = home.distance * arguments[1]; sendCamera()",
+                2 * math.pi * share,
+                1.0 + (0.35 if 0.64 < share < 0.82 else 0.0),
+            )
             time.sleep(0.4)
             shots.append(Image.open(io.BytesIO(driver.get_screenshot_as_png())).convert("RGB"))
             if 0.7 < share < 0.8:
                 shots[-1].save(ROOT / "assets/readme/viewer.png", optimize=True)
-    film = [
-        shot.resize((shot.width * 2 // 3, shot.height * 2 // 3), Image.Resampling.LANCZOS) for shot in shots
-    ]
-    film[0].save(ROOT / "assets/readme/viewer.webp", save_all=True, append_images=film[1:], loop=0, quality=60, method=6,
-                 duration=[160] * (len(film) - 1) + [1500])  # fmt: skip
+    film = [shot.resize((shot.width * 2 // 3, shot.height * 2 // 3), Image.Resampling.LANCZOS) for shot in shots]
+    film[0].save(
+        ROOT / "assets/readme/viewer.webp",
+        save_all=True,
+        append_images=film[1:],
+        loop=0,
+        quality=60,
+        method=6,
+        duration=[160] * (len(film) - 1) + [1500],
+    )
     size = (ROOT / "assets/readme/viewer.webp").stat().st_size
     print(f"{len(film)} pictures, {size / 1e6:.2f} MB")
 

@@ -7,9 +7,11 @@ A backend has a `name`. Every one is a rasterizer:
 
 Those of `KERNELS_FOR_DEVICE` run the kernels as well, for tensors of their `device_type`:
 
-- `launch(kernel, dtype, count, args, workers=None, constants=None, sums=())`: run `cuda/<file>.cu`'s element function for `count`
-  elements; `constants` are known when a kernel is compiled at run time, `sums` are the gradients that elements share;
-- `fixed_point()`: whether sums of gradients are made in fixed point, so that they repeat (torch.use_deterministic_algorithms);
+- `launch(kernel, dtype, count, args, workers=None, constants=None, sums=())`: run `cuda/<file>.cu`'s element function
+  for `count` elements; `constants` are known when a kernel is compiled at run time, `sums` are the gradients that
+  elements share;
+- `fixed_point()`: whether sums of gradients are made in fixed point, so that they repeat
+  (torch.use_deterministic_algorithms);
 - `workers(count)`: how many private copies a scatter kernel over `count` elements accumulates its gradients in.
 
 A new backend is one file here and one entry in `LOADERS`; a mere rasterizer has one in `RASTERIZES` as well.

@@ -26,8 +26,22 @@ def search(launch: Launch, dtype: torch.dtype, args: Sequence[Any], threads: int
 
     No launch waits for another one's result on the host. The queue takes 4 bytes for each triangle of each image.
     """
-    (pos, tri, ranges, before_depth, before_id, ids, depth, batch, vertices, triangles, height, width, pos_stride,
-     cull) = args  # fmt: skip
+    (
+        pos,
+        tri,
+        ranges,
+        before_depth,
+        before_id,
+        ids,
+        depth,
+        batch,
+        vertices,
+        triangles,
+        height,
+        width,
+        pos_stride,
+        cull,
+    ) = args
     double = dtype == torch.float64
     pixels = max(ids.numel(), 2)  # visibility_clear empties both queues as well
     nearest = torch.empty(pixels, dtype=torch.int64, device=ids.device)
@@ -36,11 +50,38 @@ def search(launch: Launch, dtype: torch.dtype, args: Sequence[Any], threads: int
     groups = list(_groups(batch, triangles, ranges))
     queue = torch.empty(max((g[1] for g in groups), default=0), dtype=torch.int32, device=ids.device)
 
-    def fields(first_image: int = 0, items: int = 0, starts: Sequence[int] = (), ends: Sequence[int] = (),
-               second_pass: bool = False) -> tuple:  # fmt: skip
-        return (pos, tri, before_depth, before_id, nearest, lowest, queue, queued, ids, depth, first_image, items, vertices,
-                triangles, height, width, pos_stride, cull, int(second_pass), threads, len(starts), *_padded(starts),
-                *_padded(ends))  # fmt: skip
+    def fields(
+        first_image: int = 0,
+        items: int = 0,
+        starts: Sequence[int] = (),
+        ends: Sequence[int] = (),
+        second_pass: bool = False,
+    ) -> tuple:
+        return (
+            pos,
+            tri,
+            before_depth,
+            before_id,
+            nearest,
+            lowest,
+            queue,
+            queued,
+            ids,
+            depth,
+            first_image,
+            items,
+            vertices,
+            triangles,
+            height,
+            width,
+            pos_stride,
+            cull,
+            int(second_pass),
+            threads,
+            len(starts),
+            *_padded(starts),
+            *_padded(ends),
+        )
 
     launch("visibility_clear", dtype, pixels, fields())
     for number, (first_image, items, starts, ends) in enumerate(groups):
@@ -58,9 +99,7 @@ def _padded(values: Sequence[int]) -> list[int]:
     return [*values, *[0] * (RANGES - len(values))]
 
 
-def _groups(
-    batch: int, triangles: int, ranges: torch.Tensor | None
-) -> Iterator[tuple[int, int, list[int], list[int]]]:
+def _groups(batch: int, triangles: int, ranges: torch.Tensor | None) -> Iterator[tuple[int, int, list[int], list[int]]]:
     """(first image, items, first triangles, last items + 1) of each launch; the lists are of range mode."""
     if ranges is None:
         images = max(1, MOST_ITEMS // max(1, triangles))

@@ -13,7 +13,8 @@ Argument = torch.Tensor | int | float | None
 
 SUFFIX = {torch.float32: "f32", torch.float64: "f64"}
 
-# Torch's name for what the processor can do (it follows ATEN_CPU_CAPABILITY), and the libraries that may run there, best first.
+# Torch's name for what the processor can do (it follows ATEN_CPU_CAPABILITY), and the libraries that may run there,
+# best first.
 VARIANTS = {"AVX512": ("avx512", "avx2", "default"), "AVX2": ("avx2", "default")}
 
 BUILD = "Build it with `pip install .`, or `python setup.py build_ext --inplace` in a checkout."
@@ -53,7 +54,8 @@ def load(path: Path) -> ctypes.CDLL:
         except OSError:
             continue
     raise RuntimeError(
-        f"the CPU backend cannot start: {first}. If a symbol of OpenMP (GOMP_, omp_) is missing, install its runtime, for "
+        f"the CPU backend cannot start: {first}. If a symbol of OpenMP (GOMP_, omp_) is missing, install its runtime, "
+        "for "
         "example with `apt-get install libgomp1`; otherwise build diffrast again with `pip install .` in a checkout."
     )
 
@@ -95,14 +97,12 @@ class CpuBackend:
     ) -> None:
         """Runs element function `kernel` for elements 0..count-1. `constants` and `sums` matter on GPUs only.
 
-        `args` are the fields of the kernel's Args struct in order; every field is 8 bytes: a tensor gives its address, None a null
-        pointer. Tensors must be contiguous and outlive the call (it returns when the work is done).
+        `args` are the fields of the kernel's Args struct in order; every field is 8 bytes: a tensor gives its address,
+        None a null pointer. Tensors must be contiguous and outlive the call (it returns when the work is done).
         """
         function, words = self._kernel(kernel, dtype)
         if len(args) != words:
-            raise RuntimeError(
-                f"kernel {kernel} takes {words} arguments but got {len(args)}; a stale library? {BUILD}"
-            )
+            raise RuntimeError(f"kernel {kernel} takes {words} arguments but got {len(args)}; a stale library? {BUILD}")
         function(pack(args), count, workers or torch.get_num_threads())
 
     def while_asleep(self, work: Callable[[], None]) -> None:
@@ -125,7 +125,8 @@ class CpuBackend:
         self.launch("visibility", dtype, 0, args)
 
     def workers(self, count: int) -> int:
-        """How many threads a scatter kernel over `count` elements runs on, each with private copies of the gradients."""
+        """How many threads a scatter kernel over `count` elements runs on, each with private copies of the
+        gradients."""
         return max(1, min(torch.get_num_threads(), MAX_SLABS, count // MIN_ELEMENTS_PER_WORKER))
 
     def fixed_point(self) -> bool:

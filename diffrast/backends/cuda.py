@@ -1,7 +1,7 @@
 """The CUDA backend: the kernels of `cuda/`, compiled at run time by NVRTC, loaded and launched through CuPy.
 
-Launches go to torch's current stream of the tensors' device, under a device guard; memory comes from torch's allocator. CuPy's own
-stream and memory pool are never used.
+Launches go to torch's current stream of the tensors' device, under a device guard; memory comes from torch's allocator.
+CuPy's own stream and memory pool are never used.
 """
 
 import logging
@@ -22,9 +22,7 @@ from .cpu import Argument, pack
 
 BLOCK = 256  # threads; kBlockThreads in cuda/visibility.cu
 MOST_BLOCKS = 1 << 20  # beyond, each thread takes several elements
-ADDENDS_PER_ELEMENT = (
-    1024  # a bound: a pixel adds to at most this many places that might be one (65 taps of 8 texels)
-)
+ADDENDS_PER_ELEMENT = 1024  # a bound: a pixel adds to at most this many places that might be one (65 taps of 8 texels)
 
 SLOW = 1.0  # seconds: first uses that take longer, all kernels together, are announced once
 
@@ -37,7 +35,8 @@ def _mend() -> str:
 
 
 def load_cupy() -> Any:
-    """The module `cupy`. Raises RuntimeError, with the reason and the mending command, where the backend cannot start."""
+    """The module `cupy`. Raises RuntimeError, with the reason and the mending command, where the backend cannot
+    start."""
     if torch.version.cuda is None:
         raise RuntimeError(
             f"the CUDA backend cannot start: torch {torch.__version__} is built without CUDA; "
@@ -45,21 +44,21 @@ def load_cupy() -> Any:
         )
     if not torch.cuda.is_available():
         raise RuntimeError(
-            "the CUDA backend cannot start: no CUDA device; torch sees none. If `nvidia-smi` lists one, its driver is older than "
+            "the CUDA backend cannot start: no CUDA device; torch sees none. If `nvidia-smi` lists one, its driver is "
+            "older than "
             f"CUDA {torch.version.cuda}, which this torch is built for: install a newer driver"
         )
     try:
         cupy: Any = import_module("cupy")  # an extra: type checkers need not have it
     except ImportError as error:
-        raise RuntimeError(
-            f"the CUDA backend cannot start: CuPy cannot be imported ({error}); {_mend()}"
-        ) from error
+        raise RuntimeError(f"the CUDA backend cannot start: CuPy cannot be imported ({error}); {_mend()}") from error
     try:
         cupy.cuda.runtime.getDeviceCount()
         built = cupy.cuda.runtime.runtimeGetVersion() // 1000
     except cupy.cuda.runtime.CUDARuntimeError as error:
         raise RuntimeError(
-            f"the CUDA backend cannot start: {error}; CuPy must be the one for torch's CUDA {torch.version.cuda}: {_mend()}"
+            f"the CUDA backend cannot start: {error}; CuPy must be the one for torch's CUDA {torch.version.cuda}: "
+            f"{_mend()}"
         ) from error
     major = int(torch.version.cuda.split(".")[0])
     if built != major:
@@ -77,7 +76,8 @@ def architecture(device: torch.device) -> str:
 
 
 class CudaBackend:
-    """Runs kernels on CUDA tensors. No launch synchronizes; the first use of a kernel compiles it or loads it from disk."""
+    """Runs kernels on CUDA tensors. No launch synchronizes; the first use of a kernel compiles it or loads it from
+    disk."""
 
     name = "cuda"
     device_type = "cuda"
@@ -111,9 +111,12 @@ class CudaBackend:
         if self._waited > SLOW and not self._said:
             self._said = True
             logging.getLogger("diffrast").warning(
-                "compiling GPU kernels at their first use, at the moment %s; they are kept in %s (`diffrast warmup` compiles them "
-                "ahead of time)", kernel.entry, specialize.cache_folder(),
-            )  # fmt: skip
+                "compiling GPU kernels at their first use, at the moment %s; they are kept in %s (`diffrast warmup` "
+                "compiles them "
+                "ahead of time)",
+                kernel.entry,
+                specialize.cache_folder(),
+            )
 
     def launch(
         self,
@@ -129,8 +132,8 @@ class CudaBackend:
         """Runs element function `kernel` for elements 0..count-1 on the current stream; see CpuBackend.launch.
 
         constants: preprocessor names that the kernel is compiled with.
-        sums: the gradients that elements share, zero at the start. With torch.use_deterministic_algorithms(True) they are summed
-            in fixed point: the kernel runs twice and takes 8 bytes more for each sum.
+        sums: the gradients that elements share, zero at the start. With torch.use_deterministic_algorithms(True) they
+            are summed in fixed point: the kernel runs twice and takes 8 bytes more for each sum.
         """
         if count == 0:
             return
@@ -141,19 +144,12 @@ class CudaBackend:
             self._run(specialize.kernel(kernel, dtype, constants), count, args, device)
 
     def _run(
-        self,
-        kernel: specialize.Kernel,
-        count: int,
-        args: Sequence[Argument],
-        device: torch.device,
-        *more: Any,
+        self, kernel: specialize.Kernel, count: int, args: Sequence[Argument], device: torch.device, *more: Any
     ) -> None:
         blocks = min(-(-count // BLOCK), MOST_BLOCKS)
         with torch.cuda.device(device):
             function = self._function(kernel, device)
-            stream = self._cupy.cuda.ExternalStream(
-                torch.cuda.current_stream(device).cuda_stream, device.index
-            )
+            stream = self._cupy.cuda.ExternalStream(torch.cuda.current_stream(device).cuda_stream, device.index)
             with stream:
                 function((blocks,), (BLOCK,), (_struct(args), np.int64(count), *more))
 
@@ -176,10 +172,7 @@ class CudaBackend:
         for phase in (0, 1):
             self._run(fixed, count, args, device, _struct((values, integers, largest, headroom, phase)))
         self._run(
-            specialize.kernel("fixed_finish", dtype),
-            values.numel(),
-            (integers, largest, values, headroom),
-            device,
+            specialize.kernel("fixed_finish", dtype), values.numel(), (integers, largest, values, headroom), device
         )
 
     def visibility(self, dtype: torch.dtype, args: Sequence[Argument]) -> None:

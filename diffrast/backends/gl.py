@@ -1,7 +1,7 @@
 """The OpenGL backend: the graphics pipeline as a rasterizer, for CPU tensors and CUDA tensors.
 
-Only the search for visible triangles happens here (shaders/); the kernels of the tensors' device make everything else of it.
-The pipeline snaps vertices to 1/256 pixel or so and computes depths in float32: see docs/MATH.md, section 1.
+Only the search for visible triangles happens here (shaders/); the kernels of the tensors' device make everything else
+of it. The pipeline snaps vertices to 1/256 pixel or so and computes depths in float32: see docs/MATH.md, section 1.
 """
 
 import logging
@@ -87,9 +87,7 @@ class Painter:
         self._arrays: dict[Any, Any] = {}
         self._targets: OrderedDict[tuple[int, int, int], Target] = OrderedDict()
         self.largest = min(
-            gl.info["GL_MAX_TEXTURE_SIZE"],
-            gl.info["GL_MAX_RENDERBUFFER_SIZE"],
-            *gl.info["GL_MAX_VIEWPORT_DIMS"],
+            gl.info["GL_MAX_TEXTURE_SIZE"], gl.info["GL_MAX_RENDERBUFFER_SIZE"], *gl.info["GL_MAX_VIEWPORT_DIMS"]
         )
         self.most_layers = gl.info["GL_MAX_ARRAY_TEXTURE_LAYERS"]
         self.description = f"{gl.info['GL_RENDERER']}, OpenGL {gl.info['GL_VERSION']}"
@@ -111,12 +109,11 @@ class Painter:
         """Raises RuntimeError unless the trial picture is right on its way from this device and back."""
         ids = self._trial(device).cpu()
         if not (bool((ids[0, 0] == 1).all()) and bool((ids[0, 2] == 0).all())):
-            raise RuntimeError(
-                f"a triangle drawn with {self.description} is not where it should be: {ids.tolist()}"
-            )
+            raise RuntimeError(f"a triangle drawn with {self.description} is not where it should be: {ids.tolist()}")
 
     def _trial(self, device: torch.device) -> torch.Tensor:
-        """Triangle + 1, `[1, 3, 3]`, of a triangle over the lower half of the picture, up to the middle of its middle row."""
+        """Triangle + 1, `[1, 3, 3]`, of a triangle over the lower half of the picture, up to the middle of its middle
+        row."""
         pos = torch.tensor([[[-9.0, 0, 0, 1], [0, -9, 0, 1], [9, 0, 0, 1]]], device=device)
         tri = torch.tensor([[0, 1, 2]], dtype=torch.int32, device=device)
         ids = torch.empty(1, 3, 3, dtype=torch.int32, device=device)
@@ -124,14 +121,16 @@ class Painter:
         return ids
 
     def _turn_over(self) -> None:
-        """Draws upside down into images that are upside down: the same pictures, but the other edges count as upper ones."""
+        """Draws upside down into images that are upside down: the same pictures, but the other edges count as upper
+        ones."""
         self.upside_down = True
         self.api.ClipControl(UPPER_LEFT, NEGATIVE_ONE_TO_ONE)
         self.api.FrontFace(CLOCKWISE)
 
     def visibility(self, args: Sequence[Any]) -> None:
-        (pos, tri, ranges, before_depth, before_id, ids, depth, batch, vertices, triangles, height, width, _,
-         cull) = args  # fmt: skip
+        (pos, tri, ranges, before_depth, before_id, ids, depth, batch, vertices, triangles, height, width, _, cull) = (
+            args
+        )
         if triangles == 0 or vertices == 0:
             ids.zero_()
             if depth is not None:
@@ -206,8 +205,14 @@ class Painter:
             self._arrays[program] = self.gl.vertex_array(program, content, index_buffer=self.indices.buffer)
         return self._arrays[program]
 
-    def _draw(self, height: int, width: int, part: tuple[slice, slice, slice], before_id: torch.Tensor | None,
-              before_depth: torch.Tensor | None) -> Target:  # fmt: skip
+    def _draw(
+        self,
+        height: int,
+        width: int,
+        part: tuple[slice, slice, slice],
+        before_id: torch.Tensor | None,
+        before_depth: torch.Tensor | None,
+    ) -> Target:
         group, rows, columns = part
         shape = (group.stop - group.start, rows.stop - rows.start, columns.stop - columns.start)
         target = self._target(shape)
@@ -236,8 +241,7 @@ class Painter:
             return self._targets[shape]
         pixels = int(np.prod(shape))
         while self._targets and (
-            len(self._targets) >= MOST_TARGETS
-            or pixels + sum(map(int, map(np.prod, self._targets))) > MOST_PIXELS
+            len(self._targets) >= MOST_TARGETS or pixels + sum(map(int, map(np.prod, self._targets))) > MOST_PIXELS
         ):
             self._targets.popitem(last=False)[1].release()
         target = Target(self.api, shape, lambda: self.gl.error)
@@ -293,9 +297,9 @@ class GlBackend:
     def visibility(self, dtype: torch.dtype, args: Sequence[Argument]) -> None:
         """Finds the visible triangles; `args` as VisibilityArgs in cuda/visibility_cpu.cpp.
 
-        What the pipeline saw is looked at again beside edges (cuda/repair.cu). The depth of a layer is stored as OpenGL has it,
-        (z/w + 1) / 4, and is good for finding the next layer only.
-        float64 is beyond OpenGL: the exact search of the tensors' device takes its place.
+        What the pipeline saw is looked at again beside edges (cuda/repair.cu). The depth of a layer is stored as OpenGL
+        has it, (z/w + 1) / 4, and is good for finding the next layer only. float64 is beyond OpenGL: the exact search
+        of the tensors' device takes its place.
         """
         pos = args[0]
         assert isinstance(pos, torch.Tensor)

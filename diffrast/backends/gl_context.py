@@ -1,6 +1,7 @@
 """OpenGL contexts of our own: headless through EGL, one per thread and device, current only while they are in use.
 
-Nothing here touches a context of the user's: whatever is current in the thread (EGL or GLX) is current again after every use.
+Nothing here touches a context of the user's: whatever is current in the thread (EGL or GLX) is current again after
+every use.
 References: Khronos EGL 1.5; EGL_EXT_platform_device, EGL_KHR_surfaceless_context, EGL_NV_device_cuda; GLX 1.4.
 """
 
@@ -17,9 +18,7 @@ from typing import Any
 
 VERSION = (4, 3)  # what the shaders in shaders/ ask for
 
-MESA = (
-    "`apt-get install libegl1 libegl-mesa0 libgl1-mesa-dri` (Debian, Ubuntu) installs one that needs no GPU"
-)
+MESA = "`apt-get install libegl1 libegl-mesa0 libgl1-mesa-dri` (Debian, Ubuntu) installs one that needs no GPU"
 
 EGL_NONE, EGL_DEVICE, EGL_EXTENSIONS, EGL_OPENGL_API = 0x3038, 0x313F, 0x3055, 0x30A2
 EGL_DRAW, EGL_READ = 0x3059, 0x305A
@@ -120,12 +119,7 @@ def preserved() -> Iterator[None]:
     window = None
     if not context and x is not None and x.GetCurrentContext():
         # A thread has one current context, of EGL or of GLX: the latter must go before ours can come.
-        window = (
-            x.GetCurrentDisplay(),
-            x.GetCurrentDrawable(),
-            x.GetCurrentReadDrawable(),
-            x.GetCurrentContext(),
-        )
+        window = (x.GetCurrentDisplay(), x.GetCurrentDrawable(), x.GetCurrentReadDrawable(), x.GetCurrentContext())
         x.MakeContextCurrent(window[0], 0, 0, None)
     try:
         yield
@@ -154,9 +148,7 @@ def devices() -> list[int]:
 def cuda_index(device: int) -> int | None:
     """Which CUDA device an EGL device is (EGL_NV_device_cuda), or None."""
     e, value = egl(), ctypes.c_ssize_t(-1)
-    known = e.QueryDeviceAttribEXT is not None and e.QueryDeviceAttribEXT(
-        device, EGL_CUDA_DEVICE, ctypes.byref(value)
-    )
+    known = e.QueryDeviceAttribEXT is not None and e.QueryDeviceAttribEXT(device, EGL_CUDA_DEVICE, ctypes.byref(value))
     return value.value if known else None
 
 
@@ -191,9 +183,7 @@ def _create(cuda: int | None) -> tuple[int, int]:
             return display, context
     wanted = ".".join(map(str, VERSION))
     if tried:
-        raise Unavailable(
-            f"none of the {tried} EGL displays here offers OpenGL {wanted} core without a window"
-        )
+        raise Unavailable(f"none of the {tried} EGL displays here offers OpenGL {wanted} core without a window")
     if cuda is not None:
         raise Unavailable(
             f"EGL lists no device that is CUDA device {cuda}",
@@ -205,9 +195,7 @@ def _create(cuda: int | None) -> tuple[int, int]:
 def _make_current(display: int, context: int) -> None:
     e = egl()
     if not e.MakeCurrent(display, None, None, context):
-        raise RuntimeError(
-            f"the OpenGL backend lost its context: eglMakeCurrent failed with error {e.GetError():#x}"
-        )
+        raise RuntimeError(f"the OpenGL backend lost its context: eglMakeCurrent failed with error {e.GetError():#x}")
 
 
 def _destroy(display: int, context: int, process: int, contents: list[Any]) -> None:
@@ -239,7 +227,8 @@ class OwnedContext:
     """An OpenGL context and what is built in it; destroyed with its last reference, or by `release()`.
 
     cuda: the index of the CUDA device whose OpenGL it must be; None: whichever OpenGL there is.
-    build: makes what lives in the context, given moderngl's Context and `cuda`: what `current()` gives. It has a method `close()`.
+    build: makes what lives in the context, given moderngl's Context and `cuda`: what `current()` gives. It has a method
+    `close()`.
     """
 
     def __init__(self, cuda: int | None, build: Callable[[Any, int | None], Any]) -> None:
@@ -268,7 +257,8 @@ class OwnedContext:
         """Makes the context current and gives what was built in it."""
         if os.getpid() != self._process:
             raise RuntimeError(
-                "the OpenGL backend was started before this process was forked, and no driver survives that; start processes "
+                "the OpenGL backend was started before this process was forked, and no driver survives that; start "
+                "processes "
                 'with `multiprocessing.set_start_method("spawn")`, or use OpenGL in the children only'
             )
         with self._busy:
@@ -281,7 +271,8 @@ class OwnedContext:
                     self._finalizer()
 
     def release(self) -> None:
-        """Destroys the context and all that is in it; if it is in use (in another thread, or further up), right afterwards."""
+        """Destroys the context and all that is in it; if it is in use (in another thread, or further up), right
+        afterwards."""
         self._doomed = True
         if self._busy.acquire(blocking=False):
             try:

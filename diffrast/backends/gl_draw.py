@@ -38,9 +38,21 @@ FUNCTIONS = {
     "glGetTexImage": (Unsigned, Integer, Unsigned, Unsigned, Pointer),
     "glTexParameteri": (Unsigned, Unsigned, Integer),
     "glTexStorage3D": (Unsigned, Integer, Unsigned, Integer, Integer, Integer),
-    "glTexSubImage3D": (Unsigned, Integer, Integer, Integer, Integer, Integer, Integer, Integer, Unsigned, Unsigned, Pointer),
+    "glTexSubImage3D": (
+        Unsigned,
+        Integer,
+        Integer,
+        Integer,
+        Integer,
+        Integer,
+        Integer,
+        Integer,
+        Unsigned,
+        Unsigned,
+        Pointer,
+    ),
     "glViewport": (Integer, Integer, Integer, Integer),
-}  # fmt: skip
+}
 
 OPTIONAL = {"glClipControl"}  # OpenGL 4.5, or GL_ARB_clip_control
 
@@ -65,8 +77,8 @@ IDS = Format(0x8235, 0x8D94, 0x1404)  # R32I, RED_INTEGER, INT
 DEPTHS = Format(0x8CAC, 0x1902, 0x1406)  # DEPTH_COMPONENT32F, DEPTH_COMPONENT, FLOAT
 BEFORE_DEPTHS = Format(0x822E, 0x1903, 0x1406)  # R32F, RED, FLOAT
 
-# Depths are stored as (z/w + 1) / 4: multiplied by a power of two, so that nothing is rounded, and with room below 1, the value
-# that an empty pixel has, for z/w = 1.
+# Depths are stored as (z/w + 1) / 4: multiplied by a power of two, so that nothing is rounded, and with room below 1,
+# the value that an empty pixel has, for z/w = 1.
 FARTHEST = 0.5
 
 COMMAND = np.dtype(
@@ -121,9 +133,7 @@ class Layers:
         self.api.BindBuffer(UNPACK_BUFFER, buffer)
         layers, height, width = self.shape
         self.api.BindTexture(ARRAY, self.name)
-        self.api.TexSubImage3D(
-            ARRAY, 0, 0, 0, 0, width, height, layers, self.kind.components, self.kind.type, address
-        )
+        self.api.TexSubImage3D(ARRAY, 0, 0, 0, 0, width, height, layers, self.kind.components, self.kind.type, address)
         self.api.BindBuffer(UNPACK_BUFFER, 0)
 
     def release(self) -> None:
@@ -146,7 +156,8 @@ class Target:
             self.release()
             layers, height, width = shape
             raise MemoryError(
-                f"out of memory: {8 * layers * height * width} bytes for {layers} images of {height}x{width} in OpenGL ({wrong})"
+                f"out of memory: {8 * layers * height * width} bytes for {layers} images of {height}x{width} in OpenGL "
+                f"({wrong})"
             )
 
     def clear(self) -> None:

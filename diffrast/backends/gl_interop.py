@@ -1,7 +1,9 @@
-"""How tensors come into OpenGL's buffers and images come back: through the host, or within the GPU where CUDA shares them.
+"""How tensors come into OpenGL's buffers and images come back: through the host, or within the GPU where CUDA shares
+them.
 
-`Interop` is the small interface to CUDA's OpenGL interoperability; `CudaInterop` is it by cuda-bindings. The tests drive the path
-through a stand-in of it. **With a GPU it has never run.** Reference: CUDA Runtime API, "OpenGL Interoperability".
+`Interop` is the small interface to CUDA's OpenGL interoperability; `CudaInterop` is it by cuda-bindings. The tests
+drive the path through a stand-in of it. **With a GPU it has never run.** Reference: CUDA Runtime API, "OpenGL
+Interoperability".
 """
 
 from collections.abc import Sequence
@@ -43,9 +45,7 @@ class CudaInterop:
         try:
             self._cuda: Any = import_module("cuda.bindings.runtime")  # an extra
         except ImportError as error:
-            raise RuntimeError(
-                f"cuda-bindings cannot be imported ({error}); `pip install cuda-bindings`"
-            ) from error
+            raise RuntimeError(f"cuda-bindings cannot be imported ({error}); `pip install cuda-bindings`") from error
 
     def _call(self, name: str, *arguments: Any) -> list[Any]:
         """The results of a function of the CUDA runtime; RuntimeError if it failed."""
@@ -74,7 +74,8 @@ class CudaInterop:
 
 
 class HostTransfer:
-    """Through the host: the driver reads from and writes into the memory of CPU tensors, or of pinned copies of CUDA tensors."""
+    """Through the host: the driver reads from and writes into the memory of CPU tensors, or of pinned copies of CUDA
+    tensors."""
 
     def upload(self, tensor: torch.Tensor, store: Store) -> bool:
         """Fills a store with a contiguous tensor; True where that took a new buffer."""

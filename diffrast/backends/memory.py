@@ -1,9 +1,10 @@
 """Output memory that costs little to touch: huge pages, used again.
 
-A fresh tensor of tens of megabytes is memory that the system has promised but not yet given: the first write to each 4 KiB page
-traps into the kernel, which costs more than the computation that fills it. So large outputs live on 2 MiB pages (Linux, madvise),
-and a block whose tensor has died serves the next output of its size, as the caching allocator does on a GPU. `make bench` measures
-what that gives on the machine at hand.
+A fresh tensor of tens of megabytes is memory that the system has promised but not yet given: the first write to each 4
+KiB page traps into the kernel, which costs more than the computation that fills it. So large outputs live on 2 MiB
+pages (Linux, madvise), and a block whose tensor has died serves the next output of its size, as the caching allocator
+does on a GPU.
+`make bench` measures what that gives on the machine at hand.
 """
 
 import ctypes
@@ -36,7 +37,8 @@ class Pool:
         self._waiting: OrderedDict[int, mmap.mmap] = OrderedDict()
 
     def lease(self, size: int) -> memoryview:
-        """A view of at least `size` bytes, uninitialized. The block returns when the view and all tensors on it are gone."""
+        """A view of at least `size` bytes, uninitialized. The block returns when the view and all tensors on it are
+        gone."""
         size = -(-size // HUGE_PAGE) * HUGE_PAGE
         block = self._take(size)
         if block is None:
@@ -75,7 +77,8 @@ _pool = Pool()
 
 
 def empty(shape: Sequence[int], dtype: torch.dtype) -> torch.Tensor:
-    """An uninitialized contiguous CPU tensor. Raises MemoryError, saying how much for what, when the system has no more."""
+    """An uninitialized contiguous CPU tensor. Raises MemoryError, saying how much for what, when the system has no
+    more."""
     count = prod(shape)
     size = count * dtype.itemsize
     try:
@@ -84,9 +87,7 @@ def empty(shape: Sequence[int], dtype: torch.dtype) -> torch.Tensor:
         return torch.frombuffer(_pool.lease(size), dtype=dtype, count=count).view(tuple(shape))
     except (OSError, RuntimeError, MemoryError) as error:
         name = str(dtype).removeprefix("torch.")
-        raise MemoryError(
-            f"out of memory: {size} bytes for a {name} tensor {list(shape)} ({error})"
-        ) from error
+        raise MemoryError(f"out of memory: {size} bytes for a {name} tensor {list(shape)} ({error})") from error
 
 
 def release() -> None:
@@ -95,11 +96,12 @@ def release() -> None:
 
 
 def keep_freed_memory() -> bool:
-    """Tells the C library to keep freed memory for the next tensors instead of giving it back to the system; whether it could.
+    """Tells the C library to keep freed memory for the next tensors instead of giving it back to the system; whether it
+    could.
 
-    For programs that optimize on a CPU: torch's own tensors of several megabytes (a loss, an optimizer's temporaries) otherwise
-    come fresh from the system in every step. It holds for the whole process, so a library has no business to do it unasked.
-    glibc only (mallopt, M_TRIM_THRESHOLD and M_MMAP_THRESHOLD).
+    For programs that optimize on a CPU: torch's own tensors of several megabytes (a loss, an optimizer's temporaries)
+    otherwise come fresh from the system in every step. It holds for the whole process, so a library has no business to
+    do it unasked. glibc only (mallopt, M_TRIM_THRESHOLD and M_MMAP_THRESHOLD).
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     return mallopt is not None and bool(mallopt(-1, 2**31 - 1)) and bool(mallopt(-3, 2**30))

@@ -1,7 +1,8 @@
 """NVIDIA's run-time compiler through ctypes: CUDA source to machine code, with no GPU, driver or toolkit.
 
-The library comes from PyPI: every CUDA build of torch brings it along. CuPy could compile too, but asks the device for its
-architecture even when it is told one, appends `-ftz=true`, and its cache does not see what changes in an included header.
+The library comes from PyPI: every CUDA build of torch brings it along. CuPy could compile too, but asks the device for
+its architecture even when it is told one, appends `-ftz=true`, and its cache does not see what changes in an included
+header.
 """
 
 import ctypes
@@ -15,14 +16,7 @@ from pathlib import Path
 import torch
 
 # The CPU's arithmetic: no contraction (see FLAGS in setup.py), and subnormal numbers stay what they are.
-OPTIONS = (
-    "--std=c++17",
-    "-fmad=false",
-    "-ftz=false",
-    "-prec-div=true",
-    "-prec-sqrt=true",
-    "--ptxas-options=-v",
-)
+OPTIONS = ("--std=c++17", "-fmad=false", "-ftz=false", "-prec-div=true", "-prec-sqrt=true", "--ptxas-options=-v")
 
 
 @dataclass(frozen=True)
@@ -62,7 +56,8 @@ def library() -> ctypes.CDLL:
         return ctypes.CDLL(name)
     except OSError as error:
         raise RuntimeError(
-            f"NVIDIA's run-time compiler cannot be loaded: {error}; `pip install --force-reinstall nvidia-cuda-nvrtc-cu12`"
+            f"NVIDIA's run-time compiler cannot be loaded: {error}; `pip install --force-reinstall "
+            "nvidia-cuda-nvrtc-cu12`"
         ) from error
 
 

@@ -16,13 +16,12 @@ def source_folder(name: str) -> Path:
         if place.is_dir():
             return place
     looked = " and ".join(str(place) for place in places)
-    raise FileNotFoundError(
-        f"diffrast's sources {name!r} are missing (looked in {looked}); reinstall diffrast"
-    )
+    raise FileNotFoundError(f"diffrast's sources {name!r} are missing (looked in {looked}); reinstall diffrast")
 
 
 def flatten(path: Path) -> str:
-    """The source with its `#include "x"` lines replaced by the files of the same folder, each once (as `#pragma once` means).
+    """The source with its `#include "x"` lines replaced by the files of the same folder, each once (as `#pragma once`
+    means).
 
     What a run-time compiler takes: one text. `#line` directives keep file names and line numbers in its messages.
     """

@@ -1,7 +1,8 @@
-"""Kernels specialized at run time: one kernel, one scalar type, constants where they pay; compiled once and kept on disk.
+"""Kernels specialized at run time: one kernel, one scalar type, constants where they pay; compiled once and kept on
+disk.
 
-A kernel file ends in lines like `DR_KERNEL(interpolate_fwd, InterpolateArgs)`, each of which makes the entry points of one
-kernel. To compile one kernel, the lines of the others are left out.
+A kernel file ends in lines like `DR_KERNEL(interpolate_fwd, InterpolateArgs)`, each of which makes the entry points of
+one kernel. To compile one kernel, the lines of the others are left out.
 """
 
 import hashlib
@@ -80,8 +81,8 @@ def cache_folder() -> Path:
 def cubin(kernel: Kernel, arch: str) -> Path:
     """The file of the kernel's machine code for an architecture such as "sm_80", compiled if it is not there yet.
 
-    Its name holds a hash of everything that it depends on. It appears in one step, so that processes that start at once never see
-    half of it; at worst they compile the same twice. Raises RuntimeError with the compiler's log.
+    Its name holds a hash of everything that it depends on. It appears in one step, so that processes that start at once
+    never see half of it; at worst they compile the same twice. Raises RuntimeError with the compiler's log.
     """
     file, text = source_of(kernel.name)
     options = kernel.options()

@@ -1,7 +1,7 @@
 """A benchmark of differentiable renderers' gradients: scenes, a supersampled truth with its noise floor, metrics.
 
-`python -m diffrast.bench` prints a table; `diffrast.bench.gradients(adapters={"mine": MyAdapter()})` measures another renderer. Not
-imported by `import diffrast`.
+`python -m diffrast.bench` prints a table; `diffrast.bench.gradients(adapters={"mine": MyAdapter()})` measures another
+renderer. Not imported by `import diffrast`.
 """
 
 from .adapters import OURS, Adapter, Primitives
@@ -13,6 +13,16 @@ from .scenes import SCENES
 from .truth import Truth, truth_of
 
 __all__ = [
-    "OURS", "PROBLEMS", "SCENES", "Adapter", "Primitives", "Scene", "Truth", "cube_from", "gradients", "pictures",
-    "problems", "truth_of",
-]  # fmt: skip
+    "OURS",
+    "PROBLEMS",
+    "SCENES",
+    "Adapter",
+    "Primitives",
+    "Scene",
+    "Truth",
+    "cube_from",
+    "gradients",
+    "pictures",
+    "problems",
+    "truth_of",
+]

@@ -13,9 +13,7 @@ from .scenes import SCENES
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m diffrast.bench", description="Gradients against the truth."
-    )
+    parser = argparse.ArgumentParser(prog="python -m diffrast.bench", description="Gradients against the truth.")
     parser.add_argument("--scenes", nargs="+", choices=list(SCENES), metavar="NAME", help=", ".join(SCENES))
     parser.add_argument("--modes", nargs="+", choices=list(OURS), help="which of ours (default: all)")
     parser.add_argument("--samples", type=int, default=SAMPLES, help="parameter vectors per scene")
@@ -58,10 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
         if args.components and "bias" in row:
             print("    ", report.components(row))
         # Written as they come: the large scenes take minutes.
-        for path, text in (
-            (args.json, json.dumps(rows, indent=1) + "\n"),
-            (args.markdown, report.markdown(rows)),
-        ):
+        for path, text in ((args.json, json.dumps(rows, indent=1) + "\n"), (args.markdown, report.markdown(rows))):
             if path:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(text, encoding="utf-8")

@@ -1,8 +1,8 @@
 """What is measured: a renderer behind three functions.
 
-To measure another renderer, write a class with these three functions and pass an object of it to `gradients(adapters={...})`. It
-gets the scene once, then parameters; how it differentiates is its own affair. A module of primitives with the field's usual names
-needs no class: `Primitives(module, context)`.
+To measure another renderer, write a class with these three functions and pass an object of it to
+`gradients(adapters={...})`. It gets the scene once, then parameters; how it differentiates is its own affair. A module
+of primitives with the field's usual names needs no class: `Primitives(module, context)`.
 """
 
 from typing import Any, Protocol
@@ -34,7 +34,8 @@ class Adapter(Protocol):
 class Primitives:
     """Rasterize, interpolate, shade, antialias, by the primitives of a module with the field's usual names.
 
-    guard: pixels that are drawn beyond the border on each side and cut off, so that lines that leave the image have both ends.
+    guard: pixels that are drawn beyond the border on each side and cut off, so that lines that leave the image have
+    both ends.
     antialias: further arguments for the module's `antialias`.
     """
 
@@ -63,9 +64,7 @@ class Primitives:
         pos = (scene.geometry(theta).float()[None] * zoom).to(self.device)
         rast, _ = self.module.rasterize(self.context, pos, self.tri, (drawn, drawn))
         attributes, _ = self.module.interpolate(self.attributes, rast, self.tri)
-        color = torch.where(
-            rast[..., 3:] > 0, scene.shade(attributes, theta.float().to(self.device)), self.background
-        )
+        color = torch.where(rast[..., 3:] > 0, scene.shade(attributes, theta.float().to(self.device)), self.background)
         image = self.module.antialias(color.contiguous(), rast, pos, self.tri, **self.options)[0]
         return image[self.guard : drawn - self.guard, self.guard : drawn - self.guard]
 

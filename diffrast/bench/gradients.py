@@ -19,7 +19,8 @@ def gradients(
     samples: int = SAMPLES,
     progress=None,
 ) -> list[dict]:
-    """The gradient of an L2 loss, by every adapter on every scene, against central differences of a supersampled render.
+    """The gradient of an L2 loss, by every adapter on every scene, against central differences of a supersampled
+    render.
 
     Args:
         scenes: names of `SCENES`, or how several begin: "cube" is all cubes; None: all.
@@ -28,23 +29,20 @@ def gradients(
         progress: called with each row as soon as it is there.
 
     Returns:
-        One row per scene and adapter: cosine, relative (L2 error over the truth's length), ratio of the lengths (medians over the
-        samples), mean_cosine, worst_cosine, worst_relative, bias and component_ratio by component, psnr_db (median, of the image
-        against the supersampled one), floor (median noise floor of the truth, relative), ms (of one gradient).
+        One row per scene and adapter: cosine, relative (L2 error over the truth's length), ratio of the lengths
+        (medians over the samples), mean_cosine, worst_cosine, worst_relative, bias and component_ratio by component,
+        psnr_db (median, of the image against the supersampled one), floor (median noise floor of the truth, relative),
+        ms (of one gradient).
 
     Raises:
         ValueError: an unknown scene.
     """
     names = list(SCENES)
     if scenes is not None:
-        groups = {
-            wanted: [n for n in SCENES if n == wanted or n.startswith(wanted + " ")] for wanted in scenes
-        }
+        groups = {wanted: [n for n in SCENES if n == wanted or n.startswith(wanted + " ")] for wanted in scenes}
         unknown = [wanted for wanted, found in groups.items() if not found]
         if unknown:
-            raise ValueError(
-                f"gradients(): scenes must be among {', '.join(SCENES)}; got {', '.join(unknown)}"
-            )
+            raise ValueError(f"gradients(): scenes must be among {', '.join(SCENES)}; got {', '.join(unknown)}")
         names = [name for found in groups.values() for name in found]
     rows = []
     for name in names:
@@ -61,18 +59,9 @@ def gradients(
                 start = time.perf_counter()
                 got.append(adapter.gradient(theta, cotangent).double().cpu())
                 seconds.append(time.perf_counter() - start)
-            row = {
-                "scene": name,
-                "adapter": label,
-                **summary_of(got, [t.gradient for t in truths], scene.labels),
-            }
+            row = {"scene": name, "adapter": label, **summary_of(got, [t.gradient for t in truths], scene.labels)}
             row |= {"psnr_db": median(psnr), "floor": median(t.floor for t in truths)}
-            row |= {
-                "ms": 1e3 * median(seconds),
-                "samples": samples,
-                "machine": machine(),
-                "group": scene.group,
-            }
+            row |= {"ms": 1e3 * median(seconds), "samples": samples, "machine": machine(), "group": scene.group}
             row |= {"size": scene.size, "supersampling": samples_per_side(scene.size)}
             rows.append(row)
             if progress:

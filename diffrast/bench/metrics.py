@@ -25,8 +25,8 @@ def error_of(got: torch.Tensor, truth: torch.Tensor) -> Error:
 def summary_of(got: Sequence[torch.Tensor], truth: Sequence[torch.Tensor], labels: Sequence[str]) -> dict:
     """Medians and the worst over several gradients, and per component the signed bias and the ratio.
 
-    bias: mean of (got - truth) over the root mean square of the truth; ratio: the slope of the line through the origin that fits
-    got as a function of truth.
+    bias: mean of (got - truth) over the root mean square of the truth; ratio: the slope of the line through the origin
+    that fits got as a function of truth.
     """
     errors = [error_of(g, t) for g, t in zip(got, truth, strict=True)]
     columns = {name: sorted(asdict(e)[name] for e in errors) for name in ("cosine", "relative", "ratio")}

@@ -53,11 +53,12 @@ def pictures(
     adapters: Mapping[str, Adapter] | None = None,
     side: int = 160,
 ) -> list[float]:
-    """Writes one row for each of `shown`: the image, its true derivative, and that of every adapter (default: ours, "area" first).
+    """Writes one row for each of `shown`: the image, its true derivative, and that of every adapter (default: ours,
+    "area" first).
 
-    shown: name of the scene, of the parameter, and pixels along a side (the scene's own number is the costliest). Red: grows, blue:
-    shrinks, in one scale for the row. side: pixels of the picture for each image. Returns, row by row, the relative L2 error of
-    each adapter's picture.
+    shown: name of the scene, of the parameter, and pixels along a side (the scene's own number is the costliest). Red:
+    grows, blue: shrinks, in one scale for the row. side: pixels of the picture for each image. Returns, row by row, the
+    relative L2 error of each adapter's picture.
     """
     adapters = {name: OURS[name] for name in ("area", "silhouette")} if adapters is None else adapters
     rows, errors = [], []
@@ -77,8 +78,5 @@ def pictures(
 def _framed(row: Sequence[torch.Tensor], side: int) -> torch.Tensor:
     """Images of the same size side by side, every pixel as a block, with a gap around each."""
     index = torch.arange(side) * row[0].shape[0] // side
-    blocks = [
-        torch.nn.functional.pad(image[index][:, index], (0, 0, GAP, GAP, GAP, GAP), value=1.0)
-        for image in row
-    ]
+    blocks = [torch.nn.functional.pad(image[index][:, index], (0, 0, GAP, GAP, GAP, GAP), value=1.0) for image in row]
     return torch.cat(blocks, 1)

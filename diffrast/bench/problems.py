@@ -15,11 +15,12 @@ from .truth import samples_per_side, supersampled
 
 Tensor = torch.Tensor
 
-# --- Parameters from one picture -------------------------------------------------------------------------------------------
+# --- Parameters from one picture --------------------------------------------------------------------------------------
 
 
 def fit(adapter: Adapter, scene: Scene, start: Tensor, target: Tensor, steps: int, rates: Tensor) -> Tensor:
-    """Adam on the mean squared difference to the picture `target`, from `start`; rates `[P]`. Returns the parameters."""
+    """Adam on the mean squared difference to the picture `target`, from `start`; rates `[P]`. Returns the
+    parameters."""
     adapter.prepare(scene)
     theta = start.clone()
     scaled = torch.zeros_like(theta, requires_grad=True)  # in units of the rates
@@ -38,10 +39,12 @@ def fit(adapter: Adapter, scene: Scene, start: Tensor, target: Tensor, steps: in
 def from_a_picture(
     name: str, distances: Sequence[float], steps: int = 120, parameters: bool = True
 ) -> Callable[[Adapter, int], list[float]]:
-    """Recovers a scene's parameters from a supersampled picture, from starts at these multiples of the scene's own distance.
+    """Recovers a scene's parameters from a supersampled picture, from starts at these multiples of the scene's own
+    distance.
 
-    The error is what is left of the distance, in units of the distance that the scene has: 1 at its own start, whatever the start.
-    parameters=False: the distance of supersampled pictures, not of parameters, where several of those make the same picture.
+    The error is what is left of the distance, in units of the distance that the scene has: 1 at its own start, whatever
+    the start. parameters=False: the distance of supersampled pictures, not of parameters, where several of those make
+    the same picture.
     """
 
     def run(adapter: Adapter, seed: int) -> list[float]:
@@ -52,9 +55,7 @@ def from_a_picture(
         rates = torch.full_like(goal, 0.15 * float(way.abs().mean()))
 
         def distance(theta):
-            return (
-                theta - goal if parameters else supersampled(scene, theta, scene.size, factor) - picture
-            ).norm()
+            return (theta - goal if parameters else supersampled(scene, theta, scene.size, factor) - picture).norm()
 
         found = [fit(adapter, scene, goal + d * way, picture, steps, rates * d) for d in distances]
         return [float(distance(theta) / distance(start)) for theta in found]
@@ -62,11 +63,12 @@ def from_a_picture(
     return run
 
 
-# --- A cube from pictures of a few pixels ----------------------------------------------------------------------------------
+# --- A cube from pictures of a few pixels -----------------------------------------------------------------------------
 
 
 def cube_scene(size: int) -> Scene:
-    """theta: 8 corners, 24 colours, and the pose as a quaternion. Faces share no vertices: their colours jump at the edges."""
+    """theta: 8 corners, 24 colours, and the pose as a quaternion. Faces share no vertices: their colours jump at the
+    edges."""
     corners, tri = shapes.cube()
     quads = tri.view(6, 6)[:, [0, 1, 2, 5]].long()
     index = quads.flatten()
@@ -78,27 +80,43 @@ def cube_scene(size: int) -> Scene:
         return project(theta[:24].view(8, 3)[index] @ _turn(theta[96:]).T, 3.5, 3.8)
 
     return Scene(
-        f"cube from {size} pixels", "fit", size, tuple(f"p{i}" for i in range(100)), faces,
-        torch.eye(24, dtype=torch.float64), geometry, lambda weights, theta: weights @ theta[24:96].view(24, 3),
-        goal, goal, background=(0.0, 0.0, 0.0),
-    )  # fmt: skip
+        f"cube from {size} pixels",
+        "fit",
+        size,
+        tuple(f"p{i}" for i in range(100)),
+        faces,
+        torch.eye(24, dtype=torch.float64),
+        geometry,
+        lambda weights, theta: weights @ theta[24:96].view(24, 3),
+        goal,
+        goal,
+        background=(0.0, 0.0, 0.0),
+    )
 
 
 def _turn(q: Tensor) -> Tensor:
     """Rotation matrix of a quaternion (w, x, y, z) of any length."""
     w, x, y, z = torch.nn.functional.normalize(q, dim=0).unbind()
-    rows = [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y),
-            2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x),
-            2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)]  # fmt: skip
+    rows = [
+        1 - 2 * (y * y + z * z),
+        2 * (x * y - w * z),
+        2 * (x * z + w * y),
+        2 * (x * y + w * z),
+        1 - 2 * (x * x + z * z),
+        2 * (y * z - w * x),
+        2 * (x * z - w * y),
+        2 * (y * z + w * x),
+        1 - 2 * (x * x + y * y),
+    ]
     return torch.stack(rows).view(3, 3)
 
 
 def cube_from(size: int, steps: int = 2000, views: int = 2, outlier: float = 30.0):
-    """After Laine et al. 2020: corners start up to half a side away along each axis, colours are random, and every step sees new
-    random poses, drawn by the same renderer. The error is the mean distance of the corners, the side being 1.
+    """After Laine et al. 2020: corners start up to half a side away along each axis, colours are random, and every step
+    sees new random poses, drawn by the same renderer. The error is the mean distance of the corners, the side being 1.
 
-    Differences far above their mean count less (Geman and McClure): a pixel whose centre is on the wrong side of an edge has a
-    large one that points nowhere.
+    Differences far above their mean count less (Geman and McClure): a pixel whose centre is on the wrong side of an
+    edge has a large one that points nowhere.
     """
 
     def run(adapter: Adapter, seed: int) -> list[float]:
@@ -109,10 +127,7 @@ def cube_from(size: int, steps: int = 2000, views: int = 2, outlier: float = 30.
         free = torch.cat([goal[:24] + noise[:24] - 0.5, noise[24:]]).requires_grad_()
         parts = free.detach()[:24].clone().requires_grad_(), free.detach()[24:].clone().requires_grad_()
         optimizer = torch.optim.Adam([{"params": [parts[0]], "lr": 0.02}, {"params": [parts[1]], "lr": 0.06}])
-        decay = [
-            lambda i: 0.02 ** (i / steps) * min(1.0, 10 * (i + 1) / steps),
-            lambda i: 0.02 ** (i / steps),
-        ]
+        decay = [lambda i: 0.02 ** (i / steps) * min(1.0, 10 * (i + 1) / steps), lambda i: 0.02 ** (i / steps)]
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, decay)
         for _ in range(steps):
             total = torch.zeros(96, dtype=torch.float64)
@@ -140,9 +155,7 @@ PROBLEMS: dict[str, Callable[[Adapter, int], list[float]]] = {
     "cube from 16x16": cube_from(16),
     "pose, cube 64": from_a_picture("cube 64", (1, 2, 4)),
     "pose, bumpy 20k 64": from_a_picture("bumpy 20k 64", (1, 2, 4)),
-    "pose, sheets": from_a_picture(
-        "sheets strong", (1, 2), parameters=False
-    ),  # one line does not hold six numbers
+    "pose, sheets": from_a_picture("sheets strong", (1, 2), parameters=False),  # one line does not hold six numbers
     "texture": from_a_picture("texture", (1,), parameters=False),
     "material": from_a_picture("material", (1,), parameters=False),
     "light": from_a_picture("light", (1,), parameters=False),
@@ -153,16 +166,13 @@ FOUND = 0.05
 
 
 def problems(
-    names: Sequence[str] | None = None,
-    adapters: Mapping[str, Adapter] | None = None,
-    seeds: int = 3,
-    progress=None,
+    names: Sequence[str] | None = None, adapters: Mapping[str, Adapter] | None = None, seeds: int = 3, progress=None
 ) -> list[dict]:
     """Solves each problem with every adapter (default: ours) from several seeds.
 
     Returns:
-        One row per problem and adapter: error (median of the final errors), worst, mean, found (the share below FOUND), seconds
-        (for one run, median), errors (all of them).
+        One row per problem and adapter: error (median of the final errors), worst, mean, found (the share below FOUND),
+        seconds (for one run, median), errors (all of them).
 
     Raises:
         ValueError: an unknown problem.

@@ -42,11 +42,7 @@ def line(row: dict, separator: str = " ", columns=COLUMNS) -> str:
 def table(rows: Sequence[dict], columns=COLUMNS) -> list[str]:
     """The lines of a Markdown table."""
     rule = "|".join("-" * (width + 2) for _, width, _ in columns)
-    return [
-        f"| {header(' | ', columns)} |",
-        f"|{rule}|",
-        *(f"| {line(row, ' | ', columns)} |" for row in rows),
-    ]
+    return [f"| {header(' | ', columns)} |", f"|{rule}|", *(f"| {line(row, ' | ', columns)} |" for row in rows)]
 
 
 def components(row: dict) -> str:
@@ -70,14 +66,8 @@ def machine() -> str:
 
 def markdown(rows: Sequence[dict]) -> str:
     """The rows of `gradients` as a table with the components below it; those of `problems` as a table."""
-    measured = [
-        "",
-        f"Measured on {'; '.join(sorted({row.get('machine', 'an earlier machine') for row in rows}))}.",
-    ]
+    measured = ["", f"Measured on {'; '.join(sorted({row.get('machine', 'an earlier machine') for row in rows}))}."]
     if rows and "problem" in rows[0]:
         return "\n".join([*table(rows, PROBLEM_COLUMNS), *measured]) + "\n"
     parts = [f"- {row['scene']}, {row['adapter']}: {components(row)}" for row in rows]
-    return (
-        "\n".join([*table(rows), *measured, "", "Signed bias and ratio of each component:", "", *parts])
-        + "\n"
-    )
+    return "\n".join([*table(rows), *measured, "", "Signed bias and ratio of each component:", "", *parts]) + "\n"

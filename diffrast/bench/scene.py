@@ -1,8 +1,8 @@
 """A scene of the benchmark, and what scenes are made of.
 
 A scene is a mesh in clip space and a colour for what is seen, both functions of a few parameters `theta` that torch
-differentiates. What is between them, the image, is the renderer's. Lengths in world units, angles in radians; focal length
-relative, principal point in half image sides.
+differentiates. What is between them, the image, is the renderer's. Lengths in world units, angles in radians; focal
+length relative, principal point in half image sides.
 """
 
 from collections.abc import Callable
@@ -60,7 +60,8 @@ def moved(points: Tensor, theta: Tensor) -> Tensor:
 
 
 def samples(seed: int, count: int, start: list[float], difference: list[float]) -> tuple[Tensor, Tensor]:
-    """Starts and targets, normally distributed with these standard deviations. More of them begin with the same ones."""
+    """Starts and targets, normally distributed with these standard deviations. More of them begin with the same
+    ones."""
     generator = torch.Generator().manual_seed(seed)
     scales = torch.tensor([start, difference], dtype=torch.float64)
     drawn = torch.randn((count, 2, len(start)), generator=generator, dtype=torch.float64) * scales

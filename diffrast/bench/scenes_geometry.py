@@ -10,9 +10,17 @@ def pose(name, size, mesh, count, distance=3.0, focal=3.2, seed=0) -> Scene:
     points, tri = mesh
     starts, targets = samples(seed, count, [1.2] * 3 + [0.1] * 3, [0.12] * 3 + [0.06] * 3)
     return Scene(
-        name, "pose", size, POSE, tri, smooth_colours(points),
-        lambda theta: project(moved(points, theta), distance, focal), plain, starts, targets,
-    )  # fmt: skip
+        name,
+        "pose",
+        size,
+        POSE,
+        tri,
+        smooth_colours(points),
+        lambda theta: project(moved(points, theta), distance, focal),
+        plain,
+        starts,
+        targets,
+    )
 
 
 def sheets(name: str, distance: float, focal: float, count: int) -> Scene:
@@ -43,17 +51,13 @@ def sliver(count: int) -> Scene:
         return project(moved(vertices, pose), 3.0, 3.0)
 
     colours = torch.ones((4, 3), dtype=torch.float64)
-    return Scene(
-        "sliver", "silhouette", 64, ("rz", "tx", "ty"), tri, colours, geometry, plain, starts, targets
-    )
+    return Scene("sliver", "silhouette", 64, ("rz", "tx", "ty"), tri, colours, geometry, plain, starts, targets)
 
 
 def occlusion(count: int) -> Scene:
     """A ball in front of a patterned wall with a hole's worth of bumps; the ball moves."""
     ball, wall = shapes.icosphere(3), shapes.sheet(12, 12)
-    vertices, tri = shapes.joined(
-        (0.45 * ball[0], ball[1]), (1.3 * wall[0] - torch.tensor([0, 0, 0.8]), wall[1])
-    )
+    vertices, tri = shapes.joined((0.45 * ball[0], ball[1]), (1.3 * wall[0] - torch.tensor([0, 0, 0.8]), wall[1]))
     n = len(ball[0])
     starts, targets = samples(7, count, [0.25, 0.25, 0.1, 0.1], [0.08, 0.08, 0.1, 0.1])
 
@@ -64,7 +68,7 @@ def occlusion(count: int) -> Scene:
     labels = ("tx", "ty", "tz", "scale")
     return Scene(
         "occlusion", "occlusion", 64, labels, tri, smooth_colours(3 * vertices), geometry, plain, starts, targets
-    )  # fmt: skip
+    )
 
 
 def vertices(count: int) -> Scene:
@@ -79,23 +83,27 @@ def vertices(count: int) -> Scene:
         return project((0.6 * vertices + move) @ turn.T, 3.0, 3.2)
 
     labels = tuple(f"v{i}{axis}" for i in range(chosen) for axis in "xyz")
-    return Scene(
-        "vertices", "vertices", 64, labels, tri, smooth_colours(vertices), geometry, plain, starts, targets
-    )  # fmt: skip
+    return Scene("vertices", "vertices", 64, labels, tri, smooth_colours(vertices), geometry, plain, starts, targets)
 
 
 def near_plane(count: int) -> Scene:
     """A floor that runs through the near plane and behind the eye."""
     flat, tri = shapes.sheet(4, 4)
     floor = flat @ rotation(torch.tensor([-1.2, 0.0, 0.3], dtype=torch.float64)).T * 3
-    starts, targets = samples(
-        9, count, [0.05, 0.05, 0.1, 0.1, 0.05, 0.1], [0.03, 0.03, 0.03, 0.05, 0.05, 0.05]
-    )
+    starts, targets = samples(9, count, [0.05, 0.05, 0.1, 0.1, 0.05, 0.1], [0.03, 0.03, 0.03, 0.05, 0.05, 0.05])
     offset = torch.tensor([0.0, -0.35, 1.2], dtype=torch.float64)
     return Scene(
-        "near plane", "clipping", 64, POSE, tri, smooth_colours(flat),
-        lambda theta: project(moved(floor, theta) + offset, 3.0, 2.0), plain, starts, targets,
-    )  # fmt: skip
+        "near plane",
+        "clipping",
+        64,
+        POSE,
+        tri,
+        smooth_colours(flat),
+        lambda theta: project(moved(floor, theta) + offset, 3.0, 2.0),
+        plain,
+        starts,
+        targets,
+    )
 
 
 def intrinsics(count: int) -> Scene:
@@ -111,9 +119,7 @@ def intrinsics(count: int) -> Scene:
         return torch.stack([x, y, pos[:, 2], pos[:, 3]], -1)
 
     labels = ("focal", "cx", "cy")
-    return Scene(
-        "intrinsics", "camera", 64, labels, tri, smooth_colours(vertices), geometry, plain, starts, targets
-    )
+    return Scene("intrinsics", "camera", 64, labels, tri, smooth_colours(vertices), geometry, plain, starts, targets)
 
 
 def _torus(
@@ -125,16 +131,22 @@ def _torus(
     parameters = len(labels)
     starts, targets = samples(seed, count, [start] * parameters, [difference] * parameters)
     return Scene(
-        name, name, 64, labels, tri, smooth_colours(points),
-        lambda theta: project(geometry(points, theta), 3.0, 3.2), plain, starts, targets,
-    )  # fmt: skip
+        name,
+        name,
+        64,
+        labels,
+        tri,
+        smooth_colours(points),
+        lambda theta: project(geometry(points, theta), 3.0, 3.2),
+        plain,
+        starts,
+        targets,
+    )
 
 
 def translation(count: int) -> Scene:
     """Only moved: its outline, and that of its hole, which hides parts of it."""
-    return _torus(
-        "translation", ("tx", "ty", "tz"), count, 13, 0.1, 0.06, lambda points, theta: points + theta
-    )
+    return _torus("translation", ("tx", "ty", "tz"), count, 13, 0.1, 0.06, lambda points, theta: points + theta)
 
 
 def turning(count: int) -> Scene:
@@ -145,9 +157,7 @@ def turning(count: int) -> Scene:
 
 def scale(count: int) -> Scene:
     """Scaled along three axes."""
-    return _torus(
-        "scale", ("sx", "sy", "sz"), count, 15, 0.1, 0.1, lambda points, theta: points * (1 + theta)
-    )
+    return _torus("scale", ("sx", "sy", "sz"), count, 15, 0.1, 0.1, lambda points, theta: points * (1 + theta))
 
 
 def slivers(count: int) -> Scene:
@@ -164,6 +174,4 @@ def slivers(count: int) -> Scene:
         return project(torch.cat([moved(both[:n], pose), both[n:]]), 3.0, 2.6)
 
     labels = ("rz", "rx", "ry", "tx", "ty")
-    return Scene(
-        "slivers", "silhouette", 64, labels, tri, smooth_colours(2 * both), geometry, plain, starts, targets
-    )
+    return Scene("slivers", "silhouette", 64, labels, tri, smooth_colours(2 * both), geometry, plain, starts, targets)

@@ -19,9 +19,18 @@ def texture(count: int) -> Scene:
     starts, targets = samples(11, count, [0.3, 0.3, 0.2, 0.2], [0.1] * 4)
     pos = project(2 * vertices, 3.0, 3.0)
     return Scene(
-        "texture", "shading", 64, ("du", "dv", "scale", "contrast"), tri, 2 * vertices[:, :2],
-        lambda theta: pos + 0 * theta.sum(), shade, starts, targets, steps=torch.full((4,), 0.01),
-    )  # fmt: skip
+        "texture",
+        "shading",
+        64,
+        ("du", "dv", "scale", "contrast"),
+        tri,
+        2 * vertices[:, :2],
+        lambda theta: pos + 0 * theta.sum(),
+        shade,
+        starts,
+        targets,
+        steps=torch.full((4,), 0.01),
+    )
 
 
 def light(count: int) -> Scene:
@@ -38,9 +47,18 @@ def light(count: int) -> Scene:
     pos = project(0.7 * vertices, 3.0, 3.2)
     labels = ("lx", "ly", "strength", "red", "green", "blue", "gloss")
     return Scene(
-        "light", "shading", 64, labels, tri, vertices, lambda theta: pos + 0 * theta.sum(), shade, starts, targets,
+        "light",
+        "shading",
+        64,
+        labels,
+        tri,
+        vertices,
+        lambda theta: pos + 0 * theta.sum(),
+        shade,
+        starts,
+        targets,
         steps=torch.full((7,), 0.01),
-    )  # fmt: skip
+    )
 
 
 def material(count: int) -> Scene:
@@ -64,9 +82,18 @@ def material(count: int) -> Scene:
     pos = project(0.7 * vertices, 3.0, 3.2)
     labels = ("red", "green", "blue", "roughness", "metal")
     return Scene(
-        "material", "shading", 64, labels, tri, vertices, lambda theta: pos + 0 * theta.sum(), shade, starts, targets,
+        "material",
+        "shading",
+        64,
+        labels,
+        tri,
+        vertices,
+        lambda theta: pos + 0 * theta.sum(),
+        shade,
+        starts,
+        targets,
         steps=torch.full((5,), 0.01),
-    )  # fmt: skip
+    )
 
 
 def _shadow(name: str, count: int, penumbra: float) -> Scene:
@@ -79,9 +106,7 @@ def _shadow(name: str, count: int, penumbra: float) -> Scene:
         lamp = point.new_tensor([0.4, 0.3, 2.6]) + theta[:3]
         way = normalize(lamp - point, dim=-1)
         along = ((point.new_tensor(ball) - point) * way).sum(-1, keepdim=True)
-        nearest = (point + along * way - point.new_tensor(ball)).norm(
-            dim=-1, keepdim=True
-        )  # of the ray to the middle
+        nearest = (point + along * way - point.new_tensor(ball)).norm(dim=-1, keepdim=True)  # of the ray to the middle
         out = (nearest - 0.3 - theta[3]) / penumbra if penumbra else (nearest > 0.3 + theta[3]).to(point)
         lit = (0.5 + out).clamp(0, 1) if penumbra else out
         lit = lit * lit * (3 - 2 * lit)
@@ -90,9 +115,18 @@ def _shadow(name: str, count: int, penumbra: float) -> Scene:
     starts, targets = samples(18, count, [0.15, 0.15, 0.15, 0.03], [0.1, 0.1, 0.1, 0.03])
     pos = project(wall, 3.0, 3.0)
     return Scene(
-        name, "shading", 64, ("lx", "ly", "lz", "radius"), tri, wall, lambda theta: pos + 0 * theta.sum(), shade,
-        starts, targets, steps=torch.full((4,), 0.01),
-    )  # fmt: skip
+        name,
+        "shading",
+        64,
+        ("lx", "ly", "lz", "radius"),
+        tri,
+        wall,
+        lambda theta: pos + 0 * theta.sum(),
+        shade,
+        starts,
+        targets,
+        steps=torch.full((4,), 0.01),
+    )
 
 
 def shadow(count: int) -> Scene:
@@ -101,5 +135,6 @@ def shadow(count: int) -> Scene:
 
 
 def hard_shadow(count: int) -> Scene:
-    """Shading with a jump that no mesh knows about: out of reach of every method that looks for the edges of triangles."""
+    """Shading with a jump that no mesh knows about: out of reach of every method that looks for the edges of
+    triangles."""
     return _shadow("hard shadow", count, 0.0)

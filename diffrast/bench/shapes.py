@@ -1,4 +1,5 @@
-"""The meshes of the benchmark: vertices float64 `[V, 3]` and triangles int32 `[F, 3]`, counter-clockwise from outside."""
+"""The meshes of the benchmark: vertices float64 `[V, 3]` and triangles int32 `[F, 3]`, counter-clockwise from
+outside."""
 
 import torch
 

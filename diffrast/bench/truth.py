@@ -1,9 +1,10 @@
 """The ground truth: central differences of a supersampled render, and how far they can be trusted.
 
-Common random numbers: both renders of a difference use the same sample places, so only samples that the motion crosses differ. The
-truth is taken twice, with different steps and different sample places; their mean is used, and half their difference is the noise
-floor, which holds both the sampling noise and the curvature that a finite step averages over. It is large where an edge lies along
-a border between pixels: the image has a kink there, and differences on both sides of it are not a derivative.
+Common random numbers: both renders of a difference use the same sample places, so only samples that the motion crosses
+differ. The truth is taken twice, with different steps and different sample places; their mean is used, and half their
+difference is the noise floor, which holds both the sampling noise and the curvature that a finite step averages over.
+It is large where an edge lies along a border between pixels: the image has a kink there, and differences on both sides
+of it are not a derivative.
 """
 
 from dataclasses import dataclass

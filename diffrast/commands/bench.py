@@ -13,13 +13,7 @@ from .command import Command, between, device_of, json_option, progress, quiet_o
 
 def options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add(
-        "--size",
-        type=int,
-        action="append",
-        metavar="N",
-        help="pixels along each side; may be repeated (default: 512)",
-    )
+    add("--size", type=int, action="append", metavar="N", help="pixels along each side; may be repeated (default: 512)")
     add("--triangles", type=int, default=20_000, metavar="N", help="of a textured sphere (default: 20000)")
     add("--repeats", type=int, default=10, metavar="N", help="the median of so many calls (default: 10)")
     add("--backend", choices=("auto", "cpu", "cuda", "gl"), default="auto", help="rasterizer (default: auto)")
@@ -33,17 +27,16 @@ def _sphere(triangles: int):
     import torch
 
     rows = max(2, round(math.sqrt(triangles / 4)))
-    theta, phi = torch.meshgrid(torch.linspace(0, math.pi, rows + 1), torch.linspace(0, 2 * math.pi, 2 * rows + 1),
-                                indexing="ij")  # fmt: skip
+    theta, phi = torch.meshgrid(
+        torch.linspace(0, math.pi, rows + 1), torch.linspace(0, 2 * math.pi, 2 * rows + 1), indexing="ij"
+    )
     x, y, z = theta.sin() * phi.cos(), theta.cos(), theta.sin() * phi.sin()
     w = 3.0 - z
     pos = torch.stack([2.6 * x, 2.6 * y, 0.5 * w - 0.8, w], -1).reshape(1, -1, 4)
     uv = torch.stack([phi / (2 * math.pi), theta / math.pi], -1).reshape(-1, 2)
     corner = (torch.arange(rows)[:, None] * (2 * rows + 1) + torch.arange(2 * rows)).reshape(-1)
     below = corner + 2 * rows + 1
-    tri = torch.cat(
-        [torch.stack([corner, below, corner + 1], 1), torch.stack([corner + 1, below, below + 1], 1)]
-    )
+    tri = torch.cat([torch.stack([corner, below, corner + 1], 1), torch.stack([corner + 1, below, below + 1], 1)])
     return pos, uv, tri.int()
 
 
@@ -113,8 +106,15 @@ def run(args: argparse.Namespace) -> int:
         if not rows:
             raise
         code = stopped("these are the sizes that were done")
-    facts = {"diffrast": __version__, "torch": torch.__version__, "threads": torch.get_num_threads(),
-             "device": args.device, "backend": args.backend, "triangles": args.triangles, "milliseconds": rows}  # fmt: skip
+    facts = {
+        "diffrast": __version__,
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "device": args.device,
+        "backend": args.backend,
+        "triangles": args.triangles,
+        "milliseconds": rows,
+    }
     if args.json:
         print(json.dumps(facts))
         return code
@@ -125,6 +125,4 @@ def run(args: argparse.Namespace) -> int:
     return code
 
 
-COMMAND = Command(
-    "measure the primitives on this machine", options, run, "diffrast bench --size 512 --size 1024"
-)
+COMMAND = Command("measure the primitives on this machine", options, run, "diffrast bench --size 512 --size 1024")

@@ -51,12 +51,7 @@ def camera_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--yaw", type=float, default=35.0, metavar="DEG", help="around the object (default: 35)")
     add("--pitch", type=float, default=20.0, metavar="DEG", help="above the horizon, -89 to 89 (default: 20)")
-    add(
-        "--distance",
-        type=float,
-        metavar="D",
-        help="from the middle of the object (default: so that all of it fits)",
-    )
+    add("--distance", type=float, metavar="D", help="from the middle of the object (default: so that all of it fits)")
     add("--fov", type=float, default=35.0, metavar="DEG", help="vertical field of view (default: 35)")
 
 

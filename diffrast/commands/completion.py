@@ -66,9 +66,7 @@ def fish(subs: dict[str, argparse.ArgumentParser]) -> str:
     """One line for each subcommand and option."""
     lines = []
     for name, sub in subs.items():
-        lines.append(
-            f"complete -c diffrast -n __fish_use_subcommand -f -a {name} -d {_quoted(sub.description)}"
-        )
+        lines.append(f"complete -c diffrast -n __fish_use_subcommand -f -a {name} -d {_quoted(sub.description)}")
         for action in sub._actions:
             line = f"complete -c diffrast -n '__fish_seen_subcommand_from {name}'"
             for option in action.option_strings:
@@ -86,11 +84,7 @@ def _quoted(text: str | None) -> str:
     return "'" + (text or "").replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
-SHELLS: dict[str, Callable[[dict[str, argparse.ArgumentParser]], str]] = {
-    "bash": bash,
-    "zsh": zsh,
-    "fish": fish,
-}
+SHELLS: dict[str, Callable[[dict[str, argparse.ArgumentParser]], str]] = {"bash": bash, "zsh": zsh, "fish": fish}
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -105,5 +99,9 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-COMMAND = Command("print what makes the shell complete subcommands and options", options, run,
-                  "diffrast completion bash > ~/.local/share/bash-completion/completions/diffrast")  # fmt: skip
+COMMAND = Command(
+    "print what makes the shell complete subcommands and options",
+    options,
+    run,
+    "diffrast completion bash > ~/.local/share/bash-completion/completions/diffrast",
+)

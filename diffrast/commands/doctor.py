@@ -16,6 +16,4 @@ def run(args: argparse.Namespace) -> int:
     return 0 if any(state.works for state in states) else 1
 
 
-COMMAND = Command(
-    "say which backends work here, and what would mend the others", json_option, run, "diffrast doctor"
-)
+COMMAND = Command("say which backends work here, and what would mend the others", json_option, run, "diffrast doctor")

@@ -34,8 +34,14 @@ def run(args: argparse.Namespace) -> int:
     pictures = any(m.base_color_texture is not None for m in mesh.material_list())
     color = "vertex colours" if mesh.colors is not None else "the shape alone"
     color = "with its textures" if pictures and out.suffix.lower() != ".ply" else color
-    facts = {"out": str(out), "vertices": len(mesh.vertices), "triangles": len(mesh.faces),
-             "textured": color == "with its textures", "colored": mesh.colors is not None, "padded_texels": filled}  # fmt: skip
+    facts = {
+        "out": str(out),
+        "vertices": len(mesh.vertices),
+        "triangles": len(mesh.faces),
+        "textured": color == "with its textures",
+        "colored": mesh.colors is not None,
+        "padded_texels": filled,
+    }
     say(args, facts, f"wrote {out} ({len(mesh.faces)} triangles, {color})")
     return 0
 

@@ -16,7 +16,8 @@ def options(parser: argparse.ArgumentParser) -> None:
         "scenes",
         nargs="*",
         metavar="SCENE",
-        help="such as rotation, or cube for all whose name begins with it; a wrong name lists them (default: all, some minutes)",
+        help="such as rotation, or cube for all whose name begins with it; a wrong name lists them (default: all, some "
+        "minutes)",
     )
     add("--mode", action="append", choices=("silhouette", "area"), help="of antialias (default: both)")
     add("--samples", type=int, default=3, metavar="N", help="random parameters per scene (default: 3)")
@@ -30,9 +31,7 @@ def run(args: argparse.Namespace) -> int:
     between("--samples", args.samples, 1, 1000)
     if args.fail_under is not None:
         between("--fail-under", args.fail_under, -1, 1)
-    scenes = [
-        name for given in args.scenes for name in ([given] if given in SCENES else _beginning(SCENES, given))
-    ]
+    scenes = [name for given in args.scenes for name in ([given] if given in SCENES else _beginning(SCENES, given))]
     rows: list[dict] = []
 
     def show(row: dict) -> None:
@@ -49,8 +48,10 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps({"rows": rows}))
     low = [row for row in rows if args.fail_under is not None and not row["cosine"] >= args.fail_under]
     for row in low:
-        print(f"diffrast: {row['scene']}, {row['adapter']}: cosine {row['cosine']:.4f} is below {args.fail_under:g}",
-              file=sys.stderr)  # fmt: skip
+        print(
+            f"diffrast: {row['scene']}, {row['adapter']}: cosine {row['cosine']:.4f} is below {args.fail_under:g}",
+            file=sys.stderr,
+        )
     return code or (1 if low else 0)
 
 
@@ -59,5 +60,6 @@ def _beginning(names: Iterable[str], word: str) -> list[str]:
     return [name for name in names if name.startswith(f"{word} ")] or [word]
 
 
-COMMAND = Command("compare gradients of pictures with the truth", options, run,
-                  "diffrast gradcheck rotation --samples 3")  # fmt: skip
+COMMAND = Command(
+    "compare gradients of pictures with the truth", options, run, "diffrast gradcheck rotation --samples 3"
+)

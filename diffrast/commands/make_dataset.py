@@ -7,18 +7,7 @@ import json
 import math
 from pathlib import Path
 
-from .command import (
-    Command,
-    between,
-    json_option,
-    load,
-    mesh_options,
-    progress,
-    quiet_option,
-    say,
-    stopped,
-    up_option,
-)
+from .command import Command, between, json_option, load, mesh_options, progress, quiet_option, say, stopped, up_option
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -46,7 +35,8 @@ def poses(count: int, home, fov: float):
 
 
 def photograph(ctx, model, camera, samples: int, up: str, unlit: bool):
-    """Linear straight-alpha RGBA ``[H, W, 4]`` under a sky and a lamp that stay where they are when the camera moves."""
+    """Linear straight-alpha RGBA ``[H, W, 4]`` under a sky and a lamp that stay where they are when the camera
+    moves."""
     import torch
 
     from ..viewer.camera import UPS
@@ -93,9 +83,7 @@ def run(args: argparse.Namespace) -> int:
     frames, code = [], 0
     try:
         with torch.no_grad():
-            for i, pose in enumerate(
-                progress(list(poses(args.views, home, args.fov)), "photographs", args.quiet)
-            ):
+            for i, pose in enumerate(progress(list(poses(args.views, home, args.fov)), "photographs", args.quiet)):
                 camera = pose.camera(args.size, args.size, args.up)
                 picture = photograph(ctx, model, camera, args.samples, args.up, args.unlit)
                 save_image(out / "train" / f"r_{i:03d}.png", picture)
@@ -106,13 +94,15 @@ def run(args: argparse.Namespace) -> int:
         if not frames:
             raise
         code = stopped("these are the photographs that were done")
-    write_text(
-        index, json.dumps({"camera_angle_x": math.radians(args.fov), "frames": frames}, indent=1) + "\n"
-    )
+    write_text(index, json.dumps({"camera_angle_x": math.radians(args.fov), "frames": frames}, indent=1) + "\n")
     count = len(frames)
     say(args, {"out": str(out), "views": count, "size": args.size}, f"wrote {count} views to {out}")
     return code
 
 
-COMMAND = Command("photograph a mesh: a posed multi-view data set", options, run,
-                  "diffrast make-dataset scene.glb --out photos --views 36")  # fmt: skip
+COMMAND = Command(
+    "photograph a mesh: a posed multi-view data set",
+    options,
+    run,
+    "diffrast make-dataset scene.glb --out photos --views 36",
+)

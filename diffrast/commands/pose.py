@@ -15,25 +15,10 @@ def options(parser: argparse.ArgumentParser) -> None:
     mesh_options(parser)
     add("image", help="a photograph that shows all of it; its alpha is the mask if it has any")
     add("--fov", type=float, required=True, metavar="DEG", help="the photograph's vertical field of view")
-    add(
-        "--out",
-        required=True,
-        metavar="FILE",
-        help="a .json to write: the camera, as in a NeRF-synthetic data set",
-    )
-    add(
-        "--overlay",
-        metavar="FILE",
-        help="a .png or .jpg: the mesh over the photograph (default: beside --out)",
-    )
+    add("--out", required=True, metavar="FILE", help="a .json to write: the camera, as in a NeRF-synthetic data set")
+    add("--overlay", metavar="FILE", help="a .png or .jpg: the mesh over the photograph (default: beside --out)")
     add("--mask", metavar="FILE", help="a picture, bright on the object (default: alpha, or by a threshold)")
-    add(
-        "--orientations",
-        type=int,
-        default=4608,
-        metavar="N",
-        help="to start from (default: 4608, 15 degrees apart)",
-    )
+    add("--orientations", type=int, default=4608, metavar="N", help="to start from (default: 4608, 15 degrees apart)")
     quiet_option(parser)
     json_option(parser)
 
@@ -70,16 +55,21 @@ def run(args: argparse.Namespace) -> int:
     assert view.alpha is not None
     image = srgb_to_linear(view.rgb)
     with torch.no_grad():
-        found = find_pose(
-            mesh, image, view.alpha, camera, orientations=args.orientations, progress=not args.quiet
-        )
+        found = find_pose(mesh, image, view.alpha, camera, orientations=args.orientations, progress=not args.quiet)
         # What lies behind an alpha of zero is not meant to be seen.
         behind = image if alpha is None else image * alpha[..., None] + 1 - alpha[..., None]
         save_image(proof, overlay(mesh, behind, view.alpha, found.camera))
     file = transforms(found.camera, path, out)
     write_text(out, json.dumps(file, indent=1) + "\n")
-    facts = {"out": str(out), "overlay": str(proof), "rms": round(found.rms, 5), "iou": round(found.iou, 5),
-             "rivals": [matrix(c) for c in found.rivals], "camera": file, "interrupted": found.interrupted}  # fmt: skip
+    facts = {
+        "out": str(out),
+        "overlay": str(proof),
+        "rms": round(found.rms, 5),
+        "iou": round(found.iou, 5),
+        "rivals": [matrix(c) for c in found.rivals],
+        "camera": file,
+        "interrupted": found.interrupted,
+    }
     text = f"outlines agree by {found.iou:.1%} (IoU), colours within {found.rms:.3f} (RMS)\nwrote {out} and {proof}"
     if found.rivals:
         text = f"{len(found.rivals)} other poses explain the photograph nearly as well; --json lists them\n{text}"
@@ -101,11 +91,20 @@ def transforms(camera, picture: Path, beside: Path) -> dict:
         name = str(picture.resolve())
     angle = 2 * math.atan(camera.width / (2 * float(focal[0])))
     return {
-        "camera_angle_x": angle, "fl_x": float(focal[0]), "fl_y": float(focal[1]), "cx": float(principal[0]),
-        "cy": float(principal[1]), "w": camera.width, "h": camera.height,
+        "camera_angle_x": angle,
+        "fl_x": float(focal[0]),
+        "fl_y": float(focal[1]),
+        "cx": float(principal[0]),
+        "cy": float(principal[1]),
+        "w": camera.width,
+        "h": camera.height,
         "frames": [{"file_path": name, "transform_matrix": matrix(camera)}],
-    }  # fmt: skip
+    }
 
 
-COMMAND = Command("find the pose of a known mesh in a photograph", options, run,
-                  "diffrast pose spot.glb photo.png --fov 36 --out pose.json")  # fmt: skip
+COMMAND = Command(
+    "find the pose of a known mesh in a photograph",
+    options,
+    run,
+    "diffrast pose spot.glb photo.png --fov 36 --out pose.json",
+)

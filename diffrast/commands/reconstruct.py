@@ -11,19 +11,13 @@ from typing import Any
 
 from .command import Command, json_option, quiet_option, say, stopped
 
-# The fields of `reconstruct.pipeline.Options` that people set, with what argparse wants to know of them. Defaults are the
-# dataclass's: what is not on the command line is not passed on.
+# The fields of `reconstruct.pipeline.Options` that people set, with what argparse wants to know of them. Defaults are
+# the dataclass's: what is not on the command line is not passed on.
 FIELDS: dict[str, dict[str, Any]] = {
     "overwrite": {"action": "store_true", "help": "replace another run in --out"},
-    "resume": {
-        "action": "store_true",
-        "help": "go on with a run in --out that was stopped or killed; same options",
-    },
+    "resume": {"action": "store_true", "help": "go on with a run in --out that was stopped or killed; same options"},
     "checkpoint": {"type": float, "metavar": "SECONDS", "help": "save the state this often (default: 30)"},
-    "masks": {
-        "metavar": "DIR",
-        "help": "one mask per photograph, by the same name; bright is the object",
-    },
+    "masks": {"metavar": "DIR", "help": "one mask per photograph, by the same name; bright is the object"},
     "refine_cameras": {
         "action": "store_true",
         "help": "refine poses and a common focal length together with the shape, from errors of a few degrees on",
@@ -34,7 +28,8 @@ FIELDS: dict[str, dict[str, Any]] = {
     },
     "pbr": {
         "action": "store_true",
-        "help": "find a material (base colour, roughness, metalness) and the light, instead of a texture with the light in it",
+        "help": "find a material (base colour, roughness, metalness) and the light, instead of a texture with the "
+        "light in it",
     },
     "normal_map": {"action": "store_true", "help": "with --pbr: find a normal map, too"},
     "baseline": {
@@ -51,41 +46,22 @@ FIELDS: dict[str, dict[str, Any]] = {
         "metavar": "N|test",
         "help": "keep N views out, or those of transforms_test.json, and judge the result by them (default: 0)",
     },
-    "time_limit": {
-        "type": float,
-        "metavar": "SECONDS",
-        "help": "finish, outputs included, in at most about this time",
-    },
-    "steps": {
-        "type": int,
-        "metavar": "N",
-        "help": "optimization steps of all stages together (default: 1200)",
-    },
+    "time_limit": {"type": float, "metavar": "SECONDS", "help": "finish, outputs included, in at most about this time"},
+    "steps": {"type": int, "metavar": "N", "help": "optimization steps of all stages together (default: 1200)"},
     "init": {
         "metavar": "HOW",
-        "help": "what to start from: hull, sphere, grid (topology is optimized), or the file of a closed mesh (default: hull)",
+        "help": "what to start from: hull, sphere, grid (topology is optimized), or the file of a closed mesh "
+        "(default: hull)",
     },
-    "faces": {
-        "type": int,
-        "metavar": "N",
-        "help": "triangles of the mesh (default: by the photographs' size)",
-    },
+    "faces": {"type": int, "metavar": "N", "help": "triangles of the mesh (default: by the photographs' size)"},
     "max_faces": {"type": int, "metavar": "N", "help": "never more triangles than this (default: 20000)"},
     "texture": {
         "type": int,
         "metavar": "N",
         "help": "texels along the texture's side (default: by the photographs' size)",
     },
-    "frames": {
-        "type": int,
-        "metavar": "N",
-        "help": "frames of the turntable film, 0 for none (default: 60)",
-    },
-    "seed": {
-        "type": int,
-        "metavar": "N",
-        "help": "seed of the order in which views are used (default: 0)",
-    },
+    "frames": {"type": int, "metavar": "N", "help": "frames of the turntable film, 0 for none (default: 60)"},
+    "seed": {"type": int, "metavar": "N", "help": "seed of the order in which views are used (default: 0)"},
     "device": {"help": "cpu or cuda (default: cpu)"},
 }
 
@@ -97,25 +73,13 @@ def options(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         help="folder of posed photographs: NeRF-synthetic, Middlebury, COLMAP or IDR layout, or K, R, t in text files",
     )
-    add(
-        "--config", metavar="FILE", help="take the data set and options from a YAML file, as a run leaves one"
-    )
-    add(
-        "--out",
-        required=True,
-        metavar="DIR",
-        help="folder for mesh.glb, turntable.mp4, report.html and metrics.json",
-    )
+    add("--config", metavar="FILE", help="take the data set and options from a YAML file, as a run leaves one")
+    add("--out", required=True, metavar="DIR", help="folder for mesh.glb, turntable.mp4, report.html and metrics.json")
     for name, how in FIELDS.items():
         add(f"--{name.replace('_', '-')}", default=argparse.SUPPRESS, **how)
     quiet_option(parser)
     add("--view", action="store_true", help="show the mesh in the browser while it takes shape")
-    add(
-        "--port",
-        type=int,
-        metavar="N",
-        help="with --view: port to listen on (default: 8484 or the next free one)",
-    )
+    add("--port", type=int, metavar="N", help="with --view: port to listen on (default: 8484 or the next free one)")
     json_option(parser)
 
 
@@ -157,5 +121,6 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-COMMAND = Command("posed photographs to a textured mesh", options, run,
-                  "diffrast reconstruct assets/demo --out out/demo")  # fmt: skip
+COMMAND = Command(
+    "posed photographs to a textured mesh", options, run, "diffrast reconstruct assets/demo --out out/demo"
+)

@@ -19,15 +19,8 @@ def options(parser: argparse.ArgumentParser) -> None:
     add("--channel", choices=CHANNELS, default="shaded", help="what to draw (default: shaded)")
     add("--wireframe", action="store_true", help="draw the edges over it")
     add("--flat", action="store_true", help="one normal per triangle")
-    add(
-        "--light", type=float, default=0.0, metavar="DEG", help="turn the lamp around the object (default: 0)"
-    )
-    add(
-        "--theme",
-        choices=("dark", "light"),
-        default="light",
-        help="colour of the background (default: light)",
-    )
+    add("--light", type=float, default=0.0, metavar="DEG", help="turn the lamp around the object (default: 0)")
+    add("--theme", choices=("dark", "light"), default="light", help="colour of the background (default: light)")
     add("--samples", type=int, default=2, metavar="N", help="N x N samples per pixel (default: 2)")
     command.camera_options(parser)
     command.up_option(parser)
@@ -48,9 +41,7 @@ def run(args: argparse.Namespace) -> int:
     between("--samples", args.samples, 1, 8)
     out = command.out_file(args.out, ".png", ".jpg", ".jpeg")
     mesh = command.load(args)
-    camera = command.pose_of(args, mesh).camera(
-        args.width * args.samples, args.height * args.samples, args.up
-    )
+    camera = command.pose_of(args, mesh).camera(args.width * args.samples, args.height * args.samples, args.up)
     look = Options(args.channel, args.wireframe, args.flat, args.light, args.theme)
     fine = draw(dr.RasterizeContext(), Model(copy_mesh(mesh)), camera, look, args.up)
     picture = torch.nn.functional.avg_pool2d(fine.permute(2, 0, 1)[None], args.samples)[0].permute(1, 2, 0)
@@ -60,6 +51,4 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-COMMAND = Command(
-    "draw a mesh into a picture", options, run, "diffrast render scene.glb --out scene.png --yaw 60"
-)
+COMMAND = Command("draw a mesh into a picture", options, run, "diffrast render scene.glb --out scene.png --yaw 60")

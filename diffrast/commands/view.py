@@ -14,32 +14,16 @@ from .command import Command, json_option, load, mesh_options, up_option
 def options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     mesh_options(parser)
-    add(
-        "--window",
-        action="store_true",
-        help="a window on this machine's screen instead, drawn by the OpenGL backend",
-    )
+    add("--window", action="store_true", help="a window on this machine's screen instead, drawn by the OpenGL backend")
     add(
         "--environment",
         metavar="FILE",
         help="what lights the channel Surroundings: a .hdr, .exr or other picture, longitude by latitude",
     )
     add("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1, this machine only)")
-    add(
-        "--port", type=int, metavar="N", help="port to listen on (default: 8484 or the next free one; 0: any)"
-    )
-    add(
-        "--open",
-        action=argparse.BooleanOptionalAction,
-        help="open the browser (default: where there is a screen)",
-    )
-    add(
-        "--size",
-        type=int,
-        default=1024,
-        metavar="N",
-        help="pixels along the longer side at most (default: 1024)",
-    )
+    add("--port", type=int, metavar="N", help="port to listen on (default: 8484 or the next free one; 0: any)")
+    add("--open", action=argparse.BooleanOptionalAction, help="open the browser (default: where there is a screen)")
+    add("--size", type=int, default=1024, metavar="N", help="pixels along the longer side at most (default: 1024)")
     up_option(parser)
     json_option(parser)
 
@@ -51,11 +35,15 @@ def run(args: argparse.Namespace) -> int:
         return _window(args, mesh, environment)
     from ..viewer import Viewer
 
-    screen = sys.platform in ("darwin", "win32") or any(
-        os.environ.get(x) for x in ("DISPLAY", "WAYLAND_DISPLAY")
-    )
-    with Viewer(host=args.host, port=args.port, size=args.size, up=args.up, quiet=args.json,
-                open_browser=screen if args.open is None else args.open) as viewer:  # fmt: skip
+    screen = sys.platform in ("darwin", "win32") or any(os.environ.get(x) for x in ("DISPLAY", "WAYLAND_DISPLAY"))
+    with Viewer(
+        host=args.host,
+        port=args.port,
+        size=args.size,
+        up=args.up,
+        quiet=args.json,
+        open_browser=screen if args.open is None else args.open,
+    ) as viewer:
         viewer.show(mesh=mesh, environment=environment)
         if args.json:
             print(json.dumps({"url": viewer.url, "triangles": len(mesh.faces)}), flush=True)
@@ -88,11 +76,7 @@ def _window(args: argparse.Namespace, mesh: Any, environment: Any) -> int:
     # A KeyboardInterrupt that comes within a callback of the window's library would be swallowed there.
     with Stop() as stop, window:
         facts = {"window": True, "triangles": len(mesh.faces)}
-        print(
-            json.dumps(facts) if args.json else window.help,
-            file=sys.stdout if args.json else sys.stderr,
-            flush=True,
-        )
+        print(json.dumps(facts) if args.json else window.help, file=sys.stdout if args.json else sys.stderr, flush=True)
         window.run(until=lambda: stop.requested)
     return 0
 

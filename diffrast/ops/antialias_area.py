@@ -88,9 +88,7 @@ def _antialias_backward(
 
 @_antialias_backward.register_fake
 def _(grad_out, color, rast, pos, tri, code, place, owner, boost, needs_color, needs_pos):
-    return color.new_empty(color.shape if needs_color else (0,)), pos.new_empty(
-        pos.shape if needs_pos else (0,)
-    )
+    return color.new_empty(color.shape if needs_color else (0,)), pos.new_empty(pos.shape if needs_pos else (0,))
 
 
 @torch.library.custom_op("diffrast::antialias_area_jvp", mutates_args=())

@@ -7,7 +7,8 @@ import torch
 from .. import backends
 from .rasterize import CULL
 
-# Pixels per element of the image kernels: on the CPU a run shares the search for its place in the image and is copied as one.
+# Pixels per element of the image kernels: on the CPU a run shares the search for its place in the image and is copied
+# as one.
 RUN = {"cpu": 16}
 
 Inputs = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None]
@@ -25,8 +26,8 @@ def launch(
     sums: Sequence[torch.Tensor] = (),
     **fields: torch.Tensor | None,
 ) -> None:
-    """Launches with inputs = (color, rast, pos, tri, ring) and what else the kernel uses, by its name in `optional`: the fields of
-    the kernel's Args struct between the inputs and the sizes, in order."""
+    """Launches with inputs = (color, rast, pos, tri, ring) and what else the kernel uses, by its name in `optional`:
+    the fields of the kernel's Args struct between the inputs and the sizes, in order."""
     color, rast, pos, tri, _ = inputs
     own = pos.dim() == 3 and pos.shape[0] > 1
     strides = (pos.shape[-2] * 4, tri.shape[0]) if own else (0, 0)

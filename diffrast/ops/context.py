@@ -1,7 +1,7 @@
 """Rasterizer contexts: which backend looks for the visible triangles, and the log that says so.
 
-Contexts hold no device state of their own, so creating hundreds of them costs nothing. What OpenGL needs is opened by the first
-call that draws with it, shared by the contexts of a thread, and gone when they are.
+Contexts hold no device state of their own, so creating hundreds of them costs nothing. What OpenGL needs is opened by
+the first call that draws with it, shared by the contexts of a thread, and gone when they are.
 """
 
 import logging
@@ -43,13 +43,28 @@ def say_once(message: str, level: int = logging.WARNING) -> None:
 
 # GPUs made for computing, by the words of their names: little of the chip serves the graphics pipeline.
 FOR_COMPUTING = {
-    "P100", "V100", "A30", "A100", "A800", "H20", "H100", "H200", "H800", "GH200", "B100", "B200", "B300", "GB200", "GB300",
-}  # fmt: skip
+    "P100",
+    "V100",
+    "A30",
+    "A100",
+    "A800",
+    "H20",
+    "H100",
+    "H200",
+    "H800",
+    "GH200",
+    "B100",
+    "B200",
+    "B300",
+    "GB200",
+    "GB300",
+}
 
 
 @cache
 def automatic(device: torch.device) -> tuple[str, str]:
-    """(backend, reason) for the tensors of a CUDA device. Decided once: its OpenGL must first draw a trial picture right."""
+    """(backend, reason) for the tensors of a CUDA device. Decided once: its OpenGL must first draw a trial picture
+    right."""
     gpu = torch.cuda.get_device_name(device)
     if FOR_COMPUTING & set(re.split(r"[^A-Z0-9]+", gpu.upper())):
         return "cuda", f"{gpu} is made for computing, not for drawing"
@@ -72,7 +87,8 @@ def choose(backend: str, pos: torch.Tensor) -> str:
     kinds = backends.kinds(name)
     if pos.device.type not in kinds:
         raise ValueError(
-            f"rasterize(): pos must be on a {' or '.join(kinds)} device for backend={name!r}; got {validate.describe(pos)}"
+            f"rasterize(): pos must be on a {' or '.join(kinds)} device for backend={name!r}; got "
+            f"{validate.describe(pos)}"
         )
     return name
 
@@ -91,10 +107,11 @@ class RasterizeContext:
     """Chooses the rasterizer.
 
     Args:
-        backend: "auto" picks for each call by where the tensors are and logs once what it chose and why: "cpu" for CPU tensors;
-            for CUDA tensors "gl" where OpenGL can use the GPU's memory and the GPU is made for graphics, else "cuda". A name
-            ("cpu", "cuda", "gl") insists on it.
-        device: for the sake of existing code; work always runs where the tensors are. One GPU by number refuses tensors on another.
+        backend: "auto" picks for each call by where the tensors are and logs once what it chose and why: "cpu" for CPU
+            tensors; for CUDA tensors "gl" where OpenGL can use the GPU's memory and the GPU is made for graphics, else
+            "cuda". A name ("cpu", "cuda", "gl") insists on it.
+        device: for the sake of existing code; work always runs where the tensors are. One GPU by number refuses tensors
+            on another.
 
     Raises:
         ValueError: unknown backend.

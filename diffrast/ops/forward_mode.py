@@ -1,9 +1,9 @@
 """Forward-mode derivatives (`torch.func.jvp`, `torch.autograd.forward_ad`) of the primitives.
 
-torch's registered operators know backward only. So, while a level of forward mode is open, the primitives call their operator
-through a `torch.autograd.Function` that also has a rule for tangents. The rules use the forward operator where it is linear, and
-the hand-written backward where an output depends on few numbers: one cotangent for each of its channels gives those derivatives at
-all pixels at once. Antialiasing has kernels of its own.
+torch's registered operators know backward only. So, while a level of forward mode is open, the primitives call their
+operator through a `torch.autograd.Function` that also has a rule for tangents. The rules use the forward operator where
+it is linear, and the hand-written backward where an output depends on few numbers: one cotangent for each of its
+channels gives those derivatives at all pixels at once. Antialiasing has kernels of its own.
 """
 
 from collections.abc import Callable, Sequence
@@ -47,18 +47,14 @@ class _Dual(torch.autograd.Function):
     @staticmethod
     def _inputs(ctx):
         saved = list(ctx.saved_tensors)
-        flat = [
-            saved.pop(0) if tensor else other for tensor, other in zip(ctx.tensors, ctx.others, strict=True)
-        ]
+        flat = [saved.pop(0) if tensor else other for tensor, other in zip(ctx.tensors, ctx.others, strict=True)]
         return flat, saved
 
     @staticmethod
     def jvp(ctx, _, __, *tangents):
         flat, outputs = _Dual._inputs(ctx)
         moving = [t if isinstance(t, torch.Tensor) else None for t in tangents]
-        found = RULES[ctx.name](
-            pytree.tree_unflatten(flat, ctx.spec), pytree.tree_unflatten(moving, ctx.spec), outputs
-        )
+        found = RULES[ctx.name](pytree.tree_unflatten(flat, ctx.spec), pytree.tree_unflatten(moving, ctx.spec), outputs)
         return found[0] if ctx.single else tuple(found)
 
     @staticmethod
@@ -66,9 +62,7 @@ class _Dual(torch.autograd.Function):
         flat, _ = _Dual._inputs(ctx)
         with torch.enable_grad():
             leaves = [
-                x.detach().requires_grad_(needed)
-                if isinstance(x, torch.Tensor) and x.is_floating_point()
-                else x
+                x.detach().requires_grad_(needed) if isinstance(x, torch.Tensor) and x.is_floating_point() else x
                 for x, needed in zip(flat, ctx.needs_input_grad[2:], strict=True)
             ]
             out = getattr(ops, ctx.name)(*pytree.tree_unflatten(leaves, ctx.spec))
@@ -76,16 +70,10 @@ class _Dual(torch.autograd.Function):
         pairs = [(o, g) for o, g in zip(outputs, grads, strict=True) if o.requires_grad and g is not None]
         wanted = [x for x in leaves if isinstance(x, torch.Tensor) and x.requires_grad]
         found = iter(_grad(pairs, wanted))
-        return (
-            None,
-            None,
-            *(next(found) if isinstance(x, torch.Tensor) and x.requires_grad else None for x in leaves),
-        )
+        return (None, None, *(next(found) if isinstance(x, torch.Tensor) and x.requires_grad else None for x in leaves))
 
 
-def _grad(
-    pairs: Sequence[tuple[torch.Tensor, torch.Tensor]], wanted: Sequence[torch.Tensor]
-) -> Sequence[Tangent]:
+def _grad(pairs: Sequence[tuple[torch.Tensor, torch.Tensor]], wanted: Sequence[torch.Tensor]) -> Sequence[Tangent]:
     if not pairs or not wanted:
         return [None] * len(wanted)
     outputs, grads = zip(*pairs, strict=True)
@@ -100,8 +88,8 @@ def _sum(*terms: Tangent, like: torch.Tensor) -> torch.Tensor:
 def _by_channel(
     out: torch.Tensor, backward: Callable[[torch.Tensor], Sequence[torch.Tensor]], motions: Sequence[Tangent]
 ) -> torch.Tensor:
-    """The tangent of `out` `[..., C]` whose pixels depend on their own pixel of each input alone: `backward` maps a cotangent of
-    out to the gradients of those inputs `[..., n]`, whose tangents are `motions`."""
+    """The tangent of `out` `[..., C]` whose pixels depend on their own pixel of each input alone: `backward` maps a
+    cotangent of out to the gradients of those inputs `[..., n]`, whose tangents are `motions`."""
     columns = []
     for channel in range(out.shape[-1]):
         cotangent = torch.zeros_like(out)
@@ -171,10 +159,7 @@ def _texture(args, tangents, outputs):
     out = outputs[0]
     linear = None
     if any(d is not None for d in d_levels):
-        moved = [
-            torch.zeros_like(x) if d is None else d.contiguous()
-            for x, d in zip(levels, d_levels, strict=True)
-        ]
+        moved = [torch.zeros_like(x) if d is None else d.contiguous() for x, d in zip(levels, d_levels, strict=True)]
         linear = ops.texture(moved, *sampling)
     rest = None
     if any(d is not None for d in motions[:3]):
@@ -207,9 +192,7 @@ def _texture_mip(args, tangents, outputs):
     _, count, axes = args
     motion = tangents[0]
     return (
-        [torch.zeros_like(x) for x in outputs]
-        if motion is None
-        else ops.texture_mip(motion.contiguous(), count, axes)
+        [torch.zeros_like(x) for x in outputs] if motion is None else ops.texture_mip(motion.contiguous(), count, axes)
     )
 
 
@@ -220,10 +203,7 @@ def _antialias(kernel: str):
         d_color = torch.zeros_like(color) if d_color is None else d_color.contiguous()
         d_pos = torch.zeros_like(pos) if d_pos is None else d_pos.contiguous()
         found = outputs[1:]
-        return [
-            getattr(ops, kernel)(d_color, d_pos, color, rast, pos, tri, *found, boost),
-            *[None] * len(found),
-        ]
+        return [getattr(ops, kernel)(d_color, d_pos, color, rast, pos, tri, *found, boost), *[None] * len(found)]
 
     return rule
 

@@ -1,9 +1,10 @@
 """The buffers of deferred shading in one call: attributes, depth, triangle ids and pixel derivatives.
 
-On every backend by visibility, the shared resolve kernel and `interpolate`, OpenGL included. Its pipeline could write attributes
-and differences between pixels into more attachments instead. But `rast`, which gradients need, and the same bits on every
-backend come from the resolve kernel all the same, and with it that way takes longer (on llvmpipe with two cores 19 to 23 ms in
-five runs, instead of 13 to 21, at 1024x1024 with three attributes and their derivatives: `python benchmarks/opengl.py` has both).
+On every backend by visibility, the shared resolve kernel and `interpolate`, OpenGL included. Its pipeline could write
+attributes and differences between pixels into more attachments instead. But `rast`, which gradients need, and the same
+bits on every backend come from the resolve kernel all the same, and with it that way takes longer (on llvmpipe with two
+cores 19 to 23 ms in five runs, instead of 13 to 21, at 1024x1024 with three attributes and their derivatives: `python
+benchmarks/opengl.py` has both).
 """
 
 from collections.abc import Mapping, Sequence
@@ -41,13 +42,16 @@ def gbuffer(
 
     Args:
         ctx, pos, tri, resolution, ranges, cull: as for `rasterize`.
-        attrs: as for `interpolate`: `[B|1, V, A]` or `[V, A]`; or several of these by name, such as {"normal": ..., "uv": ...}.
+        attrs: as for `interpolate`: `[B|1, V, A]` or `[V, A]`; or several of these by name, such as {"normal": ...,
+            "uv": ...}.
 
     Returns:
-        A `GBuffer`: attrs and attrs_da (pixel derivatives of all attributes, `[B, H, W, 0]` if the context has output_db=False), by
-        name if attrs were; depth, ids, rast and rast_db. The same on every backend wherever it sees the same triangle.
+        A `GBuffer`: attrs and attrs_da (pixel derivatives of all attributes, `[B, H, W, 0]` if the context has
+        output_db=False), by name if attrs were; depth, ids, rast and rast_db. The same on every backend wherever it
+        sees the same triangle.
 
-    Differentiable: attrs, attrs_da, rast and rast_db, as those of `rasterize` and `interpolate`. Depth and ids carry no gradient.
+    Differentiable: attrs, attrs_da, rast and rast_db, as those of `rasterize` and `interpolate`. Depth and ids carry no
+        gradient.
 
     Raises:
         ValueError, TypeError: as `rasterize` and `interpolate`.

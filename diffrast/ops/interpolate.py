@@ -24,13 +24,16 @@ def interpolate(
         tri: int32 or int64 `[F, 3]`, the triangles that `rast` was made from, or others of the same number with indices
             of their own into `attr` (such as UV indices).
         rast_db: `[B, H, W, 4]` from `rasterize`; needed for `diff_attrs`.
-        diff_attrs: the attributes that get pixel derivatives: a list of channel indices (negative counts from the end), or "all".
+        diff_attrs: the attributes that get pixel derivatives: a list of channel indices (negative counts from the end),
+            or "all".
 
     Returns:
         out `[B, H, W, A]`, zeros where nothing is visible.
-        out_da `[B, H, W, 2 * len(diff_attrs)]`: a pair (dA/dX, dA/dY) per attribute, per pixel; `[B, H, W, 0]` without diff_attrs.
+        out_da `[B, H, W, 2 * len(diff_attrs)]`: a pair (dA/dX, dA/dY) per attribute, per pixel; `[B, H, W, 0]` without
+        diff_attrs.
 
-    A half-precision attr is computed in float32; out and out_da have its dtype. rast is never half: it could not hold an id.
+    A half-precision attr is computed in float32; out and out_da have its dtype. rast is never half: it could not hold
+    an id.
 
     Differentiable: out and out_da with respect to attr, (u, v) of rast, and rast_db.
 
@@ -42,9 +45,7 @@ def interpolate(
     validate.tensor(op, "rast", rast, "[B, H, W, 4]", validate.shape_is(rast, None, None, None, 4))
     batch = rast.shape[0]
     fits = validate.shape_is(attr, None, None) or validate.shape_is(attr, (1, batch), None, None)
-    validate.tensor(
-        op, "attr", attr, f"[V, C] or [B|1, V, C] with B={batch} (from rast)", fits, like=("rast", rast)
-    )
+    validate.tensor(op, "attr", attr, f"[V, C] or [B|1, V, C] with B={batch} (from rast)", fits, like=("rast", rast))
     tri = validate.triangles(op, tri, ("rast", rast))
     channels = _channels(diff_attrs, attr.shape[-1])
     if not channels:
@@ -55,9 +56,7 @@ def interpolate(
         fits = validate.shape_is(rast_db, *rast.shape)
         validate.tensor(op, "rast_db", rast_db, f"{list(rast.shape)} like rast", fits, like=("rast", rast))
         rast_db = rast_db.contiguous()
-    out, out_da = forward_mode.call(
-        "interpolate", attr.contiguous(), rast.contiguous(), tri, rast_db, channels
-    )
+    out, out_da = forward_mode.call("interpolate", attr.contiguous(), rast.contiguous(), tri, rast_db, channels)
     return out.to(dtype), out_da.to(dtype)
 
 
@@ -78,7 +77,7 @@ def _channel_table(channels: tuple[int, ...], device: torch.device) -> torch.Ten
     return torch.tensor(channels, dtype=torch.int64, device=device)
 
 
-# --- The operators ---------------------------------------------------------------------------------------------------------
+# --- The operators ----------------------------------------------------------------------------------------------------
 
 
 def _attr_stride(attr: torch.Tensor) -> int:
@@ -86,9 +85,7 @@ def _attr_stride(attr: torch.Tensor) -> int:
     return 0 if shared else attr.shape[-2] * attr.shape[-1]
 
 
-def _sizes(
-    attr: torch.Tensor, rast: torch.Tensor, tri: torch.Tensor, diff_attrs: list[int], slab: int
-) -> tuple:
+def _sizes(attr: torch.Tensor, rast: torch.Tensor, tri: torch.Tensor, diff_attrs: list[int], slab: int) -> tuple:
     pixels = rast.shape[1] * rast.shape[2]
     return (pixels, attr.shape[-2], tri.shape[0], attr.shape[-1], len(diff_attrs), _attr_stride(attr), slab)
 
@@ -100,11 +97,7 @@ def _sizes(
     schema="(Tensor attr, Tensor rast, Tensor tri, Tensor? rast_db, int[] diff_attrs) -> (Tensor, Tensor)",
 )
 def _interpolate(
-    attr: torch.Tensor,
-    rast: torch.Tensor,
-    tri: torch.Tensor,
-    rast_db: torch.Tensor | None,
-    diff_attrs: list[int],
+    attr: torch.Tensor, rast: torch.Tensor, tri: torch.Tensor, rast_db: torch.Tensor | None, diff_attrs: list[int]
 ) -> tuple[torch.Tensor, torch.Tensor]:
     validate.index_range("interpolate", tri, attr.shape[-2], "attr")
     run = backends.kernels_for(rast)
@@ -119,15 +112,14 @@ def _interpolate(
 
 @_interpolate.register_fake
 def _(attr, rast, tri, rast_db, diff_attrs):
-    return rast.new_empty((*rast.shape[:3], attr.shape[-1])), rast.new_empty(
-        (*rast.shape[:3], 2 * len(diff_attrs))
-    )
+    return rast.new_empty((*rast.shape[:3], attr.shape[-1])), rast.new_empty((*rast.shape[:3], 2 * len(diff_attrs)))
 
 
 @torch.library.custom_op(
     "diffrast::interpolate_backward",
     mutates_args=(),
-    schema="(Tensor grad_out, Tensor? grad_out_da, Tensor attr, Tensor rast, Tensor tri, Tensor? rast_db, int[] diff_attrs, "
+    schema="(Tensor grad_out, Tensor? grad_out_da, Tensor attr, Tensor rast, Tensor tri, Tensor? rast_db, int[] "
+    "diff_attrs, "
     "bool needs_attr) -> (Tensor, Tensor, Tensor)",
 )
 def _interpolate_backward(
@@ -150,8 +142,21 @@ def _interpolate_backward(
     channels = _channel_table(tuple(diff_attrs), rast.device)
     da = grad_out_da.contiguous() if grad_out_da is not None else None
     sizes = _sizes(attr, rast, tri, diff_attrs, attr.numel())
-    args = (attr, rast, rast_db, tri, channels, None, None, grad_out.contiguous(), da,
-            grad_attr if needs_attr else None, grad_rast, grad_db if diff_attrs else None, *sizes)  # fmt: skip
+    args = (
+        attr,
+        rast,
+        rast_db,
+        tri,
+        channels,
+        None,
+        None,
+        grad_out.contiguous(),
+        da,
+        grad_attr if needs_attr else None,
+        grad_rast,
+        grad_db if diff_attrs else None,
+        *sizes,
+    )
     sums = (grad_attr,) if needs_attr else ()
     run.launch("interpolate_bwd", rast.dtype, rast.shape[:3].numel(), args, workers, sums=sums)
     return grad_attr[0] if workers == 1 else grad_attr.sum(0), grad_rast, grad_db

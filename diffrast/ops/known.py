@@ -12,7 +12,8 @@ T = TypeVar("T")
 class Known(Generic[T]):
     """`known(tensor)` is `find(tensor)`, found once for each version of each tensor.
 
-    Neither while torch compiles nor for inference tensors, which do not count their versions: those are found each time.
+    Neither while torch compiles nor for inference tensors, which do not count their versions: those are found each
+    time.
     """
 
     def __init__(self, find: Callable[[torch.Tensor], T]) -> None:

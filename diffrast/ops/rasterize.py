@@ -1,6 +1,7 @@
 """Rasterization: the visible triangle of each pixel, then barycentrics from the shared resolve kernel.
 
-Laine et al. 2020, section 3.2; coverage after Olano and Greer 1997; the rules are those of docs/MATH.md, sections 1 and 2.
+Laine et al. 2020, section 3.2; coverage after Olano and Greer 1997; the rules are those of docs/MATH.md, sections 1 and
+2.
 """
 
 from collections.abc import Sequence
@@ -29,25 +30,28 @@ def rasterize(
 
     Args:
         ctx: a rasterizer context.
-        pos: float32 or float64 clip-space positions `[B, V, 4]` (instanced mode: B views of one mesh) or `[V, 4]` (range mode).
+        pos: float32 or float64 clip-space positions `[B, V, 4]` (instanced mode: B views of one mesh) or `[V, 4]`
+            (range mode).
         tri: int32 or int64 vertex indices `[F, 3]`.
         resolution: (height, width) in pixels; any size of at least 1x1.
         ranges: range mode: int32 `[B, 2]` on the CPU, first triangle and number of triangles of each image.
         grad_db: whether gradients of `rast_db` flow into `pos`.
-        cull: "none" draws both faces; "back" drops clockwise triangles, "front" counter-clockwise ones. An extension: pass the
-            same to `antialias`.
+        cull: "none" draws both faces; "back" drops clockwise triangles, "front" counter-clockwise ones. An extension:
+            pass the same to `antialias`.
 
     Returns:
-        rast `[B, H, W, 4]` = (u, v, z/w, triangle id + 1), zeros where nothing is hit; row 0 is the bottom row; (u, v) = (1, 0) at
-        the first vertex, (0, 1) at the second.
-        rast_db `[B, H, W, 4]` = (du/dX, du/dY, dv/dX, dv/dY), X and Y in pixels (`[B, H, W, 0]` if output_db=False in
+        rast `[B, H, W, 4]` = (u, v, z/w, triangle id + 1), zeros where nothing is hit; row 0 is the bottom row; (u, v)
+        = (1, 0) at the first vertex, (0, 1) at the second. rast_db `[B, H, W, 4]` = (du/dX, du/dY, dv/dX, dv/dY), X and
+        Y in pixels (`[B, H, W, 0]` if output_db=False in
             the context).
 
-    Half-precision positions are computed in float32, and so are rast and rast_db: a half could not hold a triangle's id.
+    Half-precision positions are computed in float32, and so are rast and rast_db: a half could not hold a triangle's
+    id.
 
     Indices on CUDA are read once for each tensor `tri`, and no call waits for the GPU after that.
 
-    Differentiable: u, v and rast_db with respect to x, y and w of `pos`. z/w and the id carry no gradient, and coverage changes
+    Differentiable: u, v and rast_db with respect to x, y and w of `pos`. z/w and the id carry no gradient, and coverage
+        changes
     only through `antialias`. Triangles that are degenerate or not finite cover nothing and get no gradient.
 
     Raises:
@@ -67,8 +71,8 @@ class DepthPeeler:
 
     Args: as for `rasterize`.
 
-    Each call of `rasterize_next_layer()` returns `(rast, rast_db)` of the next layer, differentiable like the first. Surfaces at
-    equal depth come in the order of their index. Layers behind the last surface are empty.
+    Each call of `rasterize_next_layer()` returns `(rast, rast_db)` of the next layer, differentiable like the first.
+    Surfaces at equal depth come in the order of their index. Layers behind the last surface are empty.
     """
 
     def __init__(
@@ -88,9 +92,7 @@ class DepthPeeler:
 
     def __enter__(self) -> "DepthPeeler":
         if self.ctx.active_depth_peeler is not None:
-            raise RuntimeError(
-                "DepthPeeler: this context is already peeling; leave the other `with` block first"
-            )
+            raise RuntimeError("DepthPeeler: this context is already peeling; leave the other `with` block first")
         self.ctx.active_depth_peeler = self
         return self
 
@@ -170,7 +172,7 @@ def _resolve(
     return rast, rast_db if grad_db else rast_db.detach()
 
 
-# --- The operators ---------------------------------------------------------------------------------------------------------
+# --- The operators ----------------------------------------------------------------------------------------------------
 
 
 @torch.library.custom_op("diffrast::visibility", mutates_args=())
@@ -200,23 +202,33 @@ def _visibility(
     # Asking a GPU would make the CPU wait for it; what is not finite is not drawn there either.
     if pos.device.type == "cpu" and not bool(torch.isfinite(pos).all()):
         bad = int((~torch.isfinite(pos)).any(-1).sum())
-        say_once(
-            f"rasterize(): {bad} of {pos[..., 0].numel()} positions are not finite; their triangles are not drawn"
-        )
+        say_once(f"rasterize(): {bad} of {pos[..., 0].numel()} positions are not finite; their triangles are not drawn")
     run.visibility(
         pos.dtype,
-        (pos, tri, ranges, before_depth, before_id, ids, depth if with_depth else None,
-         batch, vertices, tri.shape[0], height, width, pos_stride, CULL.index(cull)),
-    )  # fmt: skip
+        (
+            pos,
+            tri,
+            ranges,
+            before_depth,
+            before_id,
+            ids,
+            depth if with_depth else None,
+            batch,
+            vertices,
+            tri.shape[0],
+            height,
+            width,
+            pos_stride,
+            CULL.index(cull),
+        ),
+    )
     return ids, depth
 
 
 def _checked_ranges(ranges: torch.Tensor, triangles: int) -> torch.Tensor:
     first, count = ranges.long().unbind(1)
     if bool(((first < 0) | (count < 0) | (first + count > triangles)).any()):
-        raise ValueError(
-            f"rasterize(): ranges must lie within the {triangles} triangles of tri; got {ranges.tolist()}"
-        )
+        raise ValueError(f"rasterize(): ranges must lie within the {triangles} triangles of tri; got {ranges.tolist()}")
     return ranges.to(torch.int32).contiguous()
 
 
@@ -247,27 +259,13 @@ def _(pos, tri, ids, with_db):
 
 @torch.library.custom_op("diffrast::resolve_backward", mutates_args=())
 def _resolve_backward(
-    grad_rast: torch.Tensor,
-    grad_rast_db: torch.Tensor | None,
-    pos: torch.Tensor,
-    tri: torch.Tensor,
-    ids: torch.Tensor,
+    grad_rast: torch.Tensor, grad_rast_db: torch.Tensor | None, pos: torch.Tensor, tri: torch.Tensor, ids: torch.Tensor
 ) -> torch.Tensor:
     run = backends.kernels_for(pos)
     workers = run.workers(ids.numel())
     grad_pos = pos.new_zeros((workers, *pos.shape))
     grad_db = None if grad_rast_db is None else grad_rast_db.contiguous()
-    args = (
-        pos,
-        tri,
-        ids,
-        None,
-        None,
-        grad_rast.contiguous(),
-        grad_db,
-        grad_pos,
-        *_sizes(pos, ids, pos.numel()),
-    )
+    args = (pos, tri, ids, None, None, grad_rast.contiguous(), grad_db, grad_pos, *_sizes(pos, ids, pos.numel()))
     run.launch("resolve_bwd", pos.dtype, ids.numel(), args, workers, sums=(grad_pos,))
     return grad_pos.sum(0) if workers > 1 else grad_pos[0]
 
@@ -279,15 +277,7 @@ def _(grad_rast, grad_rast_db, pos, tri, ids):
 
 def _sizes(pos: torch.Tensor, ids: torch.Tensor, slab: int) -> tuple:
     height, width = ids.shape[1:]
-    return (
-        ids.numel(),
-        height,
-        width,
-        1.0 / height,
-        1.0 / width,
-        pos.shape[1] * 4 if pos.dim() == 3 else 0,
-        slab,
-    )
+    return (ids.numel(), height, width, 1.0 / height, 1.0 / width, pos.shape[1] * 4 if pos.dim() == 3 else 0, slab)
 
 
 def _setup_context(ctx, inputs, output):

@@ -1,4 +1,5 @@
-"""Texture sampling: 2-D textures, volumes and cube maps, with mipmaps. Laine et al. 2020, section 3.4; docs/MATH.md, section 4."""
+"""Texture sampling: 2-D textures, volumes and cube maps, with mipmaps. Laine et al. 2020, section 3.4; docs/MATH.md,
+section 4."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -42,39 +43,48 @@ def texture(
     """Samples a texture at every pixel.
 
     Args:
-        tex: float32 or float64 `[B, Ht, Wt, C]` or `[1, Ht, Wt, C]` (shared by the batch); any size, powers of two or not. A cube
-            map is `[B|1, 6, S, S, C]` with boundary_mode="cube", faces +x -x +y -y +z -z as in OpenGL; with any other boundary mode
-            five axes are a volume `[B|1, D, Ht, Wt, C]`.
-        uv: coordinates `[B, H, W, 2]` of the same dtype: (0, 0) is the lower left corner of the texture (where its first texel
-            in memory is), (1, 1) the upper right one. For volumes `[B, H, W, 3]` = (u, v, w): u runs along Wt, v along Ht, w along
-            D, and the first voxel is at (0, 0, 0). For cube maps directions `[B, H, W, 3]` of any length.
-        uv_da: the pixel derivatives of uv, as `interpolate` returns them: `[B, H, W, 4]` = (du/dX, du/dY, dv/dX, dv/dY), for
-            volumes and cube maps `[B, H, W, 6]`. They choose the mip level; ignored by filters without mipmaps.
-        mip_level_bias: `[B, H, W]`, added to the level of detail, or the level itself without uv_da. Ignored like uv_da.
-        mip: mip levels made by `texture_construct_mip`, or a list of tensors: levels 1, 2, ... of a stack of one's own, each of
-            max(1, floor(n / 2)) texels along an axis where the level below has n; it may end early. None builds them here.
-        filter_mode: "nearest", "linear" (bilinear; in a volume trilinear), "linear-mipmap-nearest", "linear-mipmap-linear", or
-            "auto": the last if uv_da or mip_level_bias is given, otherwise "linear". "anisotropic" is for surfaces that are seen
-            at a grazing angle: taps of "linear-mipmap-linear" in a row along the long axis of the pixel's footprint, on the level
-            that fits its short axis. It is for 2-D textures, and needs uv_da; mip_level_bias shifts the level, not the row.
-        boundary_mode: "wrap", "clamp", "zero" (nothing outside [0, 1]) or "cube" (a cube map, filtered across its edges).
+        tex: float32 or float64 `[B, Ht, Wt, C]` or `[1, Ht, Wt, C]` (shared by the batch); any size, powers of two or
+            not. A cube map is `[B|1, 6, S, S, C]` with boundary_mode="cube", faces +x -x +y -y +z -z as in OpenGL; with
+            any other boundary mode five axes are a volume `[B|1, D, Ht, Wt, C]`.
+        uv: coordinates `[B, H, W, 2]` of the same dtype: (0, 0) is the lower left corner of the texture (where its
+            first texel in memory is), (1, 1) the upper right one. For volumes `[B, H, W, 3]` = (u, v, w): u runs along
+            Wt, v along Ht, w along D, and the first voxel is at (0, 0, 0). For cube maps directions `[B, H, W, 3]` of
+            any length.
+        uv_da: the pixel derivatives of uv, as `interpolate` returns them: `[B, H, W, 4]` = (du/dX, du/dY, dv/dX,
+            dv/dY), for volumes and cube maps `[B, H, W, 6]`. They choose the mip level; ignored by filters without
+            mipmaps.
+        mip_level_bias: `[B, H, W]`, added to the level of detail, or the level itself without uv_da. Ignored like
+            uv_da.
+        mip: mip levels made by `texture_construct_mip`, or a list of tensors: levels 1, 2, ... of a stack of one's own,
+            each of max(1, floor(n / 2)) texels along an axis where the level below has n; it may end early. None builds
+            them here.
+        filter_mode: "nearest", "linear" (bilinear; in a volume trilinear), "linear-mipmap-nearest",
+            "linear-mipmap-linear", or "auto": the last if uv_da or mip_level_bias is given, otherwise "linear".
+            "anisotropic" is for surfaces that are seen at a grazing angle: taps of "linear-mipmap-linear" in a row
+            along the long axis of the pixel's footprint, on the level that fits its short axis. It is for 2-D textures,
+            and needs uv_da; mip_level_bias shifts the level, not the row.
+        boundary_mode: "wrap", "clamp", "zero" (nothing outside [0, 1]) or "cube" (a cube map, filtered across its
+            edges).
         max_mip_level: the highest level to use (0: none but the texture itself).
-        max_anisotropy: 1 to 64, of the filter "anisotropic": up to which ratio of the axes the footprint is followed, longer ones
-            are blurred. There are at most max_anisotropy + 1 taps, and 1 is "linear-mipmap-linear". Other filters ignore it.
+        max_anisotropy: 1 to 64, of the filter "anisotropic": up to which ratio of the axes the footprint is followed,
+            longer ones are blurred. There are at most max_anisotropy + 1 taps, and 1 is "linear-mipmap-linear". Other
+            filters ignore it.
 
     Returns:
         `[B, H, W, C]`. Zeros where uv is not finite, or where a direction is zero.
 
     Half-precision input is computed in float32 and returned in the dtype of tex.
 
-    Differentiable: in tex (through all levels that are built here or by `texture_construct_mip`), in the tensors of a list `mip`
-    (each for itself; nothing goes from them to tex), and in uv, uv_da and mip_level_bias. "nearest" has gradients for tex only,
-    and "linear-mipmap-nearest" none for uv_da and mip_level_bias. A level of detail that is clamped to the levels that there are
-    has no derivative. Derivatives are one-sided where a texel, a level or a tap takes over (docs/MATH.md, section 4).
+    Differentiable: in tex (through all levels that are built here or by `texture_construct_mip`), in the tensors of a
+        list `mip`
+    (each for itself; nothing goes from them to tex), and in uv, uv_da and mip_level_bias. "nearest" has gradients for
+    tex only, and "linear-mipmap-nearest" none for uv_da and mip_level_bias. A level of detail that is clamped to the
+    levels that there are has no derivative. Derivatives are one-sided where a texel, a level or a tap takes over
+    (docs/MATH.md, section 4).
 
     Raises:
-        ValueError, TypeError: arguments that break the rules above; a mipmap filter without both uv_da and mip_level_bias;
-            "anisotropic" without uv_da, for a volume or for a cube map.
+        ValueError, TypeError: arguments that break the rules above; a mipmap filter without both uv_da and
+            mip_level_bias; "anisotropic" without uv_da, for a volume or for a cube map.
     """
     op, dtype = "texture", getattr(tex, "dtype", None)
     tex, uv, uv_da, mip_level_bias = validate.widened(tex, uv, uv_da, mip_level_bias)
@@ -93,9 +103,7 @@ def texture(
         for name, value, sizes in (("uv_da", uv_da, (2 * axes,)), ("mip_level_bias", mip_level_bias, ())):
             if value is not None:
                 shape = (*uv.shape[:3], *sizes)
-                validate.tensor(
-                    op, name, value, f"{list(shape)}", validate.shape_is(value, *shape), like=("uv", uv)
-                )
+                validate.tensor(op, name, value, f"{list(shape)}", validate.shape_is(value, *shape), like=("uv", uv))
         limit, shrinking = check_max_level(op, max_mip_level), shrinking_axes(tex, kind == "cube")
         count = level_count(tex, shrinking, limit) if mip is None else 0
         levels += [] if mip is None else _given_levels(op, tex, shrinking, mip)[:limit]
@@ -112,9 +120,7 @@ def texture(
     return out.to(dtype)
 
 
-def _check_filter(
-    op: str, filter_mode: str, kind: str, uv_da: torch.Tensor | None, bias: torch.Tensor | None
-) -> None:
+def _check_filter(op: str, filter_mode: str, kind: str, uv_da: torch.Tensor | None, bias: torch.Tensor | None) -> None:
     """Raises unless there is what a filter with mip levels needs."""
     if filter_mode == "anisotropic":
         if kind != "2d":
@@ -127,9 +133,7 @@ def _check_filter(
                 f"{op}(): filter_mode 'anisotropic' needs uv_da, which gives the footprint its shape; got None"
             )
     elif uv_da is None and bias is None:
-        raise ValueError(
-            f"{op}(): filter_mode {filter_mode!r} needs uv_da or mip_level_bias; got None for both"
-        )
+        raise ValueError(f"{op}(): filter_mode {filter_mode!r} needs uv_da or mip_level_bias; got None for both")
 
 
 def _given_levels(op: str, tex: torch.Tensor, axes: int, mip: Any) -> list[torch.Tensor]:
@@ -137,7 +141,8 @@ def _given_levels(op: str, tex: torch.Tensor, axes: int, mip: Any) -> list[torch
     if isinstance(mip, Mip):
         if mip.shape != tex.shape:
             raise ValueError(
-                f"{op}(): mip must be made from a texture of the shape of tex, {list(tex.shape)}; got one of {list(mip.shape)}"
+                f"{op}(): mip must be made from a texture of the shape of tex, {list(tex.shape)}; got one of "
+                f"{list(mip.shape)}"
             )
         mip = mip.levels
     if not isinstance(mip, (list, tuple)):
@@ -146,13 +151,9 @@ def _given_levels(op: str, tex: torch.Tensor, axes: int, mip: Any) -> list[torch
         )
     mip, most = validate.widened(*mip), level_count(tex, axes, MAX_LEVELS)
     if len(mip) > most:
-        raise ValueError(
-            f"{op}(): mip must have at most {most} levels above tex {list(tex.shape)}; got {len(mip)}"
-        )
+        raise ValueError(f"{op}(): mip must have at most {most} levels above tex {list(tex.shape)}; got {len(mip)}")
     for level, value in enumerate(mip, 1):
         shape = level_shape(tex, axes, level)
         rule = f"{list(shape)} (level {level} of tex {list(tex.shape)})"
-        validate.tensor(
-            op, f"mip[{level - 1}]", value, rule, validate.shape_is(value, *shape), like=("tex", tex)
-        )
+        validate.tensor(op, f"mip[{level - 1}]", value, rule, validate.shape_is(value, *shape), like=("tex", tex))
     return [value.contiguous() for value in mip]

@@ -8,15 +8,16 @@ import torch
 from .. import backends
 from . import forward_mode, validate
 
-# A field of the kernel's struct (cuda/texture.cu) holds this many addresses; 2^24 texels along an axis are also what float32
-# coordinates can tell apart.
+# A field of the kernel's struct (cuda/texture.cu) holds this many addresses; 2^24 texels along an axis are also what
+# float32 coordinates can tell apart.
 MAX_LEVELS = 24
 MAX_SIZE = 1 << MAX_LEVELS
 
 
 @dataclass(frozen=True)
 class Mip:
-    """The mip levels of a texture, made by `texture_construct_mip`. Pass it to `texture` as `mip`; its content may change.
+    """The mip levels of a texture, made by `texture_construct_mip`. Pass it to `texture` as `mip`; its content may
+    change.
 
     levels: levels 1, 2, ... of the texture, differentiable functions of it.
     shape: that of the texture.
@@ -26,26 +27,25 @@ class Mip:
     shape: torch.Size
 
 
-def texture_construct_mip(
-    tex: torch.Tensor, max_mip_level: int | None = None, cube_mode: bool = False
-) -> Mip:
+def texture_construct_mip(tex: torch.Tensor, max_mip_level: int | None = None, cube_mode: bool = False) -> Mip:
     """Builds the mip levels of a texture once, for several calls of `texture`.
 
     Args:
-        tex: float32 or float64 `[B|1, Ht, Wt, C]`, a volume `[B|1, D, Ht, Wt, C]`, or a cube map `[B|1, 6, S, S, C]` with
-            cube_mode.
+        tex: float32 or float64 `[B|1, Ht, Wt, C]`, a volume `[B|1, D, Ht, Wt, C]`, or a cube map `[B|1, 6, S, S, C]`
+            with cube_mode.
         max_mip_level: the highest level to build; None builds all, 0 none.
         cube_mode: whether the texture is a cube map.
 
     Returns:
         An opaque object for `texture(..., mip=...)`. It does not follow later changes of `tex`.
 
-    An axis of n texels has max(1, floor(n / 2)) on the next level. Texels there are exact averages of equal parts of the axis, so
-    any size works, powers of two or not, and the mean of the texture is kept.
+    An axis of n texels has max(1, floor(n / 2)) on the next level. Texels there are exact averages of equal parts of
+    the axis, so any size works, powers of two or not, and the mean of the texture is kept.
 
     The levels of a half-precision texture are float32, as `texture` computes.
 
-    Differentiable: the levels with respect to `tex`, if it requires gradients here; gradients that reach them in `texture` flow on
+    Differentiable: the levels with respect to `tex`, if it requires gradients here; gradients that reach them in
+        `texture` flow on
     into `tex`. Levels of `tex.detach()` leave the texture only the gradient of its own, lowest level.
 
     Raises:
@@ -56,9 +56,7 @@ def texture_construct_mip(
     check_texture(op, tex, cube_mode)
     axes = shrinking_axes(tex, cube_mode)
     count = level_count(tex, axes, check_max_level(op, max_mip_level))
-    return Mip(
-        forward_mode.call("texture_mip", tex.contiguous(), count, axes) if count > 0 else [], tex.shape
-    )
+    return Mip(forward_mode.call("texture_mip", tex.contiguous(), count, axes) if count > 0 else [], tex.shape)
 
 
 def is_volume(tex: object, cube: bool) -> bool:
@@ -72,7 +70,8 @@ def shrinking_axes(tex: torch.Tensor, cube: bool) -> int:
 
 
 def check_texture(op: str, tex: torch.Tensor, cube: bool, batch: int | None = None, like=None) -> None:
-    """Raises unless `tex` is a texture, for `batch` images (None: any number) on the device and of the dtype of `like`."""
+    """Raises unless `tex` is a texture, for `batch` images (None: any number) on the device and of the dtype of
+    `like`."""
     sizes = None if batch is None else (1, batch)
     of_batch = "" if batch is None else f" with B={batch} (from uv)"
     first = "N" if batch is None else "B|1"
@@ -94,9 +93,7 @@ def check_texture(op: str, tex: torch.Tensor, cube: bool, batch: int | None = No
 
 def check_max_level(op: str, max_mip_level: int | None) -> int:
     """The highest level allowed; None allows all."""
-    return (
-        MAX_LEVELS - 1 if max_mip_level is None else validate.integer(op, "max_mip_level", max_mip_level, 0)
-    )
+    return MAX_LEVELS - 1 if max_mip_level is None else validate.integer(op, "max_mip_level", max_mip_level, 0)
 
 
 def level_shape(tex: torch.Tensor, axes: int, level: int) -> tuple[int, ...]:
@@ -127,9 +124,7 @@ def fold_levels(grads: list[torch.Tensor], axes: int) -> None:
 def _fold(coarse: torch.Tensor, own: torch.Tensor | None, fine: torch.Tensor, axes: int) -> None:
     """`fine` becomes `own`, or zero, and the share of the gradient of the level above."""
     even = axes == 2 and fine.shape[-3] % 2 == 0 and fine.shape[-2] % 2 == 0
-    elements = (
-        (coarse if even else fine).shape[:-1].numel()
-    )  # coarse texels with their children, or fine ones
+    elements = (coarse if even else fine).shape[:-1].numel()  # coarse texels with their children, or fine ones
     args = (None, None, coarse, own, fine, *fine.shape[-1 - axes :])
     backends.kernels_for(fine).launch(_kernel("bwd", axes), fine.dtype, elements, args)
 
@@ -138,7 +133,7 @@ def _kernel(direction: str, axes: int) -> str:
     return f"texture_mip_{direction}{'_3d' if axes == 3 else ''}"
 
 
-# --- The operators ---------------------------------------------------------------------------------------------------------
+# --- The operators ----------------------------------------------------------------------------------------------------
 
 
 @torch.library.custom_op(
@@ -157,9 +152,7 @@ def _(tex, count, axes):
 
 
 @torch.library.custom_op(
-    "diffrast::texture_mip_backward",
-    mutates_args=(),
-    schema="(Tensor[] grad_levels, int[] shape, int axes) -> Tensor",
+    "diffrast::texture_mip_backward", mutates_args=(), schema="(Tensor[] grad_levels, int[] shape, int axes) -> Tensor"
 )
 def _texture_mip_backward(grad_levels: list[torch.Tensor], shape: list[int], axes: int) -> torch.Tensor:
     grad = grad_levels[-1].contiguous()

@@ -1,7 +1,7 @@
 """The operators behind `texture`: sampling given levels, and sampling levels that are built on the way.
 
-The second kind exists for its backward: gradients of the levels are folded down into that of the texture where they are, so a
-step of an optimization touches no more memory than it must.
+The second kind exists for its backward: gradients of the levels are folded down into that of the texture where they
+are, so a step of an optimization touches no more memory than it must.
 """
 
 from collections.abc import Sequence
@@ -46,17 +46,25 @@ def _addresses(tensors: Sequence[torch.Tensor | None]) -> tuple[torch.Tensor | N
 
 
 def _sizes(
-    levels: list[torch.Tensor],
-    uv: torch.Tensor,
-    filter_mode: str,
-    boundary_mode: str,
-    max_anisotropy: int,
-    slab: int,
+    levels: list[torch.Tensor], uv: torch.Tensor, filter_mode: str, boundary_mode: str, max_anisotropy: int, slab: int
 ) -> tuple[int, ...]:
     batch, *planes, height, width, channels = levels[0].shape
     faces, depth = (6, 1) if boundary_mode == "cube" else (1, *(planes or [1]))
-    return (len(levels), batch, faces, depth, height, width, channels, uv.shape[:3].numel(), uv.shape[1:3].numel(),
-            BOUNDARIES.index(boundary_mode), int(FILTERS[filter_mode].linear_levels), max_anisotropy, slab)  # fmt: skip
+    return (
+        len(levels),
+        batch,
+        faces,
+        depth,
+        height,
+        width,
+        channels,
+        uv.shape[:3].numel(),
+        uv.shape[1:3].numel(),
+        BOUNDARIES.index(boundary_mode),
+        int(FILTERS[filter_mode].linear_levels),
+        max_anisotropy,
+        slab,
+    )
 
 
 def _sample(
@@ -108,18 +116,7 @@ def _sample_backward(
     pieces = grad_levels if sums is None else sums.split([grad.numel() for grad in grad_levels])
     into = _addresses([piece if needed else None for piece, needed in zip(pieces, needs_levels, strict=True)])
     sizes = _sizes(levels, uv, filter_mode, boundary_mode, max_anisotropy, slab)
-    args = (
-        *_addresses(levels),
-        *into,
-        scratch,
-        uv,
-        uv_da,
-        bias,
-        None,
-        grad_out.contiguous(),
-        *wanted,
-        *sizes,
-    )
+    args = (*_addresses(levels), *into, scratch, uv, uv_da, bias, None, grad_out.contiguous(), *wanted, *sizes)
     run.launch(
         _kernel("bwd", levels[0], filter_mode, boundary_mode),
         uv.dtype,
@@ -147,7 +144,7 @@ def _like(uv: torch.Tensor, values: Sequence[torch.Tensor | None], needs: list[b
     ]
 
 
-# --- Levels that are given -------------------------------------------------------------------------------------------------
+# --- Levels that are given --------------------------------------------------------------------------------------------
 
 
 @torch.library.custom_op(
@@ -168,31 +165,21 @@ def _(levels, uv, uv_da, bias, filter_mode, boundary_mode, max_anisotropy):
 @torch.library.custom_op(
     "diffrast::texture_backward",
     mutates_args=(),
-    schema="(Tensor grad_out, Tensor[] levels, Tensor uv, Tensor? uv_da, Tensor? bias, str filter_mode, str boundary_mode, "
+    schema="(Tensor grad_out, Tensor[] levels, Tensor uv, Tensor? uv_da, Tensor? bias, str filter_mode, str "
+    "boundary_mode, "
     "int max_anisotropy, bool[] needs_levels, bool[] needs_rest) -> (Tensor[], Tensor, Tensor, Tensor)",
 )
 def _texture_backward(
     grad_out, levels, uv, uv_da, bias, filter_mode, boundary_mode, max_anisotropy, needs_levels, needs_rest
 ):
     grad_levels, grads = _sample_backward(
-        grad_out,
-        levels,
-        uv,
-        uv_da,
-        bias,
-        filter_mode,
-        boundary_mode,
-        max_anisotropy,
-        needs_levels,
-        needs_rest,
+        grad_out, levels, uv, uv_da, bias, filter_mode, boundary_mode, max_anisotropy, needs_levels, needs_rest
     )
     return grad_levels, *grads
 
 
 @_texture_backward.register_fake
-def _(
-    grad_out, levels, uv, uv_da, bias, filter_mode, boundary_mode, max_anisotropy, needs_levels, needs_rest
-):
+def _(grad_out, levels, uv, uv_da, bias, filter_mode, boundary_mode, max_anisotropy, needs_levels, needs_rest):
     return _like(uv, levels, needs_levels), *_like(uv, (uv, uv_da, bias), needs_rest)
 
 
@@ -224,7 +211,7 @@ def _backward(ctx, grad_out):
 _texture.register_autograd(_backward, setup_context=_setup_context)
 
 
-# --- Levels that are built here --------------------------------------------------------------------------------------------
+# --- Levels that are built here ---------------------------------------------------------------------------------------
 
 
 def _shapes_above(tex: torch.Tensor, boundary_mode: str, count: int) -> list[torch.Size]:
@@ -258,30 +245,18 @@ def _texture_mipmapped(tex, count, uv, uv_da, bias, filter_mode, boundary_mode, 
 
 @_texture_mipmapped.register_fake
 def _(tex, count, uv, uv_da, bias, filter_mode, boundary_mode, max_anisotropy):
-    return uv.new_empty((*uv.shape[:3], tex.shape[-1])), tex.new_empty(
-        (_numel_above(tex, boundary_mode, count),)
-    )
+    return uv.new_empty((*uv.shape[:3], tex.shape[-1])), tex.new_empty((_numel_above(tex, boundary_mode, count),))
 
 
 @torch.library.custom_op(
     "diffrast::texture_mipmapped_backward",
     mutates_args=(),
-    schema="(Tensor grad_out, Tensor tex, Tensor flat, int count, Tensor uv, Tensor? uv_da, Tensor? bias, str filter_mode, "
+    schema="(Tensor grad_out, Tensor tex, Tensor flat, int count, Tensor uv, Tensor? uv_da, Tensor? bias, str "
+    "filter_mode, "
     "str boundary_mode, int max_anisotropy, bool needs_tex, bool[] needs_rest) -> (Tensor, Tensor, Tensor, Tensor)",
 )
 def _texture_mipmapped_backward(
-    grad_out,
-    tex,
-    flat,
-    count,
-    uv,
-    uv_da,
-    bias,
-    filter_mode,
-    boundary_mode,
-    max_anisotropy,
-    needs_tex,
-    needs_rest,
+    grad_out, tex, flat, count, uv, uv_da, bias, filter_mode, boundary_mode, max_anisotropy, needs_tex, needs_rest
 ):
     levels = [tex, *_above(tex, boundary_mode, count, flat)]
     grad_levels, grads = _sample_backward(
@@ -302,20 +277,7 @@ def _texture_mipmapped_backward(
 
 
 @_texture_mipmapped_backward.register_fake
-def _(
-    grad_out,
-    tex,
-    flat,
-    count,
-    uv,
-    uv_da,
-    bias,
-    filter_mode,
-    boundary_mode,
-    max_anisotropy,
-    needs_tex,
-    needs_rest,
-):
+def _(grad_out, tex, flat, count, uv, uv_da, bias, filter_mode, boundary_mode, max_anisotropy, needs_tex, needs_rest):
     grad_tex, *grads = _like(uv, (tex, uv, uv_da, bias), [needs_tex, *needs_rest])
     return grad_tex, *grads
 

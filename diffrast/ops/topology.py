@@ -1,4 +1,5 @@
-"""Which triangles share an edge: what `antialias` needs to know about a mesh to tell silhouettes from interior edges."""
+"""Which triangles share an edge: what `antialias` needs to know about a mesh to tell silhouettes from interior
+edges."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -14,8 +15,8 @@ from .known import Known
 class Topology:
     """The edges of a mesh, opaque; made by `antialias_construct_topology_hash` and good for any vertex positions."""
 
-    # int32 [F, 3]. Half-edge 3 f + e is the edge of triangle f opposite to its corner e. The half-edges of one edge form a
-    # ring: each holds the next one, or ~ of it where the next runs in the same direction.
+    # int32 [F, 3]. Half-edge 3 f + e is the edge of triangle f opposite to its corner e. The half-edges of one edge
+    # form a ring: each holds the next one, or ~ of it where the next runs in the same direction.
     ring: torch.Tensor
 
     def to(self, device: torch.device | str) -> "Topology":
@@ -27,11 +28,12 @@ def antialias_construct_topology_hash(tri: torch.Tensor) -> Topology:
     """Finds the triangles that share each edge, for `antialias`.
 
     Args:
-        tri: int32 or int64 vertex indices `[F, 3]`. Edges of one, two or more triangles are all right. Two vertices of the
-            same position are two vertices: the edges between them are open.
+        tri: int32 or int64 vertex indices `[F, 3]`. Edges of one, two or more triangles are all right. Two vertices of
+            the same position are two vertices: the edges between them are open.
 
     Returns:
-        An opaque object for `antialias(topology_hash=...)`, with any vertex positions; `.to(device)` copies it elsewhere.
+        An opaque object for `antialias(topology_hash=...)`, with any vertex positions; `.to(device)` copies it
+        elsewhere.
 
     The time is that of sorting the edges, however many triangles share a vertex.
 
@@ -49,7 +51,8 @@ _topology_of: Known[Topology] = Known(antialias_construct_topology_hash)
 
 
 def topology_of(op: str, topology: Any, tri: torch.Tensor) -> Topology:
-    """The topology that was passed, checked against valid `tri`, or that of `tri`, remembered while it lives unchanged."""
+    """The topology that was passed, checked against valid `tri`, or that of `tri`, remembered while it lives
+    unchanged."""
     if topology is None:
         return _topology_of(tri)
     if not isinstance(topology, Topology):
@@ -78,9 +81,7 @@ def _topology(tri: torch.Tensor) -> torch.Tensor:
     key = (torch.minimum(start, end).long() << 32 | torch.maximum(start, end).long()).flatten()
     key, order = torch.sort(key, stable=True)
     ring = torch.empty_like(tri)
-    backends.kernels_for(tri).launch(
-        "topology_link", torch.float32, key.numel(), (tri, key, order, ring, key.numel())
-    )
+    backends.kernels_for(tri).launch("topology_link", torch.float32, key.numel(), (tri, key, order, ring, key.numel()))
     return ring
 
 

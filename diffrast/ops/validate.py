@@ -72,18 +72,16 @@ def shape_is(value: Any, *sizes: int | tuple[int, ...] | None) -> bool:
 
 
 def widened(*values: Any) -> tuple[Any, ...]:
-    """Half-precision tensors (float16, bfloat16) as float32, in which everything is computed; anything else as it is."""
+    """Half-precision tensors (float16, bfloat16) as float32, in which everything is computed; anything else as it
+    is."""
     return tuple(
-        value.float() if isinstance(value, torch.Tensor) and value.dtype in HALVES else value
-        for value in values
+        value.float() if isinstance(value, torch.Tensor) and value.dtype in HALVES else value for value in values
     )
 
 
 def triangles(op: str, tri: Any, like: tuple[str, torch.Tensor]) -> torch.Tensor:
     """Triangle indices as contiguous int32 [F, 3]; int64 is accepted when it fits."""
-    tensor(
-        op, "tri", tri, "[F, 3]", shape_is(tri, None, 3), rank=2, dtype=(torch.int32, torch.int64), like=like
-    )
+    tensor(op, "tri", tri, "[F, 3]", shape_is(tri, None, 3), rank=2, dtype=(torch.int32, torch.int64), like=like)
     return tri if tri.dtype == torch.int32 and tri.is_contiguous() else _narrow(tri)
 
 
@@ -101,8 +99,8 @@ def _limits(tri: torch.Tensor) -> tuple[int, int]:
     return int(low), int(high)
 
 
-# Reading the limits back from a GPU makes the CPU wait for it: once for each tensor of triangles. On the CPU they are cheap
-# to find, and memory is at stake, so every call looks at them.
+# Reading the limits back from a GPU makes the CPU wait for it: once for each tensor of triangles. On the CPU they are
+# cheap to find, and memory is at stake, so every call looks at them.
 _limits_on_device: Known[tuple[int, int]] = Known(_limits)
 
 
@@ -117,7 +115,8 @@ def index_range(op: str, tri: torch.Tensor, vertices: int, source: str) -> None:
         low, high = _limits(tri)
     elif not _limits_on_device.has(tri) and _capturing(tri):
         raise RuntimeError(
-            f"{op}(): the indices of tri cannot be checked while a CUDA graph is captured; run the iteration once before, with "
+            f"{op}(): the indices of tri cannot be checked while a CUDA graph is captured; run the iteration once "
+            "before, with "
             "the same tri, contiguous and int32"
         )
     else:
@@ -144,13 +143,15 @@ def integer(op: str, name: str, value: Any, low: int, high: int | None = None) -
 
 
 def context_device(op: str, device: Any, pos: torch.Tensor) -> None:
-    """Raises when a context was made for one GPU and the positions are on another. CPU tensors are welcome in every context."""
+    """Raises when a context was made for one GPU and the positions are on another. CPU tensors are welcome in every
+    context."""
     if device is None or pos.device.type != "cuda":
         return
     wanted = torch.device("cuda", device) if isinstance(device, int) else torch.device(device)
     if wanted.type == "cuda" and wanted.index not in (None, pos.device.index):
         raise ValueError(
-            f"{op}(): pos must be on {wanted}, which the context was made for; got {describe(pos)}; move it with .to('{wanted}') "
+            f"{op}(): pos must be on {wanted}, which the context was made for; got {describe(pos)}; move it with "
+            f".to('{wanted}') "
             "or make the context without a device"
         )
 

@@ -27,10 +27,12 @@ from .targets import BACKGROUND, Targets
 @dataclass
 class Textured:
     """A shape with a texture. ``vertices`` ``[V, 3]`` and ``faces`` ``[F, 3]`` are welded; ``uv`` ``[T, 2]`` and
-    ``uv_faces`` ``[F, 3]`` are cut along chart borders, ``source`` int64 ``[T]`` is the vertex behind each UV; ``texture``
-    ``[S, S, 3]`` holds display values, row 0 at the bottom; ``covered`` bool ``[S, S]``: texels inside of charts; ``seen``
-    int64 ``[S, S]``: how many photographs show a texel (:func:`diffrast.reconstruct.coverage.count_views`; None where nobody
-    has counted); ``boundary``: what lies beyond the texture's border, as `diffrast.torch.texture` names it."""
+    ``uv_faces`` ``[F, 3]`` are cut along chart borders, ``source`` int64 ``[T]`` is the vertex behind each UV;
+    ``texture``
+    ``[S, S, 3]`` holds display values, row 0 at the bottom; ``covered`` bool ``[S, S]``: texels inside of charts;
+    ``seen`` int64 ``[S, S]``: how many photographs show a texel (:func:`diffrast.reconstruct.coverage.count_views`;
+    None where nobody has counted); ``boundary``: what lies beyond the texture's border, as `diffrast.torch.texture`
+    names it."""
 
     vertices: torch.Tensor
     faces: torch.Tensor
@@ -50,8 +52,8 @@ class Textured:
     def draw(
         self, ctx, clip: torch.Tensor, camera: Camera, resolution: tuple[int, int], samples: int = 1
     ) -> torch.Tensor:
-        """``[1, H, W, 4]``: the picture that a camera takes, display values over white, and coverage. ``clip`` ``[1, V, 4]``: the
-        vertices in its clip space; differentiable into them."""
+        """``[1, H, W, 4]``: the picture that a camera takes, display values over white, and coverage. ``clip`` ``[1, V,
+        4]``: the vertices in its clip space; differentiable into them."""
         return render_textured(ctx, self, clip, self.texture, resolution, samples)
 
 
@@ -60,9 +62,7 @@ def unwrap(ctx, shape: Shape, size: int) -> Textured:
     import xatlas
 
     atlas = xatlas.Atlas()
-    atlas.add_mesh(
-        shape.vertices.cpu().numpy().astype(np.float32), shape.faces.cpu().numpy().astype(np.uint32)
-    )
+    atlas.add_mesh(shape.vertices.cpu().numpy().astype(np.float32), shape.faces.cpu().numpy().astype(np.uint32))
     charts, packing = xatlas.ChartOptions(), xatlas.PackOptions()
     charts.max_iterations = 1
     packing.resolution, packing.padding, packing.bilinear = size, 4, True
@@ -79,8 +79,8 @@ def unwrap(ctx, shape: Shape, size: int) -> Textured:
 def at_texels(
     ctx, uv: torch.Tensor, uv_faces: torch.Tensor, values: torch.Tensor, size: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Values ``[T, C]`` at UVs ``[T, 2]`` as a texture ``[size, size, C]``, gaps filled, and bool ``[size, size]``: texels
-    inside of charts."""
+    """Values ``[T, C]`` at UVs ``[T, 2]`` as a texture ``[size, size, C]``, gaps filled, and bool ``[size, size]``:
+    texels inside of charts."""
     flat = torch.cat([2 * uv - 1, torch.zeros_like(uv[:, :1]), torch.ones_like(uv[:, :1])], dim=1)[None]
     rast, _ = dr.rasterize(ctx, flat, uv_faces, (size, size))
     covered = rast[0, ..., 3] > 0
@@ -96,17 +96,21 @@ def render_textured(ctx, model: Textured, clip, texture, resolution, samples: in
     size = (resolution[0] * samples, resolution[1] * samples)
     rast, rast_db = dr.rasterize(ctx, clip, model.faces, size, grad_db=False)
     uv, uv_da = dr.interpolate(model.uv, rast, model.uv_faces, rast_db=rast_db, diff_attrs="all")
-    color = dr.texture(texture[None], uv, uv_da, filter_mode="linear-mipmap-linear", boundary_mode=model.boundary,
-                       max_mip_level=MIP_LEVELS)  # fmt: skip
+    color = dr.texture(
+        texture[None],
+        uv,
+        uv_da,
+        filter_mode="linear-mipmap-linear",
+        boundary_mode=model.boundary,
+        max_mip_level=MIP_LEVELS,
+    )
     return finish(color, rast, clip, model.faces, BACKGROUND, samples)
 
 
 MIP_LEVELS = 4  # beyond, texels of different charts mix
 
 
-def fit_texture(
-    ctx, run: Run, stage: str, model: Textured, targets: Targets, rates: Rates, **budget
-) -> Textured:
+def fit_texture(ctx, run: Run, stage: str, model: Textured, targets: Targets, rates: Rates, **budget) -> Textured:
     """Fit texture and vertices together to the targets; ``budget``: steps and seconds, as for ``fit``."""
 
     def render(clip: torch.Tensor, texture: torch.Tensor, samples: int) -> torch.Tensor:
@@ -116,15 +120,6 @@ def fit_texture(
         return Mesh(vertices, model.faces, model.uv, srgb_to_linear(texture.clamp(0, 1)), model.uv_faces)
 
     vertices, texture = fit(
-        run,
-        stage,
-        model.vertices,
-        model.faces,
-        model.texture,
-        render,
-        targets,
-        rates,
-        as_mesh=as_mesh,
-        **budget,
+        run, stage, model.vertices, model.faces, model.texture, render, targets, rates, as_mesh=as_mesh, **budget
     )
     return replace(model, vertices=vertices, texture=fill_gaps(texture, model.covered))

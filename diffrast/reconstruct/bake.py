@@ -1,9 +1,11 @@
 """Photographs onto a mesh that is known: its texture, and nothing else, is fitted.
 
-A picture of a textured mesh is a linear function of its texels, p = A t. What its backward pass computes, A^T, lays pixels onto
-texels: A^T photographs / A^T 1 is the mean of what the photographs show of each texel, weighted by how much of a pixel it fills
-(grazing views count little), and A^T 1 = 0 says that no photograph shows it. Gradient descent on |A t - photographs|^2 from that
-mean then sharpens it: pixels that see several texels are shared out among them.
+A picture of a textured mesh is a linear function of its texels, p = A t. What its backward pass computes, A^T, lays
+pixels onto
+texels: A^T photographs / A^T 1 is the mean of what the photographs show of each texel, weighted by how much of a pixel
+    it fills
+(grazing views count little), and A^T 1 = 0 says that no photograph shows it. Gradient descent on |A t - photographs|^2
+from that mean then sharpens it: pixels that see several texels are shared out among them.
 """
 
 from __future__ import annotations
@@ -44,13 +46,22 @@ class Baked:
     interrupted: bool
 
 
-def bake(mesh: Mesh, views: list[View], *, size: int | None = None, steps: int = 100, new_uv: bool = False, seed: int = 0,
-         device: str | torch.device = "cpu", progress: bool = False) -> Baked:  # fmt: skip
+def bake(
+    mesh: Mesh,
+    views: list[View],
+    *,
+    size: int | None = None,
+    steps: int = 100,
+    new_uv: bool = False,
+    seed: int = 0,
+    device: str | torch.device = "cpu",
+    progress: bool = False,
+) -> Baked:
     """Bake posed photographs, whose masks are known (`masks.add_masks`), onto a mesh.
 
     UVs are kept if the mesh has any and at most one material, else made by `scene.unwrap`. Texels that no photograph
-    shows take the mean of the nearest seen ones on the surface, those outside of charts the nearest texel in the texture. The
-    photographs' light stays in the texture, as in `reconstruct`. Mesh and cameras do not move.
+    shows take the mean of the nearest seen ones on the surface, those outside of charts the nearest texel in the
+    texture. The photographs' light stays in the texture, as in `reconstruct`. Mesh and cameras do not move.
 
     Args:
         views: at least one; all of one size.
@@ -59,7 +70,8 @@ def bake(mesh: Mesh, views: list[View], *, size: int | None = None, steps: int =
         new_uv: make new UVs even if there are some.
         seed: of the order of the views.
 
-    Raises ``ValueError`` if UVs repeat the texture many times (``new_uv`` makes others), or if no photograph shows the mesh.
+    Raises ``ValueError`` if UVs repeat the texture many times (``new_uv`` makes others), or if no photograph shows the
+    mesh.
     """
     views = undo_turns(views)
     side = size or texture_side(views)
@@ -81,9 +93,7 @@ def bake(mesh: Mesh, views: list[View], *, size: int | None = None, steps: int =
             figures = evaluate(dr.RasterizeContext(), model, views, matrices)
     finally:
         shown.close()
-    baked = replace(
-        mesh, texture=srgb_to_linear(model.texture).cpu(), materials=[], material_ids=None, colors=None
-    )
+    baked = replace(mesh, texture=srgb_to_linear(model.texture).cpu(), materials=[], material_ids=None, colors=None)
     share = float((seen & model.covered).sum() / model.covered.sum())
     return Baked(baked.to("cpu"), figures, share, stop.requested)
 
@@ -149,8 +159,9 @@ def _fill(
     return fill_gaps(texture, model.covered)
 
 
-def _descend(model: Textured, targets: Targets, steps: int, generator: torch.Generator, stop: Stop,
-             shown: Progress) -> torch.Tensor:  # fmt: skip
+def _descend(
+    model: Textured, targets: Targets, steps: int, generator: torch.Generator, stop: Stop, shown: Progress
+) -> torch.Tensor:
     """The texture ``[S, S, 3]`` that explains the photographs best, in the mean square; earlier if stopped."""
     ctx, texture = dr.RasterizeContext(), model.texture.clone().requires_grad_()
     optimizer = torch.optim.Adam([texture], betas=(0.9, 0.99), fused=True)
@@ -159,9 +170,7 @@ def _descend(model: Textured, targets: Targets, steps: int, generator: torch.Gen
         if stop.requested:
             break
         index = next(batches)
-        picture = render_textured(
-            ctx, model, targets.clip(model.vertices, index), texture, targets.resolution
-        )
+        picture = render_textured(ctx, model, targets.clip(model.vertices, index), texture, targets.resolution)
         loss = targets.residual(picture, index)[..., :3].square().mean()
         optimizer.zero_grad()
         loss.backward()

@@ -23,10 +23,9 @@ class Calibration:
 
     ``turn`` and ``move`` ``[N, 3]``: a twist (:func:`diffrast.scene.lie.se3_exp`) of the world before the camera, about
     the point ``center`` ``[3]`` of the world (None: about each camera's eye), in radians and in ``radius``. ``focal``
-    ``[1]``: the logarithm of a factor on all focal lengths. ``shift`` ``[N, 2]``: of the principal point, in pixels of the
-    photograph. ``gain`` ``[N, 3]``: the
-    logarithm of a factor on linear RGB: exposure and white balance. What all gains have in common is the object's own and
-    is taken out of them.
+    ``[1]``: the logarithm of a factor on all focal lengths. ``shift`` ``[N, 2]``: of the principal point, in pixels of
+    the photograph. ``gain`` ``[N, 3]``: the logarithm of a factor on linear RGB: exposure and white balance. What all
+    gains have in common is the object's own and is taken out of them.
     """
 
     turn: torch.Tensor
@@ -62,10 +61,11 @@ class Calibration:
         return there @ se3_exp(twist) @ back
 
     def expose(self, pictures: torch.Tensor, index: torch.Tensor, background: float) -> torch.Tensor:
-        """Pictures ``[B, H, W, 4]`` (display values over a background, and coverage) as the photographs' exposures show them.
+        """Pictures ``[B, H, W, 4]`` (display values over a background, and coverage) as the photographs' exposures show
+        them.
 
-        Display values are ``1.055 x^(1 / 2.4) - 0.055`` of linear light x (IEC 61966-2-1) but in the darkest twentieth: a factor on
-        light is one on display + 0.055.
+        Display values are ``1.055 x^(1 / 2.4) - 0.055`` of linear light x (IEC 61966-2-1) but in the darkest twentieth:
+        a factor on light is one on display + 0.055.
         """
         if not (self.gain.requires_grad or bool(self.gain.any())):
             return pictures
@@ -89,8 +89,8 @@ class Calibration:
 
 
 def correct_cameras(views: list[View], held: list[int], found: Calibration) -> list[View]:
-    """Views with the corrections of the N that are not held out. A view held out, whose own picture is not looked at here, has the
-    mean shift of those that are turned like it, and its pose as given."""
+    """Views with the corrections of the N that are not held out. A view held out, whose own picture is not looked at
+    here, has the mean shift of those that are turned like it, and its pose as given."""
     used = [i for i in range(len(views)) if i not in held]
     rows = {i: k for k, i in enumerate(used)}
     parts = {name: part.new_zeros(len(views), *part.shape[1:]) for name, part in found.parts().items()}

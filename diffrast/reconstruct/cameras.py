@@ -1,4 +1,5 @@
-"""Cameras that are only roughly known: brought to agree before there is a shape, and found for pictures of a known shape."""
+"""Cameras that are only roughly known: brought to agree before there is a shape, and found for pictures of a known
+shape."""
 
 from __future__ import annotations
 
@@ -57,8 +58,9 @@ class _Unkept(Checkpoint):
 def gather(ctx: dr.RasterizeContext, run: Run, views: list[View], device: torch.device) -> list[View]:
     """Views whose cameras are brought to agree with each other, from poses that are off by a tenth of the picture.
 
-    In each round the hull of widened masks, which no error carves away, is fitted to the small pictures together with the
-    cameras' poses: outlines bring the pictures over each other, colours turn the cameras. The next round's hull is a better one.
+    In each round the hull of widened masks, which no error carves away, is fitted to the small pictures together with
+    the cameras' poses: outlines bring the pictures over each other, colours turn the cameras. The next round's hull is
+    a better one.
     """
     if agree(ctx, views, device):
         return views
@@ -112,8 +114,8 @@ def widened(view: View, share: float) -> View:
 
 
 def aim(views: list[View]) -> list[View]:
-    """Views turned about their eyes so that the point that all look at lies in the middle of each mask. Masks that the picture's
-    border cuts have no middle to trust; they stay."""
+    """Views turned about their eyes so that the point that all look at lies in the middle of each mask. Masks that the
+    picture's border cuts have no middle to trust; they stay."""
     point, aimed = common_point(views), []
     for view in views:
         assert view.alpha is not None
@@ -126,9 +128,7 @@ def aim(views: list[View]) -> list[View]:
         line, to = line / line.norm(), to / to.norm()
         axis = torch.linalg.cross(line, to)
         sine = axis.norm()
-        turn = so3_exp(
-            axis * (torch.atan2(sine, line @ to) / sine.clamp_min(1e-12))
-        )  # takes the line to the point
+        turn = so3_exp(axis * (torch.atan2(sine, line @ to) / sine.clamp_min(1e-12)))  # takes the line to the point
         matrix = camera.world_to_camera.clone()
         matrix[:3, :3] = matrix[:3, :3] @ turn.T
         matrix[:3, 3] = -matrix[:3, :3] @ camera.center
@@ -193,8 +193,8 @@ def outlines(state: State) -> list[View]:
 
 
 def locate_held_out(state: State, model: Textured) -> None:
-    """Where cameras are refined: those of the views that were kept out, in the same parts, by their own pictures of the finished
-    model. Else they would be judged by the error of their calibration, which the others are free of."""
+    """Where cameras are refined: those of the views that were kept out, in the same parts, by their own pictures of the
+    finished model. Else they would be judged by the error of their calibration, which the others are free of."""
     rates = {n: rate for n, rate in LOCATE.items() if n in state.refined}
     if not (state.held and rates):
         return
@@ -203,7 +203,5 @@ def locate_held_out(state: State, model: Textured) -> None:
         return model.draw(state.ctx, clip, camera, camera.resolution)
 
     held = [state.views[i] for i in state.held]
-    for i, view in zip(
-        state.held, locate(held, state.box, state.device, model.vertices, render, rates), strict=True
-    ):
+    for i, view in zip(state.held, locate(held, state.box, state.device, model.vertices, render, rates), strict=True):
         state.views[i] = view

@@ -1,7 +1,8 @@
 """Work that is not lost: the state of a run on disk, whole or not at all, and going on from it to the same result.
 
-A checkpoint holds what the stage at hand began with and how far its optimization came. Everything before is either in that, or
-is read again from the photographs in a moment. It contains tensors and numbers only, so that reading one runs no code.
+A checkpoint holds what the stage at hand began with and how far its optimization came. Everything before is either in
+that, or is read again from the photographs in a moment. It contains tensors and numbers only, so that reading one runs
+no code.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ NAME = "checkpoint.pt"
 class Checkpoint:
     """Keeps the state of a run in ``path``, at most every ``every`` seconds.
 
-    ``key``: what must be equal for a run to go on from another's state, by name. ``writes``: false in all but one of several
-    processes.
+    ``key``: what must be equal for a run to go on from another's state, by name. ``writes``: false in all but one of
+    several processes.
     """
 
     def __init__(
@@ -47,7 +48,8 @@ class Checkpoint:
         return self.loaded is not None and order.index(self.loaded["stage"]) > order.index(stage)
 
     def begin(self, stage: str, kind: Callable[..., T], make: Callable[[], T]) -> T:
-        """What a stage begins with, a dataclass of tensors: as it was, where the run goes on in this stage; else made now."""
+        """What a stage begins with, a dataclass of tensors: as it was, where the run goes on in this stage; else made
+        now."""
         if self.loaded is not None and self.loaded["stage"] == stage:
             self.begun = {"stage": stage, "input": self.loaded["input"]}
             return kind(**self.loaded["input"])
@@ -66,7 +68,8 @@ class Checkpoint:
         return time.monotonic() - self.saved >= self.every
 
     def save(self, progress: dict[str, Any], final: bool = False) -> None:
-        """Writes the stage at hand with its progress; after the ``final`` one, nothing more: what follows only finishes up."""
+        """Writes the stage at hand with its progress; after the ``final`` one, nothing more: what follows only finishes
+        up."""
         if self.final:
             return
         self.final = final
@@ -96,7 +99,8 @@ def _load(path: Path, key: dict[str, Any], device: torch.device | str) -> dict[s
     if changed:
         name = changed[0]
         raise ValueError(
-            f"{path} is of a run with another {name}, {before.get(name)!r}, not {key[name]!r}; go on with the same, or start anew "
+            f"{path} is of a run with another {name}, {before.get(name)!r}, not {key[name]!r}; go on with the same, or "
+            "start anew "
             "with --overwrite"
         )
     return state

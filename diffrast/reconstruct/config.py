@@ -20,10 +20,7 @@ PATHS = ("dataset", "masks")
 
 def values(dataset: Path, options: Options) -> dict[str, Any]:
     """What makes a run, by name. Paths are absolute."""
-    found = {
-        "dataset": dataset,
-        **{f.name: getattr(options, f.name) for f in fields(options) if f.name not in OWN},
-    }
+    found = {"dataset": dataset, **{f.name: getattr(options, f.name) for f in fields(options) if f.name not in OWN}}
     return {k: str(Path(v).resolve()) if k in PATHS and v is not None else v for k, v in found.items()}
 
 
@@ -34,8 +31,8 @@ def dump(dataset: Path, options: Options) -> str:
 
 
 def load(path: str | Path) -> dict[str, Any]:
-    """What a file says: ``dataset`` and fields of :class:`Options` by name (with - or _). Paths count from the file's folder.
-    Raises ``ValueError`` that names the file and the entry at fault."""
+    """What a file says: ``dataset`` and fields of :class:`Options` by name (with - or _). Paths count from the file's
+    folder. Raises ``ValueError`` that names the file and the entry at fault."""
     path = Path(path)
     try:
         given = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -51,9 +48,7 @@ def load(path: str | Path) -> dict[str, Any]:
         name = str(key).replace("-", "_")
         if name not in known:
             near = difflib.get_close_matches(name, known, 1)
-            raise ValueError(
-                f"{path}: there is no option {key!r}" + (f"; is {near[0]!r} meant?" if near else "")
-            )
+            raise ValueError(f"{path}: there is no option {key!r}" + (f"; is {near[0]!r} meant?" if near else ""))
         found[name] = _typed(value, known[name], f"{path}: {key}")
     for name in PATHS:
         if found.get(name) is not None:

@@ -1,8 +1,9 @@
 """Reading posed photographs: one reader per layout, one table of layouts.
 
-Image origin, axes and colour coding of each layout end in its reader: what comes out is :class:`View` with our conventions
-(row 0 at the bottom, camera along -z). Every fault of the input is a ``ValueError`` of one sentence that names the
-file. A photograph that cannot be used is left out, and said to be, as long as the rest suffices; calibration that is wrong is not.
+Image origin, axes and colour coding of each layout end in its reader: what comes out is :class:`View` with our
+conventions (row 0 at the bottom, camera along -z). Every fault of the input is a ``ValueError`` of one sentence that
+names the file. A photograph that cannot be used is left out, and said to be, as long as the rest suffices; calibration
+that is wrong is not.
 """
 
 from __future__ import annotations
@@ -48,8 +49,8 @@ FEWEST = 3  # views
 
 @dataclass
 class Capture:
-    """A data set as it is used. ``source``: where the masks come from; ``left_out``: a sentence for each photograph that cannot be
-    used; ``layout``: the file that was read; ``factor``: what the photographs were reduced by."""
+    """A data set as it is used. ``source``: where the masks come from; ``left_out``: a sentence for each photograph
+    that cannot be used; ``layout``: the file that was read; ``factor``: what the photographs were reduced by."""
 
     views: list[View]
     layout: Path
@@ -59,16 +60,15 @@ class Capture:
 
 
 def load(
-    folder: str | os.PathLike,
-    masks: str | os.PathLike | None = None,
-    resolution: int | None = None,
-    test: bool = False,
+    folder: str | os.PathLike, masks: str | os.PathLike | None = None, resolution: int | None = None, test: bool = False
 ) -> Capture:
-    """The views of a data set with their masks, of which only what is used is kept in memory: photographs are reduced by a whole
-    number so that the longer side has at most ``resolution`` pixels (None: 1600, and fewer where the views are so many that they
-    would take more than about 4 GB), and cropped to the object. With ``test`` also those of `transforms_test.json`, marked so.
+    """The views of a data set with their masks, of which only what is used is kept in memory: photographs are reduced
+    by a whole number so that the longer side has at most ``resolution`` pixels (None: 1600, and fewer where the views
+    are so many that they would take more than about 4 GB), and cropped to the object. With ``test`` also those of
+    `transforms_test.json`, marked so.
 
-    Photographs that are missing, cannot be read, or show nothing or nothing but the object are left out with a sentence in
+    Photographs that are missing, cannot be read, or show nothing or nothing but the object are left out with a sentence
+    in
     ``Capture.left_out``; ``ValueError`` where fewer than three, or less than half, remain."""
     left_out: list[str] = []
     views, layout, count = _open(Path(folder), left_out, test)
@@ -82,8 +82,8 @@ def load(
 
 
 def read_views(folder: str | os.PathLike) -> list[View]:
-    """The views of a data set, whatever its layout, at full size and without masks of files. Pictures are decoded when they are
-    asked for. Raises ``ValueError`` that names the file at fault."""
+    """The views of a data set, whatever its layout, at full size and without masks of files. Pictures are decoded when
+    they are asked for. Raises ``ValueError`` that names the file at fault."""
     faults: list[str] = []
     views, layout, count = _open(Path(folder), faults)
     if faults:
@@ -122,11 +122,7 @@ def _views(folder: Path, layout: Path, entries: list[Entry], left_out: list[str]
         path = entry.picture
         name = path.stem
         if stems[name] > 1:  # the same name in several folders
-            name = (
-                path.relative_to(folder).with_suffix("").as_posix()
-                if path.is_relative_to(folder)
-                else str(path)
-            )
+            name = path.relative_to(folder).with_suffix("").as_posix() if path.is_relative_to(folder) else str(path)
         try:
             photo = Photo.open(path, entry.lens)
         except ValueError as error:
@@ -144,9 +140,7 @@ def _factor(views: list[View], resolution: int | None) -> int:
     height, width = views[0].shape
     total = math.inf if resolution else TOTAL / len(views)
     fits = (
-        f
-        for f in FACTORS
-        if max(width, height) <= (resolution or RESOLUTION) * f and width * height <= total * f * f
+        f for f in FACTORS if max(width, height) <= (resolution or RESOLUTION) * f and width * height <= total * f * f
     )
     return next(fits, FACTORS[-1])
 
@@ -156,15 +150,13 @@ def _enough(views: list[View], count: int, left_out: list[str], layout: Path) ->
         raise ValueError(f"{layout} lists {count} views; a reconstruction needs at least {FEWEST}")
     if len(views) < max(FEWEST, count / 2):
         more = f" (and {len(left_out) - 1} more)" if len(left_out) > 1 else ""
-        raise ValueError(
-            f"{layout}: only {len(views)} of {count} photographs can be used: {left_out[0]}{more}"
-        )
+        raise ValueError(f"{layout}: only {len(views)} of {count} photographs can be used: {left_out[0]}{more}")
     return True
 
 
 def kept_out(views: list[View], holdout: int | str) -> list[int]:
-    """Indices of the views that are not used but judged by: ``holdout`` of them spread evenly, or for "test" those that the data
-    set brings for it. At least three views must remain."""
+    """Indices of the views that are not used but judged by: ``holdout`` of them spread evenly, or for "test" those that
+    the data set brings for it. At least three views must remain."""
     if holdout != "test":
         return held_out(len(views), int(holdout))
     held = [i for i, view in enumerate(views) if view.test]
@@ -178,7 +170,5 @@ def kept_out(views: list[View], holdout: int | str) -> list[int]:
 def held_out(count: int, holdout: int) -> list[int]:
     """Indices of ``holdout`` of ``count`` views, spread evenly. At least three views must remain."""
     if not 0 <= holdout <= count - FEWEST:
-        raise ValueError(
-            f"--holdout must lie between 0 and {count - FEWEST} for {count} views; got {holdout}"
-        )
+        raise ValueError(f"--holdout must lie between 0 and {count - FEWEST} for {count} views; got {holdout}")
     return [int((i + 0.5) * count / holdout) for i in range(holdout)]

@@ -1,8 +1,9 @@
-"""Several processes that share the views of each step, as `torchrun` starts them: one per GPU, on one machine or several.
+"""Several processes that share the views of each step, as `torchrun` starts them: one per GPU, on one machine or
+several.
 
-Every process holds the whole state and draws the same batches; each renders its part of a batch, and the gradients are added up,
-so that all take the same step. What is not optimized is done by the first process and handed to the others. On CPUs the
-processes talk by gloo, on GPUs by NCCL.
+Every process holds the whole state and draws the same batches; each renders its part of a batch, and the gradients are
+added up, so that all take the same step. What is not optimized is done by the first process and handed to the others.
+On CPUs the processes talk by gloo, on GPUs by NCCL.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ class Group:
         return self.rank == 0
 
     def part(self, index: torch.Tensor) -> tuple[torch.Tensor, float]:
-        """This process's part of an index batch, and its share of the batch. A process without work repeats some for nothing."""
+        """This process's part of an index batch, and its share of the batch. A process without work repeats some for
+        nothing."""
         own = index[self.rank :: self.size]
         return (own, len(own) / len(index)) if len(own) else (index[:1], 0.0)
 
@@ -68,9 +70,7 @@ def _moved(value: Any, device: torch.device | str) -> Any:
     if isinstance(value, torch.Tensor):
         return value.to(device)
     if is_dataclass(value) and not isinstance(value, type):
-        return replace(
-            value, **{f.name: _moved(getattr(value, f.name), device) for f in fields(value) if f.init}
-        )
+        return replace(value, **{f.name: _moved(getattr(value, f.name), device) for f in fields(value) if f.init})
     if isinstance(value, dict):
         return {k: _moved(v, device) for k, v in value.items()}
     if isinstance(value, (list, tuple)):

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Exposed:
-    """Colours of a photograph (a tensor, or what makes one) divided by a factor ``exp(gain)`` ``[3]`` on linear light, display
-    values still. Made anew each time that they are asked for, like the photograph's own."""
+    """Colours of a photograph (a tensor, or what makes one) divided by a factor ``exp(gain)`` ``[3]`` on linear light,
+    display values still. Made anew each time that they are asked for, like the photograph's own."""
 
     stored: Any
     gain: torch.Tensor
@@ -35,27 +35,23 @@ class Exposed:
 
 
 def equal_exposures(state: State, model: Textured) -> None:
-    """Where exposures are refined: divides every photograph by what was found of it, a view that was kept out by what its own
-    picture tells, so that all are judged by one model."""
+    """Where exposures are refined: divides every photograph by what was found of it, a view that was kept out by what
+    its own picture tells, so that all are judged by one model."""
     if "gain" not in state.refined or state.calibration is None:
         return
     found = (state.calibration.gain - state.calibration.gain.mean(dim=0)).detach().cpu()
     rows = iter(found)
     gains = [
-        own_gain(state.ctx, model, v, state.box) if i in state.held else next(rows)
-        for i, v in enumerate(state.views)
+        own_gain(state.ctx, model, v, state.box) if i in state.held else next(rows) for i, v in enumerate(state.views)
     ]
-    state.views = [
-        v.changed(rgb=Exposed(v.__dict__["rgb"], gain)) for v, gain in zip(state.views, gains, strict=True)
-    ]
-    state.findings["exposure"] = (
-        f"factors of the photographs from {found.exp().min():.2f} to {found.exp().max():.2f}"
-    )
+    state.views = [v.changed(rgb=Exposed(v.__dict__["rgb"], gain)) for v, gain in zip(state.views, gains, strict=True)]
+    state.findings["exposure"] = f"factors of the photographs from {found.exp().min():.2f} to {found.exp().max():.2f}"
 
 
 @torch.no_grad()
 def own_gain(ctx, model: Textured, view: View, box) -> torch.Tensor:
-    """The logarithm of the factor ``[3]`` that takes the model's picture to a photograph: the median over its pixels."""
+    """The logarithm of the factor ``[3]`` that takes the model's picture to a photograph: the median over its
+    pixels."""
     matrix = clip_matrices([view.camera], torch.from_numpy(box)).to(model.vertices)
     size = (view.camera.height, view.camera.width)
     picture = model.draw(ctx, to_clip(model.vertices, matrix), view.camera, size)[0].cpu()

@@ -1,4 +1,5 @@
-"""One descent for every stage: vertices by Large Steps, paint (vertex colours or texels) by Adam, cameras by a shift."""
+"""One descent for every stage: vertices by Large Steps, paint (vertex colours or texels) by Adam, cameras by a
+shift."""
 
 from __future__ import annotations
 
@@ -22,8 +23,9 @@ LAST = 0.25  # of a descent that compares means: with several samples in each pi
 class Rates:
     """Step sizes at the start of a stage; all fall along half a cosine. ``move``: of ``u`` in half diagonals of the
     object; ``paint``: in display values; ``calibrate``: by the name of each part of the
-    :class:`Calibration` that is refined. ``smoothness``: of Large Steps; 0 is plain Adam on vertices. ``means``: a photograph's
-    pixel is compared with the mean of the picture over it, as :func:`sampling` has it, instead of with its middle."""
+    :class:`Calibration` that is refined. ``smoothness``: of Large Steps; 0 is plain Adam on vertices. ``means``: a
+    photograph's pixel is compared with the mean of the picture over it, as :func:`sampling` has it, instead of with its
+    middle."""
 
     move: float
     paint: float
@@ -34,10 +36,20 @@ class Rates:
     means: bool = False
 
 
-def fit(run: Run, stage: str, vertices: torch.Tensor, faces: torch.Tensor, paint: torch.Tensor,
-        render: Callable[[torch.Tensor, torch.Tensor, int], torch.Tensor], targets: Targets, rates: Rates, *, steps: int,
-        seconds: float = math.inf,
-        as_mesh: Callable[[torch.Tensor, torch.Tensor], Mesh] | None = None) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
+def fit(
+    run: Run,
+    stage: str,
+    vertices: torch.Tensor,
+    faces: torch.Tensor,
+    paint: torch.Tensor,
+    render: Callable[[torch.Tensor, torch.Tensor, int], torch.Tensor],
+    targets: Targets,
+    rates: Rates,
+    *,
+    steps: int,
+    seconds: float = math.inf,
+    as_mesh: Callable[[torch.Tensor, torch.Tensor], Mesh] | None = None,
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Fit vertices ``[V, 3]`` and ``paint`` to the targets; ``render(clip [B, V, 4], paint, samples)`` makes
     pictures ``[B, H, W, 4]`` with so many samples per pixel and axis. Returns the new vertices and paint; of
     ``targets.calibration`` what ``rates.calibrate`` names changes in place.
@@ -80,10 +92,12 @@ def fit(run: Run, stage: str, vertices: torch.Tensor, faces: torch.Tensor, paint
 
     def state() -> dict[str, Any]:
         return {
-            "u": u.detach(), "paint": paint.detach(), "batches": choose.state(),
+            "u": u.detach(),
+            "paint": paint.detach(),
+            "batches": choose.state(),
             "calibration": {n: p.detach() for n, p in targets.calibration.parts().items()},
             "optimizers": [optimizer.state_dict() for optimizer in optimizers],
-        }  # fmt: skip
+        }
 
     def step(t: float) -> torch.Tensor:
         index, share = run.group.part(next(choose))
@@ -113,8 +127,14 @@ def fit(run: Run, stage: str, vertices: torch.Tensor, faces: torch.Tensor, paint
             group["lr"] = rate(t) * group.get("factor", 1.0)  # a viewer's
             optimizer.step()
         if run.viewer:
-            run.viewer.step(loss=loss, mesh=now, until=lambda: run.stop.requested, coverage=learned,
-                            gradient=lambda: large.from_vertices(_grad(u)), image_gradient=lambda: _grad(pictures)[0])  # fmt: skip
+            run.viewer.step(
+                loss=loss,
+                mesh=now,
+                until=lambda: run.stop.requested,
+                coverage=learned,
+                gradient=lambda: large.from_vertices(_grad(u)),
+                image_gradient=lambda: _grad(pictures)[0],
+            )
         return loss
 
     @torch.no_grad()
@@ -123,9 +143,7 @@ def fit(run: Run, stage: str, vertices: torch.Tensor, faces: torch.Tensor, paint
         return as_mesh(moved, paint) if as_mesh else Mesh(moved, faces)
 
     if run.viewer:
-        for optimizer, what in zip(
-            optimizers, ("Shape", "Colour", *(f"Camera {n}" for n in refined)), strict=True
-        ):
+        for optimizer, what in zip(optimizers, ("Shape", "Colour", *(f"Camera {n}" for n in refined)), strict=True):
             run.viewer.attach(optimizer, [f"{what} rate \N{MULTIPLICATION SIGN}"], key="factor")
     optimize(run, stage, step, state, steps, seconds, 0 if before is None else before["done"])
     for part, _ in refined.values():
@@ -134,12 +152,14 @@ def fit(run: Run, stage: str, vertices: torch.Tensor, faces: torch.Tensor, paint
 
 
 def sampling(t: float, count: int, generator: torch.Generator) -> tuple[torch.Tensor, int]:
-    """Where in their pixels ``count`` pictures are compared with photographs at the time ``t`` in 0..1 of a descent: by an offset
+    """Where in their pixels ``count`` pictures are compared with photographs at the time ``t`` in 0..1 of a descent: by
+    an offset
     ``[count, 2]`` in pixels, and how many samples per pixel and axis are compared there.
 
-    At first a random point of each pixel: shape and texels that are only ever asked for the middles of pixels learn to be right
-    there and nowhere else. But the squares of single points' differences count how much the picture varies within a pixel as an
-    error, and blur it; so at last it is the mean of as many samples as a picture is judged by, each step at thrice the time.
+    At first a random point of each pixel: shape and texels that are only ever asked for the middles of pixels learn to
+    be right there and nowhere else. But the squares of single points' differences count how much the picture varies
+    within a pixel as an error, and blur it; so at last it is the mean of as many samples as a picture is judged by,
+    each step at thrice the time.
     """
     if t < 1 - LAST:
         return torch.rand(count, 2, generator=generator) - 0.5, 1

@@ -31,9 +31,7 @@ class Shape:
 def render_shape(ctx, clip, faces, colors, resolution, samples: int = 1) -> torch.Tensor:
     """``[B, H, W, 4]`` from clip positions ``[B, V, 4]``: vertex colours over white, and coverage. Differentiable into
     positions and colours."""
-    rast, _ = dr.rasterize(
-        ctx, clip, faces, (resolution[0] * samples, resolution[1] * samples), grad_db=False
-    )
+    rast, _ = dr.rasterize(ctx, clip, faces, (resolution[0] * samples, resolution[1] * samples), grad_db=False)
     color, _ = dr.interpolate(colors, rast, faces)
     return finish(color, rast, clip, faces, BACKGROUND, samples)
 
@@ -44,7 +42,5 @@ def fit_shape(ctx, run: Run, stage: str, shape: Shape, targets: Targets, rates: 
     def render(clip: torch.Tensor, colors: torch.Tensor, samples: int) -> torch.Tensor:
         return render_shape(ctx, clip, shape.faces, colors, targets.resolution, samples)
 
-    vertices, colors = fit(
-        run, stage, shape.vertices, shape.faces, shape.colors, render, targets, rates, **budget
-    )
+    vertices, colors = fit(run, stage, shape.vertices, shape.faces, shape.colors, render, targets, rates, **budget)
     return Shape(vertices, shape.faces, colors)

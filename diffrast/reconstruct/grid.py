@@ -1,11 +1,11 @@
 """A start whose topology is optimized: a deformable grid of tetrahedra (Shen et al. 2021, "Deep Marching Tetrahedra").
 
 Each point of a coarse lattice has a value, positive inside, an offset of less than half a cell, and a colour; marching
-tetrahedra makes the mesh, and its picture is compared with the photographs. Surfaces that meet join, thin ones tear, so that
-handles and holes come and go as the photographs ask (section 3.1). Values of neighbours with different signs cost their binary
-cross entropy (Munkberg et al. 2022, "Extracting Triangular 3D Models, Materials, and Lighting From Images", eq. 2), and all
-values what they differ from the mean of their neighbours: without that, values where no picture pulls wander about zero, and
-the surface fills with holes.
+tetrahedra makes the mesh, and its picture is compared with the photographs. Surfaces that meet join, thin ones tear, so
+that handles and holes come and go as the photographs ask (section 3.1). Values of neighbours with different signs cost
+their binary cross entropy (Munkberg et al. 2022, "Extracting Triangular 3D Models, Materials, and Lighting From
+Images", eq. 2), and all values what they differ from the mean of their neighbours: without that, values where no
+picture pulls wander about zero, and the surface fills with holes.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from .targets import BACKGROUND, Targets
 
 @dataclass(frozen=True)
 class GridRates:
-    """Step sizes of Adam at the start, all of which fall to a tenth: ``values`` (the values are about -1 .. 1), ``offsets`` in
-    cells, ``colors`` in display values. ``coherence``, ``roughness`` and ``carve`` are weights: of the cross entropy, of
-    values that change unevenly, and of values that cover background."""
+    """Step sizes of Adam at the start, all of which fall to a tenth: ``values`` (the values are about -1 .. 1),
+    ``offsets`` in cells, ``colors`` in display values. ``coherence``, ``roughness`` and ``carve`` are weights: of the
+    cross entropy, of values that change unevenly, and of values that cover background."""
 
     values: float = 0.03
     offsets: float = 0.02
@@ -40,8 +40,8 @@ class GridRates:
 
 
 class Grid:
-    """The lattice over ``box`` ``[2, 3]`` with ``resolution`` cells along its longest side, and one ring of cells around it
-    where all values stay negative, so that every surface is closed."""
+    """The lattice over ``box`` ``[2, 3]`` with ``resolution`` cells along its longest side, and one ring of cells
+    around it where all values stay negative, so that every surface is closed."""
 
     def __init__(self, box: np.ndarray, resolution: int) -> None:
         self.step = float((box[1] - box[0]).max()) / resolution
@@ -64,13 +64,15 @@ class Grid:
         return self
 
     def surface(self, values: torch.Tensor, offsets: torch.Tensor):
-        """``vertices``, ``faces`` and, between which points they lie, ``ends``, of values ``[N]`` and offsets ``[N, 3]`` of any
+        """``vertices``, ``faces`` and, between which points they lie, ``ends``, of values ``[N]`` and offsets ``[N,
+        3]`` of any
         size: they are bounded to 0.35 cells, half the least height of a tetrahedron, so that none turns inside out."""
         moved = self.points + 0.35 / 3**0.5 * self.step * torch.tanh(offsets)
         return marching_tets(moved, torch.where(self.rim, -1.0, values), self.tets)
 
     def coherence(self, values: torch.Tensor) -> torch.Tensor:
-        """The mean cross entropy of each value's logistic with the sign of its neighbour, over edges whose signs differ."""
+        """The mean cross entropy of each value's logistic with the sign of its neighbour, over edges whose signs
+        differ."""
         a, b = values[self.edges].unbind(1)
         differ = (a > 0) != (b > 0)
         a, b = a[differ], b[differ]
@@ -85,9 +87,19 @@ class Grid:
         return (values - total / self.degree).square().mean()
 
 
-def fit_grid(ctx, grid: Grid, targets: Targets, values: torch.Tensor, steps: int, batch: int, generator: torch.Generator,
-             rates: GridRates | None = None, watch: Callable[[float, torch.Tensor, torch.Tensor], bool] | None = None):  # fmt: skip
-    """Fit the grid from ``values`` ``[N]`` on to the targets; returns ``vertices``, ``faces`` and ``colors`` of its surface.
+def fit_grid(
+    ctx,
+    grid: Grid,
+    targets: Targets,
+    values: torch.Tensor,
+    steps: int,
+    batch: int,
+    generator: torch.Generator,
+    rates: GridRates | None = None,
+    watch: Callable[[float, torch.Tensor, torch.Tensor], bool] | None = None,
+):
+    """Fit the grid from ``values`` ``[N]`` on to the targets; returns ``vertices``, ``faces`` and ``colors`` of its
+    surface.
 
     ``watch(loss, vertices, faces)`` is called after each step and ends the fit when it returns True.
     """
@@ -111,16 +123,15 @@ def fit_grid(ctx, grid: Grid, targets: Targets, values: torch.Tensor, steps: int
         index = next(choose)
         v, f, ends = grid.surface(values, offsets)
         if len(f) == 0:
-            raise ValueError(
-                "--init grid: the photographs left nothing of the grid; do poses and masks fit together?"
-            )
+            raise ValueError("--init grid: the photographs left nothing of the grid; do poses and masks fit together?")
         paint = torch.cat([colors[ends].mean(dim=1), values[ends].amax(dim=1, keepdim=True)], dim=1)
         clip, faces = targets.clip(v, index), f.to(torch.int32)
         rast, _ = dr.rasterize(ctx, clip, faces, targets.resolution, grad_db=False)
         attributes, _ = dr.interpolate(paint, rast, faces)
         picture = finish(attributes[..., :3], rast, clip, faces, BACKGROUND)
         residual = targets.residual(picture, index)
-        # Away from outlines coverage has no gradient: where background is covered, the values inside behind it are to fall.
+        # Away from outlines coverage has no gradient: where background is covered, the values inside behind it are to
+        # fall.
         wrong = (residual[..., 3].detach() > 0.95) & (rast[..., 3] > 0)
         loss = 4 * residual.abs().mean()
         loss = loss + rates.carve * (wrong * attributes[..., 3]).mean()

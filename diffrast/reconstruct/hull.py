@@ -24,8 +24,8 @@ def bounds(views: list[View], margin: float = 0.02) -> np.ndarray:
 
     Each side of a view's rectangle is a plane through its eye; the box of their common inside is six linear programs.
     Where the outline touches the image's border the object may go on: that side gives no plane. Raises ``ValueError``
-    when the cones have no common inside (poses and masks do not fit), naming the view that is alone in that if there is one, or
-    do not close it.
+    when the cones have no common inside (poses and masks do not fit), naming the view that is alone in that if there is
+    one, or do not close it.
     """
     planes = [_cone(view) for view in views]
     if not _common(planes):
@@ -35,9 +35,7 @@ def bounds(views: list[View], margin: float = 0.02) -> np.ndarray:
             if len(alone) == 1
             else "masks of your own (--masks) or --refine-cameras may help"
         )
-        raise ValueError(
-            f"the outlines have no common inside: camera poses and masks do not fit together; {advice}"
-        )
+        raise ValueError(f"the outlines have no common inside: camera poses and masks do not fit together; {advice}")
     normals, offsets = (np.concatenate(part) for part in zip(*planes, strict=True))
     box = np.empty((2, 3))
     for axis in range(3):
@@ -46,9 +44,7 @@ def bounds(views: list[View], margin: float = 0.02) -> np.ndarray:
             cost[axis] = sign
             found = linprog(cost, A_ub=normals, b_ub=offsets, bounds=(None, None))
             if found.status != 0:
-                raise ValueError(
-                    "the views do not surround the object: its extent cannot be bounded from them"
-                )
+                raise ValueError("the views do not surround the object: its extent cannot be bounded from them")
             box[end, axis] = found.x[axis]
     grow = margin * np.linalg.norm(box[1] - box[0])
     return box + np.array([[-grow], [grow]])
@@ -99,9 +95,7 @@ class HullField:
 
     def __init__(self, views: list[View], spare: int = 0):
         self.spare = spare
-        self.views = [
-            (v.camera, torch.from_numpy(_outline_distance(_permitted(v)))[None, None]) for v in views
-        ]
+        self.views = [(v.camera, torch.from_numpy(_outline_distance(_permitted(v)))[None, None]) for v in views]
 
     def __call__(self, points: torch.Tensor) -> torch.Tensor:
         smallest = points.new_full((self.spare + 1, len(points)), float("inf"))
@@ -119,9 +113,7 @@ class HullField:
         return torch.where(torch.isinf(smallest[-1]), -smallest.new_ones(()), smallest[-1])
 
 
-def visual_hull(
-    views: list[View], box: np.ndarray, resolution: int = 160, spare: int = 0, keep: float = 1e-4
-):
+def visual_hull(views: list[View], box: np.ndarray, resolution: int = 160, spare: int = 0, keep: float = 1e-4):
     """The hull as ``vertices`` float64 ``[V, 3]`` and ``faces`` int64 ``[F, 3]`` with ``resolution`` voxels along the
     longest side of ``box``. Parts with less than the share ``keep`` of the largest part's volume are dropped.
 
@@ -146,10 +138,7 @@ def visual_hull(
 
 
 def _lattice(origin: np.ndarray, step: float, shape: np.ndarray) -> torch.Tensor:
-    axes = [
-        torch.from_numpy((o + step * np.arange(n)).astype(np.float32))
-        for o, n in zip(origin, shape, strict=True)
-    ]
+    axes = [torch.from_numpy((o + step * np.arange(n)).astype(np.float32)) for o, n in zip(origin, shape, strict=True)]
     return torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).reshape(-1, 3)
 
 

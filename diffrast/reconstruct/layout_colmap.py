@@ -15,9 +15,18 @@ from .views import Entry, finite, picture_path
 
 # Camera models in the order of their numbers in binary files, and how many parameters each has.
 MODELS = {
-    "SIMPLE_PINHOLE": 3, "PINHOLE": 4, "SIMPLE_RADIAL": 4, "RADIAL": 5, "OPENCV": 8, "OPENCV_FISHEYE": 8, "FULL_OPENCV": 12,
-    "FOV": 5, "SIMPLE_RADIAL_FISHEYE": 4, "RADIAL_FISHEYE": 5, "THIN_PRISM_FISHEYE": 12,
-}  # fmt: skip
+    "SIMPLE_PINHOLE": 3,
+    "PINHOLE": 4,
+    "SIMPLE_RADIAL": 4,
+    "RADIAL": 5,
+    "OPENCV": 8,
+    "OPENCV_FISHEYE": 8,
+    "FULL_OPENCV": 12,
+    "FOV": 5,
+    "SIMPLE_RADIAL_FISHEYE": 4,
+    "RADIAL_FISHEYE": 5,
+    "THIN_PRISM_FISHEYE": 12,
+}
 
 
 @dataclass
@@ -41,8 +50,9 @@ class Shot:
 
 
 def read_colmap(path: Path) -> list[Entry]:
-    """``path`` is the model's ``images.bin`` or ``images.txt``; the pictures lie in ``images`` of the data set's folder, and may be
-    smaller than those that the model was made from. Of lenses that distort, those of k1, k2, p1 and p2 are known."""
+    """``path`` is the model's ``images.bin`` or ``images.txt``; the pictures lie in ``images`` of the data set's
+    folder, and may be smaller than those that the model was made from. Of lenses that distort, those of k1, k2, p1 and
+    p2 are known."""
     model = path.parent
     folder = model.parent if model.name != "0" else model.parent.parent
     lenses = _read(path.with_name("cameras" + path.suffix), _lenses_binary, _lenses_text)
@@ -50,9 +60,7 @@ def read_colmap(path: Path) -> list[Entry]:
     entries = []
     for shot in sorted(shots, key=lambda s: s.name):
         if shot.lens not in lenses:
-            raise ValueError(
-                f"{path}: image {shot.name} has camera {shot.lens}, which the model does not have"
-            )
+            raise ValueError(f"{path}: image {shot.name} has camera {shot.lens}, which the model does not have")
         lens = lenses[shot.lens]
         K, bent = _intrinsics(lens, path)
         R = _rotation(finite(shot.rotation, (4,), f"the quaternion of {shot.name}", path), shot.name, path)
@@ -86,7 +94,7 @@ def _rotation(q: torch.Tensor, name: str, path: Path) -> torch.Tensor:
     return quaternion_to_rotation(q)
 
 
-# --- Files -----------------------------------------------------------------------------------------------------------------
+# --- Files ------------------------------------------------------------------------------------------------------------
 
 
 def _read(path: Path, binary, text):

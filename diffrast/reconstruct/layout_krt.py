@@ -25,8 +25,8 @@ def read_krt(path: Path) -> list[Entry]:
         r31 r32 r33 t3
         # optional: the lens's distortion k1 k2 p1 p2
 
-    as OpenCV has them. What follows a ``#`` is a comment. ``path`` is any of the text files; one without a picture of its name is
-    left aside, so that there may be a README."""
+    as OpenCV has them. What follows a ``#`` is a comment. ``path`` is any of the text files; one without a picture of
+    its name is left aside, so that there may be a README."""
     entries = []
     for file in sorted(path.parent.glob("*.txt")):
         picture = next((p for s in SUFFIXES if (p := file.with_suffix(s)).is_file()), None)

@@ -14,17 +14,11 @@ from .views import Entry, check_rotation, finite, picture_path
 def read_middlebury(path: Path) -> list[Entry]:
     """Middlebury multi-view stereo (Seitz et al. 2006): per line the image's name, K, R and t, world to camera with x
     right, y down, z ahead; pixel (0, 0) is the centre of the top left pixel. No masks."""
-    lines = [
-        line.split()
-        for line in path.read_text(encoding="utf-8", errors="replace").splitlines()
-        if line.strip()
-    ]
+    lines = [line.split() for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
     if not lines or len(lines[0]) != 1 or not lines[0][0].isdigit():
         raise ValueError(f"{path}: the first line must be the number of images")
     if int(lines[0][0]) != len(lines) - 1:
-        raise ValueError(
-            f"{path}: the first line says {lines[0][0]} images but {len(lines) - 1} lines follow"
-        )
+        raise ValueError(f"{path}: the first line says {lines[0][0]} images but {len(lines) - 1} lines follow")
     entries = []
     for fields in lines[1:]:
         name, what = fields[0], f"the line of {fields[0]}"

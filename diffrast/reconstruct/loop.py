@@ -18,7 +18,8 @@ from .distributed import Group
 
 
 class Stop:
-    """Ctrl-C (or SIGTERM) as a request: inside the ``with`` block the first one sets ``requested``, the second one interrupts."""
+    """Ctrl-C (or SIGTERM) as a request: inside the ``with`` block the first one sets ``requested``, the second one
+    interrupts."""
 
     def __init__(self) -> None:
         self.requested = False
@@ -91,8 +92,9 @@ class Progress:
 @dataclass
 class Run:
     """What the stages share. ``callback(stage, step)`` is called after each step; a ``KeyboardInterrupt`` from it
-    counts as Ctrl-C. ``losses`` collects ``(stage, loss)`` of every step, ``errors`` the mean squared difference of colour
-    beside it; ``checkpoint`` keeps the state on disk; ``group``: the processes that share the work; ``viewer`` is told of each
+    counts as Ctrl-C. ``losses`` collects ``(stage, loss)`` of every step, ``errors`` the mean squared difference of
+    colour beside it; ``checkpoint`` keeps the state on disk; ``group``: the processes that share the work; ``viewer``
+    is told of each
     step: an object with ``step`` and ``attach`` as `diffrast.Viewer` has them."""
 
     progress: Progress
@@ -137,12 +139,11 @@ def optimize(
     first: int = 0,
 ) -> int:
     """Call ``step(t)`` (t from 0 to 1, returns the loss) until ``steps`` are done, ``seconds`` are over, or the user
-    stops. Returns the number of steps. ``state()`` is what a checkpoint needs; ``first``: steps that were done before."""
+    stops. Returns the number of steps. ``state()`` is what a checkpoint needs; ``first``: steps that were done
+    before."""
 
     def keep(done: int) -> None:
-        run.checkpoint.save(
-            {"done": done, "losses": run.losses, "errors": run.errors, **state()}, run.stop.requested
-        )
+        run.checkpoint.save({"done": done, "losses": run.losses, "errors": run.errors, **state()}, run.stop.requested)
 
     began = time.perf_counter()
     for i in range(first, steps):

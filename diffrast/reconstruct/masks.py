@@ -27,15 +27,13 @@ def mask_beside(folder: Path, picture: Path) -> Path | None:
     return next((path for name in FOLDERS if (path := _mask_in(folder / name, picture))), None)
 
 
-def add_masks(
-    views: list[View], folder: str | os.PathLike | None = None, left_out: list[str] | None = None
-) -> str:
+def add_masks(views: list[View], folder: str | os.PathLike | None = None, left_out: list[str] | None = None) -> str:
     """Give every view its mask and keep only what is around it (:meth:`View.keep`); returns where the masks came from
     ("files", "alpha" or "threshold").
 
     ``folder`` holds one picture per view with the photograph's name (any of ``SUFFIXES``), bright on the object (or
-    with the mask in its alpha). Raises ``ValueError`` that names the file where a picture cannot be read or no mask can be
-    had; with ``left_out`` such views are taken out of ``views`` instead, and the sentence goes there.
+    with the mask in its alpha). Raises ``ValueError`` that names the file where a picture cannot be read or no mask can
+    be had; with ``left_out`` such views are taken out of ``views`` instead, and the sentence goes there.
     """
     if folder is not None and not Path(folder).is_dir():
         raise ValueError(f"mask folder {folder} is not a folder")
@@ -115,7 +113,8 @@ def _keep(view: View, picture: Picture, alpha: torch.Tensor, doubt: torch.Tensor
 
 
 def _mask_in(folder: Path, picture: Path) -> Path | None:
-    """By the picture's name with another suffix, or one more (COLMAP's way); with its own folder before it where names repeat."""
+    """By the picture's name with another suffix, or one more (COLMAP's way); with its own folder before it where names
+    repeat."""
     stem = picture.with_suffix("").name
     names = [stem + suffix for suffix in SUFFIXES] + [picture.name + ".png"]
     candidates = [folder / picture.parent.name / n for n in names] + [folder / n for n in names]
@@ -142,12 +141,11 @@ def threshold_mask(
     ``[H, W]``, its colours ``[H, W, 3]`` freed of background, and where the mask is in doubt (bool ``[H, W]``).
 
     Otsu's threshold finds what is surely object; a lower one, at which the histogram between background and object is
-    emptiest, adds to it. Then a small closing, the largest components, before a dark background the parts in shade (shade.py),
-    no holes below the share ``smallest`` of the object, and the outline to a fraction of a pixel (matte.py).
+    emptiest, adds to it. Then a small closing, the largest components, before a dark background the parts in shade
+    (shade.py), no holes below the share ``smallest`` of the object, and the outline to a fraction of a pixel
+    (matte.py).
     """
-    fault = (
-        f"{path} has no alpha and its object does not stand out from its background; give masks with --masks"
-    )
+    fault = f"{path} has no alpha and its object does not stand out from its background; give masks with --masks"
     picture = rgb.numpy()
     level = ndimage.gaussian_filter(picture.max(axis=-1).astype(np.float64), 0.7)
     border = np.concatenate([level[0], level[-1], level[:, 0], level[:, -1]])
@@ -177,8 +175,8 @@ def threshold_mask(
 
 
 def _parts(mask: np.ndarray) -> np.ndarray:
-    """The mask's largest component, and those not much smaller within the picture: an object may have several parts, while what
-    stands around it is small or cut off by the picture's border."""
+    """The mask's largest component, and those not much smaller within the picture: an object may have several parts,
+    while what stands around it is small or cut off by the picture's border."""
     labels, count = ndimage.label(mask)
     if count == 0:
         return mask
@@ -196,8 +194,9 @@ def _clefts(rgb: np.ndarray, mask: np.ndarray, smallest: float) -> np.ndarray:
 
     The background's colour is a Gaussian (of square roots, where noise is even), which is long along brightness and
     thin across: a shadow on the object keeps its tint and lies outside. Where the gap is so narrow that stray light
-    and shadow fill it, its colour tells nothing. Elsewhere what sends no more light than a lens strays is background, unless it is
-    smaller than the share ``smallest`` of the object; right beside background it is the lens that smears the outline.
+    and shadow fill it, its colour tells nothing. Elsewhere what sends no more light than a lens strays is background,
+    unless it is smaller than the share ``smallest`` of the object; right beside background it is the lens that smears
+    the outline.
     """
     reach = max(2, round(0.025 * max(mask.shape)))
     gaps, narrow = closed(mask, reach) & ~mask, closed(mask, max(1, reach * 2 // 5)) & ~mask
@@ -210,9 +209,7 @@ def _clefts(rgb: np.ndarray, mask: np.ndarray, smallest: float) -> np.ndarray:
     distance = np.sqrt(np.einsum("hwi,ij,hwj->hw", difference, np.linalg.inv(spread), difference))
     light = ndimage.gaussian_filter(srgb_to_linear(torch.from_numpy(rgb.max(axis=-1))).numpy(), 0.7)
     stray = STRAY * np.median(light[mask])
-    lit = (light > stray) | (
-        np.median(light[far]) > stray
-    )  # before a bright background the dark is no background
+    lit = (light > stray) | (np.median(light[far]) > stray)  # before a bright background the dark is no background
     background = ndimage.binary_opening(~mask & ~narrow & ~(gaps & lit & (distance > 2)), iterations=2)
     labels, count = ndimage.label(background)
     sizes = ndimage.sum_labels(background, labels, np.arange(count + 1))

@@ -1,10 +1,10 @@
 """Paint, gloss and light apart: a metallic-roughness material and the surroundings that explain the photographs.
 
-The shape and the cameras stay as they are, so what every pixel shows is found once: a list of points with their colours, from
-which each step shades some (as Munkberg et al. 2022, "Extracting Triangular 3D Models, Materials, and Lighting From Images",
-but for the shape). A colour of light and the same colour of paint look alike, and so do a shadow and dark paint. What tells
-them apart: paint changes abruptly and seldom, light is about white (ibid., section 3.4 and appendix), and a point that other
-parts hide from the sky is dark without being painted so (``occlusion``).
+The shape and the cameras stay as they are, so what every pixel shows is found once: a list of points with their
+colours, from which each step shades some (as Munkberg et al. 2022, "Extracting Triangular 3D Models, Materials, and
+Lighting From Images", but for the shape). A colour of light and the same colour of paint look alike, and so do a shadow
+and dark paint. What tells them apart: paint changes abruptly and seldom, light is about white (ibid., section 3.4 and
+appendix), and a point that other parts hide from the sky is dark without being painted so (``occlusion``).
 """
 
 from __future__ import annotations
@@ -66,9 +66,9 @@ def material(state: State) -> None:
 
 @dataclass(kw_only=True)
 class Material(Textured):
-    """A shape with a material and light. ``texture`` ``[S, S, 3]`` is the base colour in display values; ``orm`` ``[S, S, 3]``
-    occlusion, roughness, metalness; ``normals`` ``[S, S, 3]`` the normal map as files hold it; ``light`` ``[H, 2 H, 3]`` radiance
-    (:func:`diffrast.scene.environment.latlong_directions`)."""
+    """A shape with a material and light. ``texture`` ``[S, S, 3]`` is the base colour in display values; ``orm`` ``[S,
+    S, 3]`` occlusion, roughness, metalness; ``normals`` ``[S, S, 3]`` the normal map as files hold it; ``light`` ``[H,
+    2 H, 3]`` radiance (:func:`diffrast.scene.environment.latlong_directions`)."""
 
     orm: torch.Tensor
     normals: torch.Tensor
@@ -100,17 +100,13 @@ class Material(Textured):
             self.normals,
             _kept(self.light),
         )
-        picture = (
-            color.new_zeros(rast[..., 0].numel(), 3).index_copy(0, index, color).view(*rast.shape[:3], 3)
-        )
+        picture = color.new_zeros(rast[..., 0].numel(), 3).index_copy(0, index, color).view(*rast.shape[:3], 3)
         return finish(picture, rast, clip, self.faces, BACKGROUND, samples)
 
 
 def prepared(light: torch.Tensor) -> Surrounding:
     """A lat-long map ``[H, 2 H, 3]``, ready to be looked up. Differentiable."""
-    return (
-        EnvironmentLight(light, size=CUBE).requires_grad_(False).prepare()
-    )  # but for a map that wants gradients
+    return EnvironmentLight(light, size=CUBE).requires_grad_(False).prepare()  # but for a map that wants gradients
 
 
 # For pictures of a finished material, whose light does not change any more: many are drawn with the same.
@@ -121,9 +117,7 @@ def shade(
     surface: Surface, base: torch.Tensor, orm: torch.Tensor, normals: torch.Tensor | None, light: Surrounding
 ) -> torch.Tensor:
     """Display values ``[N, 3]`` of points. Differentiable into all maps."""
-    material = MetallicRoughness(base, orm, normals).requires_grad_(
-        False
-    )  # but for what is computed from others
+    material = MetallicRoughness(base, orm, normals).requires_grad_(False)  # but for what is computed from others
     color, _ = material.shade(surface, Lighting(surroundings=[light]))
     return linear_to_srgb(color.clamp(1e-4, 1))
 
@@ -142,16 +136,14 @@ class Points:
 
 @torch.no_grad()
 def seen_points(ctx, model: Textured, targets: Targets, generator: torch.Generator, bumps: bool) -> Points:
-    """The points that the targets' pixels show: those that the mask and the mesh cover entirely, no nearer to an outline than a
-    pixel. At most ``MOST``, chosen at random."""
+    """The points that the targets' pixels show: those that the mask and the mesh cover entirely, no nearer to an
+    outline than a pixel. At most ``MOST``, chosen at random."""
     mesh = Mesh(model.vertices, model.faces, model.uv, uv_faces=model.uv_faces)
     most = MOST // len(targets.images)
     found, colors, views = [], [], []
     for i in range(len(targets.images)):
         index = torch.tensor([i], device=model.vertices.device)
-        rast, rast_db = dr.rasterize(
-            ctx, targets.clip(model.vertices, index), model.faces, targets.resolution
-        )
+        rast, rast_db = dr.rasterize(ctx, targets.clip(model.vertices, index), model.faces, targets.resolution)
         inside = (rast[0, ..., 3] > 0) & (targets.images[i, ..., 3] > 0.999)
         if targets.weights is not None:
             inside &= targets.weights[i, ..., 0] > 0.999
@@ -174,10 +166,9 @@ def seen_points(ctx, model: Textured, targets: Targets, generator: torch.Generat
     return Points(Surface(**together), torch.cat(colors), torch.cat(views))
 
 
-def occlusion(
-    ctx, vertices: torch.Tensor, faces: torch.Tensor, directions: int = 96, size: int = 160
-) -> torch.Tensor:
-    """``[V]``: the share of the light of a white sky that reaches each vertex, others than itself in the way. By depth maps from
+def occlusion(ctx, vertices: torch.Tensor, faces: torch.Tensor, directions: int = 96, size: int = 160) -> torch.Tensor:
+    """``[V]``: the share of the light of a white sky that reaches each vertex, others than itself in the way. By depth
+    maps from
     ``directions`` evenly spread directions, ``size`` pixels wide."""
     normal = vertex_normals(vertices, faces)
     center = 0.5 * (vertices.amin(0) + vertices.amax(0))
@@ -197,9 +188,7 @@ def occlusion(
         rast, _ = dr.rasterize(ctx, clip, faces, (size, size), grad_db=False)
         depth = torch.where(rast[..., 3] > 0, rast[..., 2], 1.0)[:, None]
         # The farthest of the neighbours: a vertex on an outline must not hide itself.
-        nearest = torch.nn.functional.grid_sample(
-            depth, place[None, None, :, :2], mode="nearest", align_corners=False
-        )
+        nearest = torch.nn.functional.grid_sample(depth, place[None, None, :, :2], mode="nearest", align_corners=False)
         free = (place[:, 2] <= nearest[0, 0, 0] + bias).to(depth)
         cosine_here = (normal @ d).clamp_min(0)
         arriving += free * cosine_here
@@ -208,7 +197,8 @@ def occlusion(
 
 
 def start_material(ctx, model: Textured) -> Material:
-    """White light, no metal, and paint of one colour everywhere: what shading explains, the light is to explain first."""
+    """White light, no metal, and paint of one colour everywhere: what shading explains, the light is to explain
+    first."""
     size, device = model.texture.shape[0], model.texture.device
     hidden = occlusion(ctx, model.vertices, model.faces)[:, None]
     hidden, _ = at_texels(ctx, model.uv, model.uv_faces, hidden[model.source], size)
@@ -229,22 +219,32 @@ def _difference(x: torch.Tensor) -> torch.Tensor:
 
 
 def fit_material(
-    ctx, run: Run, stage: str, model: Material, targets: Targets, *, steps: int, seconds: float = math.inf, bumps: bool = False,
+    ctx,
+    run: Run,
+    stage: str,
+    model: Material,
+    targets: Targets,
+    *,
+    steps: int,
+    seconds: float = math.inf,
+    bumps: bool = False,
     batch: int = 16384,
-) -> tuple[Material, float]:  # fmt: skip
-    """Fit base colour, roughness, metalness, light and, with ``bumps``, the normal map to the targets' colours. Returns what
-    :func:`normalized` makes of them."""
+) -> tuple[Material, float]:
+    """Fit base colour, roughness, metalness, light and, with ``bumps``, the normal map to the targets' colours. Returns
+    what :func:`normalized` makes of them."""
     before = run.checkpoint.progress(stage)
     if before is not None:
         for name, part in targets.calibration.parts().items():  # what earlier stages found of the cameras
             part.copy_(before["calibration"][name])
     seen = seen_points(ctx, model, targets, torch.Generator().manual_seed(0), bumps)
     start = {
-        "base": model.texture, "gloss": model.orm[..., 1:], "normals": model.normals, "light": model.light.clamp_min(1e-3).log(),
-    }  # fmt: skip
+        "base": model.texture,
+        "gloss": model.orm[..., 1:],
+        "normals": model.normals,
+        "light": model.light.clamp_min(1e-3).log(),
+    }
     found = {
-        name: (value if before is None else before[name]).clone().requires_grad_()
-        for name, value in start.items()
+        name: (value if before is None else before[name]).clone().requires_grad_() for name, value in start.items()
     }
     rates = {"base": 0.02, "gloss": 0.01, "normals": 0.003 * bumps, "light": 0.04}
     optimizer = torch.optim.Adam(
@@ -262,9 +262,10 @@ def fit_material(
     def state() -> dict:
         return {
             **{name: value.detach() for name, value in found.items()},
-            "optimizer": optimizer.state_dict(), "generator": run.generator.get_state(),
+            "optimizer": optimizer.state_dict(),
+            "generator": run.generator.get_state(),
             "calibration": {name: part.detach() for name, part in targets.calibration.parts().items()},
-        }  # fmt: skip
+        }
 
     def step(t: float) -> torch.Tensor:
         index = torch.randint(len(seen.color), (batch,), generator=run.generator).to(seen.color.device)
@@ -306,9 +307,9 @@ def fit_material(
 
 
 def normalized(model: Material, brightest: float = 0.9) -> tuple[Material, float]:
-    """Light of a mean radiance of 1, and paint as much brighter as it was: only their product shows in photographs. Where paint
-    would then reflect more than ``brightest`` (all but a hundredth of its texels), paint of that and the light that goes with
-    it. Returns the factor on paint, too."""
+    """Light of a mean radiance of 1, and paint as much brighter as it was: only their product shows in photographs.
+    Where paint would then reflect more than ``brightest`` (all but a hundredth of its texels), paint of that and the
+    light that goes with it. Returns the factor on paint, too."""
     latitude = latlong_directions(*model.light.shape[:2])[..., 1].to(model.light)
     weight = (1 - latitude.square()).sqrt()[..., None]
     mean = float((model.light * weight).sum() / (3 * weight.sum()))

@@ -12,9 +12,7 @@ import numpy as np
 from scipy import ndimage
 
 REACH = 3  # pixels to either side of the outline that may be mixed
-SHARPNESS = (
-    2.0  # alpha rises over this fraction of the smear's width: the object's edge is sharp, its image is not
-)
+SHARPNESS = 2.0  # alpha rises over this fraction of the smear's width: the object's edge is sharp, its image is not
 
 
 def refine_rim(rgb: np.ndarray, mask: np.ndarray, doubt: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

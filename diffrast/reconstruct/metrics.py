@@ -25,17 +25,22 @@ except ImportError:  # Windows has none
     resource = None
 
 DEFINITIONS = {
-    "psnr": "PSNR in dB over the whole photograph composited over white, display (sRGB) values in 0..1, as NeRF-synthetic "
+    "psnr": "PSNR in dB over the whole photograph composited over white, display (sRGB) values in 0..1, as "
+    "NeRF-synthetic "
     "results are reported: 10 log10(1 / mean squared error). The mesh is rendered with 2x2 samples per pixel.",
     "psnr_object": "PSNR in dB over the pixels of the photograph's mask (coverage > 0.5) only.",
     "mask_iou": "Intersection over union of rendered coverage > 0.5 and mask > 0.5.",
-    "doubt": "Where a mask comes from a threshold, its outline is placed to a fraction of a pixel and the pixels on it take "
+    "doubt": "Where a mask comes from a threshold, its outline is placed to a fraction of a pixel and the pixels on it "
+    "take "
     "the object's colour beside them; dark clefts of which the photograph does not tell whether they are background or "
     "shadow are not judged.",
-    "held_out": "Views that the reconstruction never sees. Where principal points, poses or exposures of the others are "
-    "refined, the same numbers of each held-out view are fitted to its own picture of the finished model before it is judged.",
+    "held_out": "Views that the reconstruction never sees. Where principal points, poses or exposures of the others "
+    "are "
+    "refined, the same numbers of each held-out view are fitted to its own picture of the finished model before it is "
+    "judged.",
     "mean": "Arithmetic mean over the views of the group.",
-    "chamfer_percent": "Symmetric Chamfer distance: the mean of the two mean distances from points sampled evenly on one "
+    "chamfer_percent": "Symmetric Chamfer distance: the mean of the two mean distances from points sampled evenly on "
+    "one "
     "surface to the other surface, in percent of the reference's bounding-box diagonal.",
 }
 
@@ -68,9 +73,7 @@ def psnr(mse: float) -> float:
     return 10 * math.log10(1 / max(mse, 1e-10))
 
 
-def compare(
-    picture: torch.Tensor, target: torch.Tensor, doubt: torch.Tensor | None = None
-) -> dict[str, float]:
+def compare(picture: torch.Tensor, target: torch.Tensor, doubt: torch.Tensor | None = None) -> dict[str, float]:
     """The figures of one view: both ``[H, W, 4]``, colour over white in display values, and coverage. Pixels in
     ``doubt`` (bool ``[H, W]``) are not judged."""
     known = torch.ones(target.shape[:2], dtype=torch.bool) if doubt is None else ~doubt
@@ -92,8 +95,8 @@ def evaluate(
     matrices: torch.Tensor,
     show: Callable[[int, View, torch.Tensor, dict[str, Any]], None] | None = None,
 ) -> list[dict[str, Any]]:
-    """Figures of the renderings of views at full size, one at a time; ``show(index, view, picture [H, W, 4], figures)`` gets to see
-    each picture, which is not kept."""
+    """Figures of the renderings of views at full size, one at a time; ``show(index, view, picture [H, W, 4], figures)``
+    gets to see each picture, which is not kept."""
     figures = []
     for i, (view, matrix) in enumerate(zip(views, matrices, strict=True)):
         with torch.no_grad():
@@ -123,10 +126,7 @@ def chamfer(vertices: np.ndarray, faces: np.ndarray, reference, samples: int = 5
     from scipy.spatial import cKDTree
 
     ours = trimesh.Trimesh(vertices, faces, process=False)
-    dense = [
-        trimesh.sample.sample_surface(m, 20 * samples, seed=seed + i)[0]
-        for i, m in enumerate((ours, reference))
-    ]
+    dense = [trimesh.sample.sample_surface(m, 20 * samples, seed=seed + i)[0] for i, m in enumerate((ours, reference))]
     to_reference = cKDTree(dense[1]).query(dense[0][:samples], workers=-1)[0].mean()
     from_reference = cKDTree(dense[0]).query(dense[1][:samples], workers=-1)[0].mean()
     scale = 100 / float(np.linalg.norm(reference.extents))

@@ -18,14 +18,16 @@ BASELINES = ("adam-vertices", "no-remeshing")
 
 @dataclass(frozen=True)
 class Options:
-    """How to reconstruct. ``holdout``: how many views are kept out to judge by, or "test" for those of `transforms_test.json`;
+    """How to reconstruct. ``holdout``: how many views are kept out to judge by, or "test" for those of
+    `transforms_test.json`;
     ``None`` means: chosen from the data (faces, texture) or without limit (time); ``refine``
-    fits each view's principal point, by default where there is no alpha, that is for real photographs; ``refine_cameras``:
-    their poses and a common factor on their focal lengths; ``exposure``: a factor on the light of each, per channel, by default
-    like ``refine``;
-    ``pbr``: a material and light instead of a texture with the light in it, ``normal_map``: with bumps; ``baseline``: leave
-    an ingredient out, one of ``BASELINES``, to see what it gains; ``resume`` goes on with an interrupted run in the output
-    folder; ``checkpoint``: seconds between its saved states; ``init``: the shape to begin with, ``hull``, ``sphere``,
+    fits each view's principal point, by default where there is no alpha, that is for real photographs;
+    ``refine_cameras``: their poses and a common factor on their focal lengths; ``exposure``: a factor on the light of
+    each, per channel, by default like ``refine``;
+    ``pbr``: a material and light instead of a texture with the light in it, ``normal_map``: with bumps; ``baseline``:
+    leave an ingredient out, one of ``BASELINES``, to see what it gains; ``resume`` goes on with an interrupted run in
+    the output folder; ``checkpoint``: seconds between its saved states; ``init``: the shape to begin with, ``hull``,
+    ``sphere``,
     ``grid`` or the file of a closed mesh in the cameras' world."""
 
     holdout: int | str = 0
@@ -90,14 +92,7 @@ def device_of(name: str) -> torch.device:
 
 def key_of(dataset: Path, options: Options) -> dict[str, Any]:
     """What a run must have in common with the one that it resumes, besides the photographs themselves."""
-    own = (
-        "device",
-        "overwrite",
-        "resume",
-        "checkpoint",
-        "frames",
-        "progress",
-    )  # of a call, not of what it makes
+    own = ("device", "overwrite", "resume", "checkpoint", "frames", "progress")  # of a call, not of what it makes
     names = [f.name for f in fields(options) if f.name not in own]
     values = {"data set": dataset.resolve().name, "version of diffrast": diffrast.__version__}
     return values | {f"--{name.replace('_', '-')}": getattr(options, name) for name in names}

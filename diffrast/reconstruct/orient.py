@@ -25,15 +25,11 @@ def undo_turns(views: list[View]) -> list[View]:
     candidates = []
     for sign in (1.0, -1.0):
         turns = [1 if sign * float(x @ up) > 0 else -1 for x in sideways]
-        turned = [
-            v.changed(camera=v.camera.turned(ccw=t > 0), turn=t) for v, t in zip(views, turns, strict=True)
-        ]
+        turned = [v.changed(camera=v.camera.turned(ccw=t > 0), turn=t) for v, t in zip(views, turns, strict=True)]
         candidates.append((_hull_volume(turned), sign, turned))
     volume, _, best = max(candidates, key=lambda c: c[:2])
     if volume <= 0:
-        raise ValueError(
-            f"{views[0].path}: the photographs' sides do not fit their calibration, turned or not"
-        )
+        raise ValueError(f"{views[0].path}: the photographs' sides do not fit their calibration, turned or not")
     return best
 
 

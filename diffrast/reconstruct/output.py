@@ -25,13 +25,7 @@ from .state import State
 from .turntable import film_frames, write_film
 from .views import View
 
-OUTPUTS = (
-    "mesh.glb",
-    "turntable.mp4",
-    "turntable.gif",
-    "report.html",
-    "metrics.json",
-)  # and PREFLIGHT, CONFIG
+OUTPUTS = ("mesh.glb", "turntable.mp4", "turntable.gif", "report.html", "metrics.json")  # and PREFLIGHT, CONFIG
 FILM_SIZE = 400  # pixels of a frame's height
 
 
@@ -51,9 +45,7 @@ def claim(out: Path, options: Options) -> None:
     if not os.access(out, os.W_OK):
         raise ValueError(f"cannot write into the folder {out}")
     for path in out.glob(".*.part*"):
-        if re.fullmatch(
-            r"\.\w+\.\d+\.part(\.\w+)?", path.name
-        ):  # what a killed process was writing (files.py)
+        if re.fullmatch(r"\.\w+\.\d+\.part(\.\w+)?", path.name):  # what a killed process was writing (files.py)
             path.unlink(missing_ok=True)
 
 
@@ -70,10 +62,7 @@ def write_outputs(state: State) -> None:
             blocks[i] = view_block(view, picture, figures, i in state.held)
 
     figures = evaluate(state.ctx, model, state.views, matrices, show)
-    save_mesh(
-        out / "mesh.glb",
-        model.mesh(),
-    )
+    save_mesh(out / "mesh.glb", model.mesh())
     film = None
     if options.frames:
         film = write_film(out, film_frames(state.ctx, model, state.views, options.frames, FILM_SIZE))
@@ -92,15 +81,12 @@ def _metrics(state: State, model: Textured, figures: list[dict]) -> dict:
     for i, f in enumerate(figures):
         f["held_out"] = i in state.held
     groups = {
-        name: [f for f in figures if f["held_out"] == held]
-        for name, held in (("held_out", True), ("used", False))
+        name: [f for f in figures if f["held_out"] == held] for name, held in (("held_out", True), ("used", False))
     }
     quality = Mesh(model.vertices, model.faces).report()
     cuts = self_intersections(model.vertices.cpu().numpy(), model.faces.cpu().numpy())
     steps = {
-        stage.name: sum(name == stage.name for name, _ in state.run.losses)
-        for stage in state.stages
-        if stage.share
+        stage.name: sum(name == stage.name for name, _ in state.run.losses) for stage in state.stages if stage.share
     }
     return {
         "dataset": state.dataset.resolve().name,

@@ -1,8 +1,9 @@
-"""Picture files that are decoded when they are asked for, and what is kept of them: 8 bits a channel, around the object.
+"""Picture files that are decoded when they are asked for, and what is kept of them: 8 bits a channel, around the
+object.
 
-A float32 copy of a photograph of 20 megapixels takes 320 MB with its mask. Used are smaller versions (``factor``, a level of its
-pyramid; a JPEG is decoded at that size, the full one is never in memory), and what lies outside of the object's
-mask is white in every target, so that only a window of it need be kept.
+A float32 copy of a photograph of 20 megapixels takes 320 MB with its mask. Used are smaller versions (``factor``, a
+level of its pyramid; a JPEG is decoded at that size, the full one is never in memory), and what lies outside of the
+object's mask is white in every target, so that only a window of it need be kept.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ UNREADABLE = (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError
 
 @dataclass(frozen=True)
 class Picture:
-    """A decoded photograph: ``rgb`` float32 ``[H, W, 3]`` in display values, row 0 at the bottom; ``alpha`` ``[H, W]`` or None;
+    """A decoded photograph: ``rgb`` float32 ``[H, W, 3]`` in display values, row 0 at the bottom; ``alpha`` ``[H, W]``
+    or None;
     ``known`` bool ``[H, W]``, what the lens saw, or None for everything."""
 
     rgb: torch.Tensor
@@ -35,8 +37,10 @@ class Picture:
 
 @dataclass(frozen=True)
 class Photo:
-    """A file of ``width`` x ``height`` pixels that is used reduced by ``factor``, each pixel the mean of factor x factor (what is
-    left over at the right and at the bottom is cut off), and undistorted where ``lens``, (k1, k2, p1, p2), is not empty."""
+    """A file of ``width`` x ``height`` pixels that is used reduced by ``factor``, each pixel the mean of factor x
+    factor (what is left over at the right and at the bottom is cut off), and undistorted where ``lens``, (k1, k2, p1,
+    p2), is not
+    empty."""
 
     path: Path
     width: int
@@ -69,7 +73,8 @@ class Photo:
         return full.crop(0, full.height - f * h, f * w, f * h).resized(w, h)
 
     def decode(self, camera: Camera | None = None) -> Picture:
-        """``camera``, that of the reduced picture, is needed to undistort. Raises ``ValueError`` that names the file."""
+        """``camera``, that of the reduced picture, is needed to undistort. Raises ``ValueError`` that names the
+        file."""
         rgb, alpha = split_alpha(read_reduced(self.path, self.factor))
         if not self.lens or camera is None:
             return Picture(rgb, alpha)
@@ -106,7 +111,8 @@ def read_reduced(path: Path, factor: int = 1) -> torch.Tensor:
 
 
 def split_alpha(image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Picture ``[H, W, 1|3|4]`` to colour ``[H, W, 3]`` and alpha ``[H, W]``; an alpha of one everywhere says nothing."""
+    """Picture ``[H, W, 1|3|4]`` to colour ``[H, W, 3]`` and alpha ``[H, W]``; an alpha of one everywhere says
+    nothing."""
     alpha = image[..., 3].contiguous() if image.shape[-1] == 4 else None
     if alpha is not None and bool((alpha == 1).all()):
         alpha = None
@@ -116,8 +122,8 @@ def split_alpha(image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]
 
 @dataclass(frozen=True)
 class Window:
-    """A picture ``shape`` ``[H, W]`` or ``[H, W, C]`` of which ``levels``, 8 bits or bool, are kept from pixel ``(x, y)`` on; it is
-    zero elsewhere."""
+    """A picture ``shape`` ``[H, W]`` or ``[H, W, C]`` of which ``levels``, 8 bits or bool, are kept from pixel ``(x,
+    y)`` on; it is zero elsewhere."""
 
     levels: np.ndarray
     x: int

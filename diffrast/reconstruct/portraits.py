@@ -1,4 +1,5 @@
-"""Pictures of a finished reconstruction for its report: six sides, the texture and what saw it, the cameras around it."""
+"""Pictures of a finished reconstruction for its report: six sides, the texture and what saw it, the cameras around
+it."""
 
 from __future__ import annotations
 
@@ -26,7 +27,8 @@ def _box(model: Textured) -> torch.Tensor:
 
 
 def six_sides(ctx, model: Textured, views: list[View], size: int = 240) -> torch.Tensor:
-    """``[2 * size, 6 * size, 3]``: the model from ``SIDES`` as the photographs stand upright, textured above, bare below."""
+    """``[2 * size, 6 * size, 3]``: the model from ``SIDES`` as the photographs stand upright, textured above, bare
+    below."""
     box = _box(model)
     corners = box.double().cpu()
     center = corners.mean(dim=0)
@@ -48,11 +50,10 @@ def six_sides(ctx, model: Textured, views: list[View], size: int = 240) -> torch
 
 @torch.no_grad()
 def coverage(ctx, model: Textured, views: list[View], size: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """How many of the views see each texel, int32 ``[size, size]``, and which texels belong to a chart, bool. A texel is seen where
-    its point lies no deeper, by 1 %, than the deepest of what is drawn at its pixel and those around it."""
-    flat = torch.cat(
-        [2 * model.uv - 1, torch.zeros_like(model.uv[:, :1]), torch.ones_like(model.uv[:, :1])], dim=1
-    )
+    """How many of the views see each texel, int32 ``[size, size]``, and which texels belong to a chart, bool. A texel
+    is seen where its point lies no deeper, by 1 %, than the deepest of what is drawn at its pixel and those around
+    it."""
+    flat = torch.cat([2 * model.uv - 1, torch.zeros_like(model.uv[:, :1]), torch.ones_like(model.uv[:, :1])], dim=1)
     rast, _ = dr.rasterize(ctx, flat[None], model.uv_faces, (size, size))
     points, _ = dr.interpolate(model.vertices[model.source], rast, model.uv_faces)
     charts = rast[0, ..., 3] > 0
@@ -76,8 +77,8 @@ def coverage(ctx, model: Textured, views: list[View], size: int) -> tuple[torch.
 
 
 def coverage_picture(model: Textured, views: int) -> torch.Tensor:
-    """``[S, S, 3]`` of ``model.seen``: texels from dark blue (one view) over green to yellow (a third of the views or more), red
-    for none; white between charts."""
+    """``[S, S, 3]`` of ``model.seen``: texels from dark blue (one view) over green to yellow (a third of the views or
+    more), red for none; white between charts."""
     assert model.seen is not None
     seen, charts = model.seen.cpu(), model.covered.cpu()
     t = (seen.float() / max(1.0, views / 3)).clamp(0, 1)[..., None]
@@ -90,8 +91,8 @@ def coverage_picture(model: Textured, views: int) -> torch.Tensor:
 
 
 def rig(ctx, model: Textured, views: list[View], held: list[int], width: int = 900, height: int = 520):
-    """The cameras around the object from a little above: a picture ``[H, W, 3]`` of the bare shape, and the lines over it, as SVG
-    elements (held-out cameras in orange)."""
+    """The cameras around the object from a little above: a picture ``[H, W, 3]`` of the bare shape, and the lines over
+    it, as SVG elements (held-out cameras in orange)."""
     box = _box(model)
     eyes = torch.stack([v.camera.center for v in views])
     center = box.double().cpu().mean(dim=0)
@@ -104,8 +105,7 @@ def rig(ctx, model: Textured, views: list[View], held: list[int], width: int = 9
         clip = to_clip(model.vertices, clip_matrices([camera], box))
         shape = render_clay(ctx, clip, Mesh(model.vertices, model.faces), camera, (height, width))[0].cpu()
     lines = [
-        _frustum(v.camera, camera, 0.16 * reach, "#d97706" if i in held else "#0369a1")
-        for i, v in enumerate(views)
+        _frustum(v.camera, camera, 0.16 * reach, "#d97706" if i in held else "#0369a1") for i, v in enumerate(views)
     ]
     return shape, "".join(lines)
 

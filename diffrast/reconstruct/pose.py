@@ -1,11 +1,15 @@
-"""Where a known mesh stands before a camera, from one photograph: a search that goes from coarse to fine, then Gauss-Newton.
+"""Where a known mesh stands before a camera, from one photograph: a search that goes from coarse to fine, then
+Gauss-Newton.
 
-1. Orientations evenly over all (Alexa 2022, "Super-Fibonacci Spirals"), each moved so that its outline fills the box of the mask;
+1. Orientations evenly over all (Alexa 2022, "Super-Fibonacci Spirals"), each moved so that its outline fills the box of
+the mask;
    judged by the overlap of outlines in a small picture, the best ones then by colour as well.
-2. The best that differ are refined by Gauss-Newton with Levenberg and Marquardt's damping, in pictures that grow: the residuals
-   are those of the antialiased picture, which changes evenly with the pose, and light is eliminated (pose_model.py). Its Jacobian
-   has six columns, each a central difference of two pictures a pixel apart. (The backward pass gives one row at a time, of
-   which there are thousands: the same matrix at a thousand times the cost. tests/test_pose.py compares the two.)
+2. The best that differ are refined by Gauss-Newton with Levenberg and Marquardt's damping, in pictures that grow: the
+residuals
+   are those of the antialiased picture, which changes evenly with the pose, and light is eliminated (pose_model.py).
+   Its Jacobian has six columns, each a central difference of two pictures a pixel apart. (The backward pass gives one
+   row at a time, of which there are thousands: the same matrix at a thousand times the cost. tests/test_pose.py
+   compares the two.)
 """
 
 from __future__ import annotations
@@ -33,10 +37,10 @@ STEP = 0.5  # pixels between a pose and its neighbours, for the Jacobian
 
 @dataclass
 class Found:
-    """``camera`` with its pose; ``rms``: root mean square difference of colour and coverage, linear, in the window around the
-    object; ``iou``: intersection over union of outlines; ``rivals``: other poses, more than 12 degrees away, whose difference is
-    less than a tenth larger (a symmetric object has some); ``interrupted``: stopped with Ctrl-C before the last
-    refinement."""
+    """``camera`` with its pose; ``rms``: root mean square difference of colour and coverage, linear, in the window
+    around the object; ``iou``: intersection over union of outlines; ``rivals``: other poses, more than 12 degrees away,
+    whose difference is less than a tenth larger (a symmetric object has some); ``interrupted``: stopped with Ctrl-C
+    before the last refinement."""
 
     camera: Camera
     rms: float
@@ -45,8 +49,15 @@ class Found:
     interrupted: bool
 
 
-def find_pose(mesh: Mesh, image: torch.Tensor, mask: torch.Tensor, camera: Camera, *, orientations: int = 4608,
-              progress: bool = False) -> Found:  # fmt: skip
+def find_pose(
+    mesh: Mesh,
+    image: torch.Tensor,
+    mask: torch.Tensor,
+    camera: Camera,
+    *,
+    orientations: int = 4608,
+    progress: bool = False,
+) -> Found:
     """The pose of ``camera`` that makes ``mesh`` look like the photograph.
 
     Args:
@@ -68,9 +79,7 @@ def find_pose(mesh: Mesh, image: torch.Tensor, mask: torch.Tensor, camera: Camer
     box, extent = _box(mask)
     model = Model(mesh)
     views = [window(image, mask, camera, box, min(n, box[2])) for n in (COARSE, *(n for n, *_ in LEVELS))]
-    steps = (
-        math.ceil(orientations / CHUNK) + math.ceil(SHORTLIST / CHUNK) + sum(count for *_, count, _ in LEVELS)
-    )
+    steps = math.ceil(orientations / CHUNK) + math.ceil(SHORTLIST / CHUNK) + sum(count for *_, count, _ in LEVELS)
     with tqdm(total=steps, desc="pose", disable=not progress, leave=False) as bar:
         poses = place(model, camera, extent, sphere(orientations))
         poses = poses[_best(model, poses, views[0], 0, SHORTLIST, bar)]
@@ -91,16 +100,13 @@ def find_pose(mesh: Mesh, image: torch.Tensor, mask: torch.Tensor, camera: Camer
     cameras = [_camera(poses[i], model, camera) for i in close if loss[i] < 1.21 * loss[0]]
     covered = model.draw(poses[:1], views[-1])[0, ..., 3]
     return Found(
-        cameras[0],
-        float(loss[0].sqrt()),
-        float(_overlap(covered[None], views[-1])[0]),
-        cameras[1:],
-        interrupted,
+        cameras[0], float(loss[0].sqrt()), float(_overlap(covered[None], views[-1])[0]), cameras[1:], interrupted
     )
 
 
 def overlay(mesh: Mesh, image: torch.Tensor, mask: torch.Tensor, camera: Camera) -> torch.Tensor:
-    """The proof for people, linear ``[H, W, 3]``: the photograph, half of it the mesh where that stands, and its outline."""
+    """The proof for people, linear ``[H, W, 3]``: the photograph, half of it the mesh where that stands, and its
+    outline."""
     height, width = camera.resolution
     side, model = max(height, width), Model(mesh)
     view = window(image, mask, camera, (0, 0, side), side)
@@ -115,7 +121,7 @@ def overlay(mesh: Mesh, image: torch.Tensor, mask: torch.Tensor, camera: Camera)
     return torch.lerp(mixed, mixed.new_tensor([0.9, 0.0, 0.25]).expand_as(mixed), line)
 
 
-# --- The search --------------------------------------------------------------------------------------------------------------
+# --- The search -------------------------------------------------------------------------------------------------------
 
 
 def sphere(count: int) -> torch.Tensor:
@@ -124,14 +130,23 @@ def sphere(count: int) -> torch.Tensor:
     inner, outer = (s / count).sqrt(), (1 - s / count).sqrt()
     a, b = 2 * math.pi * s / math.sqrt(2), 2 * math.pi * s / 1.533751168755204288118041
     x, y, z, w = inner * a.sin(), inner * a.cos(), outer * b.sin(), outer * b.cos()
-    rows = [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y),
-            2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x),
-            2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)]  # fmt: skip
+    rows = [
+        1 - 2 * (y * y + z * z),
+        2 * (x * y - w * z),
+        2 * (x * z + w * y),
+        2 * (x * y + w * z),
+        1 - 2 * (x * x + z * z),
+        2 * (y * z - w * x),
+        2 * (x * z - w * y),
+        2 * (y * z + w * x),
+        1 - 2 * (x * x + y * y),
+    ]
     return torch.stack(rows, dim=-1).view(-1, 3, 3)
 
 
 def _box(mask: torch.Tensor) -> tuple[tuple[int, int, int], torch.Tensor]:
-    """A square around the mask with room to move, (left, bottom, side), and the mask's own box ``[2, 2]``: low and high x, y."""
+    """A square around the mask with room to move, (left, bottom, side), and the mask's own box ``[2, 2]``: low and high
+    x, y."""
     y, x = (mask > 0.5).nonzero().unbind(-1)
     if not len(x):
         raise ValueError("find_pose(): the mask is empty: the object is nowhere in the photograph")
@@ -210,11 +225,12 @@ def _camera(pose: Poses, model: Model, camera: Camera) -> Camera:
     return replace(camera, world_to_camera=rigid(pose.R, pose.t - pose.R @ model.middle))
 
 
-# --- Gauss-Newton ------------------------------------------------------------------------------------------------------------
+# --- Gauss-Newton -----------------------------------------------------------------------------------------------------
 
 
 def moved(poses: Poses, by: torch.Tensor) -> Poses:
-    """Poses N turned about the object's middle and shifted by N twists ``[N, 6]``: radians, world units, in camera axes."""
+    """Poses N turned about the object's middle and shifted by N twists ``[N, 6]``: radians, world units, in camera
+    axes."""
     return Poses(so3_exp(by[:, :3]) @ poses.R, poses.t + by[:, 3:])
 
 
@@ -234,9 +250,7 @@ def jacobian(model: Model, pose: Poses, view: Window, bands: int = 3) -> tuple[t
     return r[0], (0.5 * (r[1:7] - r[7:])).mT
 
 
-def refine(
-    model: Model, poses: Poses, view: Window, bands: int, steps: int, bar: tqdm
-) -> tuple[Poses, torch.Tensor]:
+def refine(model: Model, poses: Poses, view: Window, bands: int, steps: int, bar: tqdm) -> tuple[Poses, torch.Tensor]:
     """Poses after at most ``steps`` steps of Gauss-Newton each, and their losses ``[N]``, the best first."""
     ends = []
     for k in range(len(poses)):
@@ -249,7 +263,8 @@ def refine(
 
 
 def _descend(model: Model, pose: Poses, view: Window, bands: int, steps: int) -> tuple[Poses, float]:
-    """Gauss-Newton from one pose with Levenberg and Marquardt's damping: a step that makes it worse is undone and damped more."""
+    """Gauss-Newton from one pose with Levenberg and Marquardt's damping: a step that makes it worse is undone and
+    damped more."""
     damping, around, loss = 1e-2, None, math.inf
     for _ in range(steps):
         if around is None:

@@ -17,7 +17,8 @@ MIP_LEVELS = 5
 
 @dataclass
 class Poses:
-    """N rigid motions from the object (its middle at 0) to the camera: ``R`` ``[N, 3, 3]``, ``t`` ``[N, 3]``, float64."""
+    """N rigid motions from the object (its middle at 0) to the camera: ``R`` ``[N, 3, 3]``, ``t`` ``[N, 3]``,
+    float64."""
 
     R: torch.Tensor
     t: torch.Tensor
@@ -39,18 +40,15 @@ class Window:
     camera: Camera
 
 
-def window(
-    image: torch.Tensor, mask: torch.Tensor, camera: Camera, box: tuple[int, int, int], n: int
-) -> Window:
-    """``image`` ``[H, W, 3]`` and ``mask`` ``[H, W]`` in the square ``box`` = (left, bottom, side), averaged to n x n pixels."""
+def window(image: torch.Tensor, mask: torch.Tensor, camera: Camera, box: tuple[int, int, int], n: int) -> Window:
+    """``image`` ``[H, W, 3]`` and ``mask`` ``[H, W]`` in the square ``box`` = (left, bottom, side), averaged to n x n
+    pixels."""
     left, bottom, side = box
     right, top = left + side - camera.width, bottom + side - camera.height
     whole = torch.cat([image * mask[..., None], mask[..., None], torch.ones_like(mask)[..., None]], dim=-1)
     part = torch.nn.functional.pad(whole.permute(2, 0, 1), (-left, right, -bottom, top))[None]
     small = torch.nn.functional.interpolate(part, (n, n), mode="area")[0].permute(1, 2, 0)
-    return Window(
-        small[..., :4].contiguous(), small[..., 4], camera.crop(left, bottom, side, side).resized(n, n)
-    )
+    return Window(small[..., :4].contiguous(), small[..., 4], camera.crop(left, bottom, side, side).resized(n, n))
 
 
 class Model:
@@ -76,9 +74,7 @@ class Model:
         far = max(float(depth.max()) + 1.1 * self.radius, 1e-6)
         near = max(float(depth.min()) - 1.1 * self.radius, 1e-3 * far)
         project = camera.projection(near, far)
-        matrices = torch.cat(
-            [project[:, :3] @ poses.R, project[:, :3] @ poses.t[..., None] + project[:, 3:]], dim=-1
-        )
+        matrices = torch.cat([project[:, :3] @ poses.R, project[:, :3] @ poses.t[..., None] + project[:, 3:]], dim=-1)
         points = torch.nn.functional.pad(self.vertices, (0, 1), value=1.0)
         clip = points @ matrices.mT.to(points)
         return clip, *dr.rasterize(self.ctx, clip, self.faces, camera.resolution)
@@ -97,9 +93,7 @@ class Model:
         antialiased by areas, so that pictures change evenly with the pose."""
         clip, rast, rast_db = self.rasterize(poses, view.camera)
         hit = (rast[..., 3:] > 0).float()
-        normal = torch.nn.functional.normalize(
-            dr.interpolate(self.normals, rast, self.normal_faces)[0], dim=-1
-        )
+        normal = torch.nn.functional.normalize(dr.interpolate(self.normals, rast, self.normal_faces)[0], dim=-1)
         lit = relight(self.albedo(rast, rast_db), harmonics(normal, bands), hit[..., 0], view)
         picture = torch.cat([lit * hit, hit], dim=-1)
         if not smooth:
@@ -108,7 +102,8 @@ class Model:
 
 
 def harmonics(n: torch.Tensor, bands: int) -> torch.Tensor:
-    """A basis ``[..., bands^2]`` of the spherical harmonics of the first bands (1 to 3), of unit vectors ``[..., 3]``."""
+    """A basis ``[..., bands^2]`` of the spherical harmonics of the first bands (1 to 3), of unit vectors ``[...,
+    3]``."""
     x, y, z = n.unbind(-1)
     basis = [torch.ones_like(x), x, y, z, x * y, y * z, x * z, x * x - y * y, 3 * z * z - 1]
     return torch.stack(basis[: bands * bands], dim=-1)
@@ -117,14 +112,12 @@ def harmonics(n: torch.Tensor, bands: int) -> torch.Tensor:
 def relight(albedo: torch.Tensor, basis: torch.Tensor, hit: torch.Tensor, view: Window) -> torch.Tensor:
     """Colours ``[N, n, n, 3]``: ``albedo`` under the light of least squares against the photograph.
 
-    Distant light on a matt surface is, to about 1 %, a combination of nine harmonics of the normal (Ramamoorthi and Hanrahan
-    2001, "An Efficient Representation for Irradiance Environment Maps"): linear in nine unknowns per colour, which are
-    eliminated for every pose (variable projection; Golub and Pereyra 1973).
+    Distant light on a matt surface is, to about 1 %, a combination of nine harmonics of the normal (Ramamoorthi and
+    Hanrahan 2001, "An Efficient Representation for Irradiance Environment Maps"): linear in nine unknowns per colour,
+    which are eliminated for every pose (variable projection; Golub and Pereyra 1973).
     """
     weight = (hit * view.known * (view.image[..., 3] > 0.99)).flatten(1)[:, None, :, None]  # [N, 1, P, 1]
-    terms = (
-        (albedo[..., None] * basis[..., None, :]).flatten(1, 2).transpose(1, 2).contiguous()
-    )  # [N, 3, P, K]
+    terms = (albedo[..., None] * basis[..., None, :]).flatten(1, 2).transpose(1, 2).contiguous()  # [N, 3, P, K]
     weighted = (terms * weight).mT
     gram, right = weighted @ terms, weighted @ view.image[..., :3].flatten(0, 1).T[..., None]
     # Where few pixels or few normals are seen, rather less light than too much.

@@ -1,5 +1,5 @@
-"""What is known about photographs before any work is spent on them: whether poses, masks, exposure and sizes make sense, what is
-assumed, and a picture of it for people: outlines and the object's box over the photographs."""
+"""What is known about photographs before any work is spent on them: whether poses, masks, exposure and sizes make
+sense, what is assumed, and a picture of it for people: outlines and the object's box over the photographs."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ GREEN, ORANGE = (0.1, 0.9, 0.2), (1.0, 0.5, 0.0)
 
 
 def common_point(views: list[View]) -> torch.Tensor:
-    """The point ``[3]`` that the rays through the middles of the masks pass: the one with the least sum of distances to the
-    rays' lines, by reweighted least squares (Weiszfeld 1937), so that a few wrong cameras do not move it."""
+    """The point ``[3]`` that the rays through the middles of the masks pass: the one with the least sum of distances to
+    the rays' lines, by reweighted least squares (Weiszfeld 1937), so that a few wrong cameras do not move it."""
     eyes = torch.stack([v.camera.center for v in views])
     rays = torch.stack([_ray(v) for v in views])
     across = torch.eye(3, dtype=torch.float64) - rays[:, :, None] * rays[:, None]
@@ -62,8 +62,8 @@ def _rectangle(view: View) -> tuple[int, int, int, int]:
 
 
 def without_blind(views: list[View]) -> tuple[list[View], list[str]]:
-    """The views whose cameras see what the others look at, and a sentence for each other one. Raises ``ValueError`` where fewer
-    than half remain."""
+    """The views whose cameras see what the others look at, and a sentence for each other one. Raises ``ValueError``
+    where fewer than half remain."""
     point = common_point(views)
     faults = {i: fault for i, v in enumerate(views) if (fault := _fault(v, point))}
     seeing = [v for i, v in enumerate(views) if i not in faults]
@@ -75,9 +75,7 @@ def without_blind(views: list[View]) -> tuple[list[View], list[str]]:
             if behind > len(views) / 2
             else ""
         )
-        raise ValueError(
-            f"{len(faults)} of {len(views)} cameras do not see the object: {sentences[0]}{advice}"
-        )
+        raise ValueError(f"{len(faults)} of {len(views)} cameras do not see the object: {sentences[0]}{advice}")
     return seeing, sentences
 
 
@@ -85,8 +83,8 @@ AWAY = "looks away from where the others look"
 
 
 def _fault(view: View, point: torch.Tensor) -> str:
-    """What is wrong with a camera, if its mask, made twice as large, does not hold the point that all look at. Where the mask
-    touches the border the object may go on."""
+    """What is wrong with a camera, if its mask, made twice as large, does not hold the point that all look at. Where
+    the mask touches the border the object may go on."""
     pixel, depth = view.camera.project(point)
     if float(depth) <= 0:
         return AWAY
@@ -117,9 +115,7 @@ def preflight(state: State) -> None:
     for sentence in state.notes:
         logging.getLogger("diffrast").warning("%s", sentence)
     state.overlay = encode(contact_sheet(state.views, state.box), "JPEG", linear=False, quality=85)
-    if not (
-        state.out / "metrics.json"
-    ).exists():  # never replace a part of an earlier run before this one is done
+    if not (state.out / "metrics.json").exists():  # never replace a part of an earlier run before this one is done
         write_bytes(state.out / NAME, state.overlay)
 
 
@@ -128,9 +124,7 @@ def examine(state: State) -> Iterator[tuple[str, str]]:
     views, box = state.views, state.box
     height, width = views[0].shape
     reduced = (
-        f", reduced by {state.factor} from {width * state.factor}x{height * state.factor}"
-        if state.factor > 1
-        else ""
+        f", reduced by {state.factor} from {width * state.factor}x{height * state.factor}" if state.factor > 1 else ""
     )
     yield "views", f"{len(views)} photographs of {width}x{height}{reduced}; {len(state.held)} are held out"
     cover = [100 * float((v.alpha > 0.5).float().mean()) for v in views if v.alpha is not None]
@@ -144,14 +138,12 @@ def examine(state: State) -> Iterator[tuple[str, str]]:
     away = torch.stack([v.camera.center - center for v in views])
     distance = away.norm(dim=1)
     focal = torch.tensor([float(v.camera.K[0, 0]) for v in views])
-    fov = [
-        math.degrees(2 * math.atan(0.5 * v.camera.width / float(f)))
-        for v, f in zip(views, focal, strict=True)
-    ]
+    fov = [math.degrees(2 * math.atan(0.5 * v.camera.width / float(f))) for v, f in zip(views, focal, strict=True)]
     near, far = float(distance.min()), float(distance.max())
     yield (
         "poses",
-        f"cameras {near:.3g} to {far:.3g} units from the object's middle, fields of view {min(fov):.0f} to {max(fov):.0f} degrees; "
+        f"cameras {near:.3g} to {far:.3g} units from the object's middle, fields of view {min(fov):.0f} to "
+        f"{max(fov):.0f} degrees; "
         f"from no direction is the nearest camera more than {_gap(away):.0f} degrees off",
     )
     sides = " x ".join(f"{s:.3g}" for s in box[1] - box[0])
@@ -181,12 +173,14 @@ def odd(views: list[View], box: np.ndarray) -> Iterator[str]:
     for view, level in zip(views, levels, strict=True):
         stops = math.log2(level / middle)
         if abs(stops) > 1.5:
-            yield f"{view.path} is {abs(stops):.1f} stops {'brighter' if stops > 0 else 'darker'} than the median photograph"
+            more = "brighter" if stops > 0 else "darker"
+            yield f"{view.path} is {abs(stops):.1f} stops {more} than the median photograph"
     sizes = np.array([_apparent(v, center) for v in views])
     for i in np.flatnonzero((sizes > 2.5 * np.median(sizes)) | (sizes < np.median(sizes) / 2.5)):
         if not _touches_border(views[i]):
             yield (
-                f"the mask of {views[i].path} is {sizes[i] / np.median(sizes):.1f} times as large as its camera's distance "
+                f"the mask of {views[i].path} is {sizes[i] / np.median(sizes):.1f} times as large as its camera's "
+                "distance "
                 "suggests: is the pose, or the mask, of this photograph?"
             )
 
@@ -215,7 +209,8 @@ def _touches_border(view: View) -> bool:
 
 
 def _gap(away: torch.Tensor) -> float:
-    """The largest angle in degrees between a direction and the nearest of ``away`` ``[N, 3]``, over directions all around."""
+    """The largest angle in degrees between a direction and the nearest of ``away`` ``[N, 3]``, over directions all
+    around."""
     i = torch.arange(500, dtype=torch.float64) + 0.5
     z, turn = 1 - 2 * i / 500, math.pi * (1 + math.sqrt(5)) * i  # a Fibonacci lattice on the sphere
     r = (1 - z * z).sqrt()
@@ -227,10 +222,9 @@ def _gap(away: torch.Tensor) -> float:
 # --- The picture ------------------------------------------------------------------------------------------------------
 
 
-def contact_sheet(
-    views: list[View], box: np.ndarray, count: int = PICTURES, size: int = SIZE
-) -> torch.Tensor:
-    """``[H, W, 3]``: some of the photographs, evenly chosen, with the mask's outline (green) and the object's box (orange)."""
+def contact_sheet(views: list[View], box: np.ndarray, count: int = PICTURES, size: int = SIZE) -> torch.Tensor:
+    """``[H, W, 3]``: some of the photographs, evenly chosen, with the mask's outline (green) and the object's box
+    (orange)."""
     chosen = [views[int(i)] for i in np.linspace(0, len(views) - 1, min(count, len(views)))]
     tiles = [_tile(v, box, size) for v in chosen]
     height, width = (max(t.shape[d] for t in tiles) for d in (0, 1))
@@ -248,9 +242,9 @@ def _tile(view: View, box: np.ndarray, size: int) -> torch.Tensor:
     scale = size / max(view.camera.width, view.camera.height)
     camera = view.camera.resized(round(view.camera.width * scale), round(view.camera.height * scale))
     stack = torch.cat([view.rgb, view.alpha[..., None]], dim=-1).permute(2, 0, 1)[None]
-    small = torch.nn.functional.interpolate(stack, camera.resolution, mode="bilinear", antialias=True)[
-        0
-    ].permute(1, 2, 0)
+    small = torch.nn.functional.interpolate(stack, camera.resolution, mode="bilinear", antialias=True)[0].permute(
+        1, 2, 0
+    )
     inside = small[..., 3].numpy() > 0.5
     tile = small[..., :3] * (0.35 + 0.65 * small[..., 3:])  # the background is dimmed
     tile[torch.from_numpy(inside & ~ndimage.binary_erosion(inside))] = torch.tensor(GREEN)

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 
 def tidy(state: State, shape: Shape, faces: int, even: bool = True) -> Shape:
-    """The shape without floaters and without faces that cut others, on at most ``faces`` faces; ``even``: of equal size.
-    What was found is said in the state's notes."""
+    """The shape without floaters and without faces that cut others, on at most ``faces`` faces; ``even``: of equal
+    size. What was found is said in the state's notes."""
     v = torch.cat([shape.vertices, shape.colors], dim=1).double().cpu().numpy()
     f = shape.faces.long().cpu().numpy()
     v, f, floaters = drop_floaters(state.ctx, state.used, v, f, state.box, shape.vertices.device)
@@ -54,9 +54,7 @@ def as_shape(v: np.ndarray, f: np.ndarray, device: torch.device) -> Shape:
     """Vertices ``[V, 3]`` with a middle gray, or ``[V, 6]`` with colours, and faces as tensors."""
     values = torch.from_numpy(np.ascontiguousarray(v, dtype=np.float32)).to(device)
     colors = values[:, 3:].clamp(0, 1) if values.shape[1] > 3 else torch.full_like(values, 0.5)
-    return Shape(
-        values[:, :3].contiguous(), torch.from_numpy(f.astype(np.int32)).to(device), colors.contiguous()
-    )
+    return Shape(values[:, :3].contiguous(), torch.from_numpy(f.astype(np.int32)).to(device), colors.contiguous())
 
 
 def without_cuts(vertices: torch.Tensor, before: torch.Tensor, faces: torch.Tensor) -> torch.Tensor:
@@ -69,8 +67,8 @@ def without_cuts(vertices: torch.Tensor, before: torch.Tensor, faces: torch.Tens
 def untangle(v: np.ndarray, f: np.ndarray, passes: int = 8) -> tuple[np.ndarray, int]:
     """Smooth vertices ``[V, 3 + C]`` where faces cut each other, in growing patches, until none does.
 
-    Returns the vertices and the number of pairs of faces that still cut each other. It undoes folds and tangles; parts that
-    have grown into each other stay so.
+    Returns the vertices and the number of pairs of faces that still cut each other. It undoes folds and tangles; parts
+    that have grown into each other stay so.
     """
     adjacency, weight = _neighbours(f, len(v))
     pairs = self_intersections(v[:, :3], f)
@@ -87,8 +85,9 @@ def untangle(v: np.ndarray, f: np.ndarray, passes: int = 8) -> tuple[np.ndarray,
 
 
 def resolve(v: np.ndarray, f: np.ndarray, edge: float) -> tuple[np.ndarray, np.ndarray, int]:
-    """As `untangle`, and what that leaves is cut open and joined anew: the surface of the solid that the mesh winds around,
-    on a lattice of ``edge``, where values ``[V, 3:]`` come from the nearest vertex. Returns ``(v, f, pairs left)``."""
+    """As `untangle`, and what that leaves is cut open and joined anew: the surface of the solid that the mesh winds
+    around, on a lattice of ``edge``, where values ``[V, 3:]`` come from the nearest vertex. Returns ``(v, f, pairs
+    left)``."""
     smoothed, left = untangle(v, f)
     if left == 0:
         return smoothed, f, 0
@@ -144,14 +143,21 @@ MOST = 32  # parts, by volume: what is left of a hull in space may be crumbs wit
 NEEDED = 0.2  # of a part's picture that no other part covers: then the view's mask asks for it
 
 
-def drop_floaters(ctx, views: list[View], v: np.ndarray, f: np.ndarray, box: np.ndarray,
-                  device: torch.device | str = "cpu", size: int = 192):  # fmt: skip
-    """Without cavities, which no photograph can show, and without floaters: parts of which fewer than two masks (or one in
-    twenty) would miss anything. The largest part stays, and of the others at most ``MOST`` do.
-    Returns ``(v, f, number of parts dropped)``.
+def drop_floaters(
+    ctx,
+    views: list[View],
+    v: np.ndarray,
+    f: np.ndarray,
+    box: np.ndarray,
+    device: torch.device | str = "cpu",
+    size: int = 192,
+):
+    """Without cavities, which no photograph can show, and without floaters: parts of which fewer than two masks (or one
+    in twenty) would miss anything. The largest part stays, and of the others at most ``MOST`` do. Returns ``(v, f,
+    number of parts dropped)``.
 
-    What the hull of a few views leaves in space lies, in each of them, in front of or behind something that explains the
-    mask; a part of the object, however small, has views in which nothing else does.
+    What the hull of a few views leaves in space lies, in each of them, in front of or behind something that explains
+    the mask; a part of the object, however small, has views in which nothing else does.
     """
     part = parts_of(f, len(v))
     volume = part_volumes(v, f, part)
@@ -172,17 +178,13 @@ def drop_floaters(ctx, views: list[View], v: np.ndarray, f: np.ndarray, box: np.
     return v, f, int((~keep).sum())
 
 
-def _silhouettes(
-    views: list[View], v: np.ndarray, box: np.ndarray, size: int
-) -> tuple[torch.Tensor, torch.Tensor]:
+def _silhouettes(views: list[View], v: np.ndarray, box: np.ndarray, size: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Masks ``[B, size, size]`` and clip positions ``[B, V, 4]`` of all views at one small size."""
     masks = []
     for view in views:
         alpha = view.alpha
         assert alpha is not None
-        masks.append(
-            torch.nn.functional.interpolate(alpha[None, None], (size, size), mode="area")[0, 0] > 0.5
-        )
+        masks.append(torch.nn.functional.interpolate(alpha[None, None], (size, size), mode="area")[0, 0] > 0.5)
     cameras = [view.camera.resized(size, size) for view in views]
     points = torch.from_numpy(np.ascontiguousarray(v[:, :3])).float()
     return torch.stack(masks), to_clip(points, clip_matrices(cameras, torch.from_numpy(box)))

@@ -122,9 +122,7 @@ def curve(values: list[tuple[str, float]], label: str, logarithmic: bool) -> str
     own = {name: _smooth(raw[[n == name for n, _ in values]]) for name in stages}
     low, high = min(s.min() for s in own.values()), max(s.max() for s in own.values())
     low, high = (
-        (math.floor(low), math.ceil(high))
-        if logarithmic
-        else (math.floor(low / 5) * 5, math.ceil(high / 5) * 5)
+        (math.floor(low), math.ceil(high)) if logarithmic else (math.floor(low / 5) * 5, math.ceil(high / 5) * 5)
     )
     high = max(high, low + 1)
 
@@ -146,7 +144,9 @@ def curve(values: list[tuple[str, float]], label: str, logarithmic: bool) -> str
             f'<text x="{x[0] + 4:.0f}" y="{h - 6}" style="fill:{color}">{html.escape(name)}, {count} steps</text>'
         )
         done += count
-    return f'<svg class="wide" viewBox="0 0 {w} {h}" role="img" aria-label="{html.escape(label)}">{"".join(parts)}</svg>'
+    return (
+        f'<svg class="wide" viewBox="0 0 {w} {h}" role="img" aria-label="{html.escape(label)}">{"".join(parts)}</svg>'
+    )
 
 
 def _smooth(values: np.ndarray, points: int = 250) -> np.ndarray:
@@ -165,7 +165,9 @@ def write_html(state: State, metrics: dict, blocks: list[str], film: Path | None
         "What was found out": _rows(state.findings.items(), style="text") if state.findings else "",
         "Turntable": _movie(film),
         "Six sides": _sides(state),
-        "Views <small>photograph, render, difference (four times, white is none)</small>": _views(blocks, len(state.held)),
+        "Views <small>photograph, render, difference (four times, white is none)</small>": _views(
+            blocks, len(state.held)
+        ),
         "Texture, and how many photographs see it": _maps(state),
         "Cameras": _rig(state),
         "Before the work <small>masks in green, the object's box in orange</small>": _preflight(state),
@@ -177,7 +179,7 @@ def write_html(state: State, metrics: dict, blocks: list[str], film: Path | None
         "Definitions": f"<dl class=dim>{definitions}</dl>",
         "Configuration": f"<details><summary>the file that repeats this run, as <code>--config</code></summary><pre>"
         f"{html.escape(config.dump(state.dataset, state.options))}</pre></details>",
-    }  # fmt: skip
+    }
     body = "".join(f"<section><h2>{title}</h2>{part}</section>" for title, part in sections.items() if part)
     notes = [f"<p>{html.escape(note)}</p>" for note in metrics["notes"]]
     if metrics["interrupted"]:
@@ -187,7 +189,8 @@ def write_html(state: State, metrics: dict, blocks: list[str], film: Path | None
 <title>{html.escape(metrics["dataset"])}: reconstruction</title><style>{STYLE}</style>
 <h1>{html.escape(metrics["dataset"])}</h1>
 <div class="dim">{len(metrics["views"])} photographs, masks from {html.escape(metrics["masks"])}; diffrast
-{metrics["versions"]["diffrast"]}, torch {metrics["versions"]["torch"]} on {html.escape(metrics["device"]["name"])}</div>
+{metrics["versions"]["diffrast"]}, torch {metrics["versions"]["torch"]}
+on {html.escape(metrics["device"]["name"])}</div>
 {f'<div class="notes">{"".join(notes)}</div>' if notes else ""}
 {body}
 </html>
@@ -199,13 +202,13 @@ def _figures(metrics: dict) -> str:
     mesh = metrics["mesh"]
     of = "held-out views" if best is metrics["held_out"] else "views used"
     cards = {
-        f"PSNR, {of}": f"{best['psnr']:.2f} dB", "PSNR on the object": f"{best['psnr_object']:.2f} dB",
-        "mask IoU": f"{best['mask_iou']:.4f}", "triangles": f"{mesh['faces']:,}",
+        f"PSNR, {of}": f"{best['psnr']:.2f} dB",
+        "PSNR on the object": f"{best['psnr_object']:.2f} dB",
+        "mask IoU": f"{best['mask_iou']:.4f}",
+        "triangles": f"{mesh['faces']:,}",
         "texels": f"{mesh['texture']} x {mesh['texture']}",
-    }  # fmt: skip
-    shown = "".join(
-        f'<div class="card"><b>{value}</b>{html.escape(name)}</div>' for name, value in cards.items()
-    )
+    }
+    shown = "".join(f'<div class="card"><b>{value}</b>{html.escape(name)}</div>' for name, value in cards.items())
     groups = (("Held-out views", metrics["held_out"]), ("Views used", metrics["used"]))
     table = _rows(
         (
@@ -216,7 +219,8 @@ def _figures(metrics: dict) -> str:
         ("", "views", "PSNR (dB)", "on the object (dB)", "mask IoU"),
     )
     facts = _rows([(k.replace("_", " "), v) for k, v in mesh.items()], ("mesh", ""), "text")
-    return f'<div class="cards">{shown}</div>{table}<details><summary class=dim>the mesh in numbers</summary>{facts}</details>'
+    numbers = f"<details><summary class=dim>the mesh in numbers</summary>{facts}</details>"
+    return f'<div class="cards">{shown}</div>{table}{numbers}'
 
 
 def _movie(film: Path | None) -> str:
@@ -232,13 +236,12 @@ def _sides(state: State) -> str:
     assert state.model is not None
     picture = portraits.six_sides(state.ctx, state.model, state.views)
     names = "".join(f"<figcaption>{name}</figcaption>" for name in portraits.SIDES)
-    return (
-        f'{_image(_jpeg(picture), "the mesh from six sides", "wide white")}<div class="sides">{names}</div>'
-    )
+    return f'{_image(_jpeg(picture), "the mesh from six sides", "wide white")}<div class="sides">{names}</div>'
 
 
 def _views(blocks: list[str], held: int) -> str:
-    """The held-out views, which come first; those that were used where somebody asks for them, or where none was held out."""
+    """The held-out views, which come first; those that were used where somebody asks for them, or where none was held
+    out."""
     used = "".join(blocks[held:])
     return "".join(blocks[:held]) + (
         f"<details><summary class=dim>views used</summary>{used}</details>" if held else used
@@ -260,7 +263,8 @@ def _maps(state: State) -> str:
     pictures = {title: _small(getattr(model, name)) for name, title in MAPS.items() if hasattr(model, name)}
     if model.seen is not None:
         unseen = float((model.seen[model.covered] == 0).float().mean())
-        title = f"views per texel: red none ({100 * unseen:.1f} % of the texels of charts), blue one, yellow a third or more"
+        none = f"{100 * unseen:.1f} % of the texels of charts"
+        title = f"views per texel: red none ({none}), blue one, yellow a third or more"
         pictures[title] = _small(portraits.coverage_picture(model, len(state.used)))
     figures = (
         f"<figure>{_image(_jpeg(picture), title)}<figcaption>{title}</figcaption></figure>"
@@ -284,21 +288,18 @@ def _rig(state: State) -> str:
     picture = f'<image href="{_jpeg(shape)}" width="{width}" height="{height}"/>'
     held = ", those held out in orange" if state.held else ""
     return (
-        f'<svg class="wide white" viewBox="0 0 {width} {height}" role="img" aria-label="camera rig">{picture}{lines}</svg>'
+        f'<svg class="wide white" viewBox="0 0 {width} {height}" role="img" aria-label="camera '
+        f'rig">{picture}{lines}</svg>'
         f"<figcaption>{len(state.views)} cameras, upper edges thick{held}</figcaption>"
     )
 
 
 def _preflight(state: State) -> str:
-    picture = (
-        _image(_data("image/jpeg", state.overlay), "masks and box over photographs") if state.overlay else ""
-    )
+    picture = _image(_data("image/jpeg", state.overlay), "masks and box over photographs") if state.overlay else ""
     return picture + _rows(state.facts.items(), style="text")
 
 
 def _cost(metrics: dict) -> str:
     rows = [(name, f"{seconds:.1f} s") for name, seconds in metrics["seconds"].items()]
-    rows += [
-        (f"peak memory, {name}", f"{mb / 1000:.2f} GB") for name, mb in metrics["peak_memory_mb"].items()
-    ]
+    rows += [(f"peak memory, {name}", f"{mb / 1000:.2f} GB") for name, mb in metrics["peak_memory_mb"].items()]
     return _rows(rows)

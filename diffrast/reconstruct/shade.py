@@ -1,8 +1,8 @@
 """The object's parts in shade, which a threshold between bright object and dark background leaves out.
 
-They may be darker than the lit background, but their colours are not among the background's: a histogram of what lies far
-from the object knows those. What is left to tell apart is the object's light, which the lens smears over its rim and which
-falls on the background beside it.
+They may be darker than the lit background, but their colours are not among the background's: a histogram of what lies
+far from the object knows those. What is left to tell apart is the object's light, which the lens smears over its rim
+and which falls on the background beside it.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ GLOW = 3.0  # times as bright as the background around, at most, is a narrow fri
 
 
 def with_shade(rgb: np.ndarray, mask: np.ndarray, smallest: float) -> np.ndarray:
-    """A mask ``[H, W]`` of the lit object in a picture ``[H, W, 3]`` (display values) before a dark background, grown over the
-    parts in shade that touch it; holes below the share ``smallest`` of the object are filled.
+    """A mask ``[H, W]`` of the lit object in a picture ``[H, W, 3]`` (display values) before a dark background, grown
+    over the parts in shade that touch it; holes below the share ``smallest`` of the object are filled.
 
     Where no background lies far from the object, nothing is known of its colours, and only holes are filled.
     """
@@ -50,8 +50,8 @@ def with_shade(rgb: np.ndarray, mask: np.ndarray, smallest: float) -> np.ndarray
 
 
 def distance_to_palette(rgb: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """How far, in cells of the histogram, the colour of each pixel ``[H, W, 3]`` is from the nearest that is common where ``known``
-    (bool ``[H, W]``); 0 everywhere, where less than a hundred pixels are."""
+    """How far, in cells of the histogram, the colour of each pixel ``[H, W, 3]`` is from the nearest that is common
+    where ``known`` (bool ``[H, W]``); 0 everywhere, where less than a hundred pixels are."""
     if known.sum() < 100:
         return np.zeros(known.shape)
     cell = np.minimum(np.sqrt(np.clip(rgb, 0, 1)) * CELLS, CELLS - 1).astype(np.intp)
@@ -71,7 +71,8 @@ def local_mean(image: np.ndarray, known: np.ndarray, sigma: float) -> np.ndarray
 
 
 def closed(mask: np.ndarray, reach: int) -> np.ndarray:
-    """The mask with what a disk of radius ``reach`` pixels cannot enter: by distances, which cost the same for any radius."""
+    """The mask with what a disk of radius ``reach`` pixels cannot enter: by distances, which cost the same for any
+    radius."""
     pad = reach + 1
     wide = ndimage.distance_transform_edt(~np.pad(mask, pad)) <= reach
     return (ndimage.distance_transform_edt(np.pad(wide, 1)) > reach)[1 + pad : -1 - pad, 1 + pad : -1 - pad]

@@ -27,7 +27,8 @@ from .state import Stage, State
 from .targets import texture_side
 
 T = TypeVar("T")
-FINE = 2.0  # smoothness once the shape is about right: with more, corners are rounded off; with a quarter, paint was smeared
+# Smoothness once the shape is about right: with more, corners are rounded off; with a quarter, the texture was smeared.
+FINE = 2.0
 
 
 def read(state: State) -> None:
@@ -44,7 +45,8 @@ def read(state: State) -> None:
     if state.run.viewer:
         state.run.viewer.show(views=state.used)
     state.faces, state.texture_size = sizes(state.used, options)
-    # What a camera took has no alpha. Pictures that were rendered have it, and their calibration and exposure are exact.
+    # What a camera took has no alpha. Pictures that were rendered have it, and their calibration and exposure are
+    # exact.
     taken = state.mask_source != "alpha"
     state.refined = {"shift": 0.03} if _chosen(options.refine, taken) else {}
     if _chosen(options.exposure, taken):
@@ -61,9 +63,7 @@ def coarse_shape(state: State) -> None:
     shape = state.run.checkpoint.begin("coarse shape", Shape, lambda: made(state.shape))
     rates = state.rates(Rates(move=1.5e-2, paint=0.03, calibrate=POSES))
     targets = state.targets(1)
-    state.shape = fit_shape(
-        state.ctx, state.run, "coarse shape", shape, targets, rates, **state.budget("coarse shape")
-    )
+    state.shape = fit_shape(state.ctx, state.run, "coarse shape", shape, targets, rates, **state.budget("coarse shape"))
 
 
 def remesh(state: State) -> None:
@@ -77,9 +77,7 @@ def fine_shape(state: State) -> None:
     shape = state.run.checkpoint.begin("fine shape", Shape, lambda: made(state.shape))
     rates = state.rates(Rates(move=1e-2, paint=0.03, smoothness=FINE, calibrate=EVERYTHING))
     targets = state.targets(0)
-    state.shape = fit_shape(
-        state.ctx, state.run, "fine shape", shape, targets, rates, **state.budget("fine shape")
-    )
+    state.shape = fit_shape(state.ctx, state.run, "fine shape", shape, targets, rates, **state.budget("fine shape"))
 
 
 def unwrap(state: State) -> None:
@@ -91,9 +89,7 @@ def unwrap(state: State) -> None:
 def texture(state: State) -> None:
     """Texture and shape together."""
     model = state.run.checkpoint.begin("texture", Textured, lambda: made(state.model))
-    rates = state.rates(
-        Rates(move=6e-3, paint=0.02, smoothness=FINE, squared=True, means=True, calibrate=EVERYTHING)
-    )
+    rates = state.rates(Rates(move=6e-3, paint=0.02, smoothness=FINE, squared=True, means=True, calibrate=EVERYTHING))
     targets = state.targets(0)
     fitted = fit_texture(state.ctx, state.run, "texture", model, targets, rates, **state.budget("texture"))
     state.model = replace(fitted, vertices=without_cuts(fitted.vertices, model.vertices, model.faces))
@@ -101,7 +97,8 @@ def texture(state: State) -> None:
 
 
 def correct(state: State) -> None:
-    """What was found out about cameras and exposures goes into the views; those that were kept out are located by the model."""
+    """What was found out about cameras and exposures goes into the views; those that were kept out are located by the
+    model."""
     model, found = made(state.model), state.targets(0).calibration
     state.views = correct_cameras(state.views, state.held, found)
     locate_held_out(state, model)
@@ -137,9 +134,7 @@ def _chosen(option: bool | None, otherwise: bool) -> bool:
 def made(value: T | None) -> T:
     """What an earlier stage was to leave."""
     if value is None:
-        raise ValueError(
-            "a stage is missing: none before this one left the shape or model that it begins with"
-        )
+        raise ValueError("a stage is missing: none before this one left the shape or model that it begins with")
     return value
 
 

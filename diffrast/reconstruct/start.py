@@ -27,7 +27,8 @@ ENOUGH = 8000
 
 
 def start(state: State, views: list[View]) -> Shape:
-    """The shape that ``--init`` asks for, where there are many faces with half of them; ``views``: those to carve with."""
+    """The shape that ``--init`` asks for, where there are many faces with half of them; ``views``: those to carve
+    with."""
     how = state.options.init
     shape = STARTS[how](state, views) if how in STARTS else from_file(state, Path(how))
     return tidy(state, shape, max(state.faces // 2, min(state.faces, ENOUGH)))
@@ -51,13 +52,15 @@ def longest_side(views: list[View]) -> float:
 
 
 def hull_cells(views: list[View]) -> int:
-    """Cells of the hull along its longest side: three for four pixels of the object, so that what is a few pixels thin survives."""
+    """Cells of the hull along its longest side: three for four pixels of the object, so that what is a few pixels thin
+    survives."""
     return int(np.clip(0.75 * longest_side(views), 64, 160))
 
 
 def spare_votes(state: State, views: list[View]) -> int:
-    """How many masks may be wrong about a point of the hull: where they contradict each other, so that their common inside
-    leaves much of them empty, one after the other is forgiven. Raises ``ValueError`` where that does not help."""
+    """How many masks may be wrong about a point of the hull: where they contradict each other, so that their common
+    inside leaves much of them empty, one after the other is forgiven. Raises ``ValueError`` where that does not
+    help."""
     covered, box = 0.0, state.box
     tries = [(spare, 64) for spare in range(len(views) // 6 + 1)]
     tries.insert(1, (0, hull_cells(views)))  # thin parts may be missing for want of cells
@@ -100,9 +103,15 @@ def from_grid(state: State, views: list[View]) -> Shape:
         return run.stop.requested or run.progress.elapsed > until
 
     shape = fit_grid(
-        state.ctx, grid.to(state.device), targets, values.to(state.device), GRID_STEPS, state.options.batch,
-        run.generator, watch=watch,
-    )  # fmt: skip
+        state.ctx,
+        grid.to(state.device),
+        targets,
+        values.to(state.device),
+        GRID_STEPS,
+        state.options.batch,
+        run.generator,
+        watch=watch,
+    )
     return Shape(shape[0], shape[1].to(torch.int32), shape[2])
 
 
@@ -137,9 +146,7 @@ def _covered(ctx, view: View, v: np.ndarray, f: np.ndarray, box: np.ndarray, dev
     alpha = view.alpha
     assert alpha is not None
     size = (128, 128)
-    clip = to_clip(
-        torch.from_numpy(v).float(), clip_matrices([view.camera.resized(*size)], torch.from_numpy(box))
-    )
+    clip = to_clip(torch.from_numpy(v).float(), clip_matrices([view.camera.resized(*size)], torch.from_numpy(box)))
     rast, _ = dr.rasterize(ctx, clip.to(device), torch.from_numpy(f.astype(np.int32)).to(device), size)
     mask = torch.nn.functional.interpolate(alpha[None, None], size, mode="area")[0, 0] > 0.5
     return float((mask & (rast[0, ..., 3].cpu() > 0)).sum() / mask.sum().clamp_min(1))

@@ -42,10 +42,13 @@ class Stage:
 class State:
     """Everything that a run knows; a stage is a function over it, and one can be swapped for another.
 
-    From ``read``: ``views`` with masks, ``held`` (indices of those kept out), ``used`` (the others), ``mask_source``, the
-    object's ``box`` (float64 ``[2, 3]``), ``faces`` and ``texture_size`` to aim at, and ``refined``, the rate of each part of
-    the cameras' calibration that is refined; ``calibration`` is what came of it. ``shape`` (vertex colours) until ``unwrap``,
-    ``model`` (texture) from there on; ``metrics`` from ``write``. ``notes`` are sentences for the report about what is wrong,
+    From ``read``: ``views`` with masks, ``held`` (indices of those kept out), ``used`` (the others), ``mask_source``,
+    the object's ``box`` (float64 ``[2, 3]``), ``faces`` and ``texture_size`` to aim at, and ``refined``, the rate of
+    each part of the cameras' calibration that is refined; ``calibration`` is what came of it. ``shape`` (vertex
+    colours) until
+    ``unwrap``,
+    ``model`` (texture) from there on; ``metrics`` from ``write``. ``notes`` are sentences for the report about what is
+    wrong,
     ``facts`` those about what there is, by name, and ``findings`` about what was found out;
     ``factor``: what the photographs were reduced by; ``overlay``: a JPEG of
     masks and box over the photographs."""
@@ -77,8 +80,8 @@ class State:
     _targets: tuple[int, Targets] | None = None
 
     def targets(self, level: int) -> Targets:
-        """The views that are used, cropped to the object; ``level`` halves the resolution. All share one calibration, so that
-        what one stage finds out about the cameras reaches the next."""
+        """The views that are used, cropped to the object; ``level`` halves the resolution. All share one calibration,
+        so that what one stage finds out about the cameras reaches the next."""
         if self._targets is None or self._targets[0] != level:
             self._targets = level, make_targets(self.used, self.box, level, self.device, self.calibration)
             self.calibration = self._targets[1].calibration

@@ -32,9 +32,10 @@ def texture_side(views: list[View]) -> int:
 
 @dataclass
 class Targets:
-    """N windows of one size: ``images`` float16 ``[N, H, W, 4]`` (colour over white, mask); ``weights`` ``[N, H, W, 1]`` in
-    0..1, zero where the mask is in doubt (None: one everywhere); ``cameras`` of the windows, their ``view`` ``[N, 4, 4]``
-    (world to camera) and ``projection`` ``[N, 4, 4]`` matrices; ``unit``: pixels of the photograph per pixel;
+    """N windows of one size: ``images`` float16 ``[N, H, W, 4]`` (colour over white, mask); ``weights`` ``[N, H, W,
+    1]`` in 0..1, zero where the mask is in doubt (None: one everywhere); ``cameras`` of the windows, their ``view``
+    ``[N, 4, 4]`` (world to camera) and ``projection`` ``[N, 4, 4]`` matrices; ``unit``: pixels of the photograph per
+    pixel;
     ``calibration``: corrections of the cameras, refined together with the shape."""
 
     images: torch.Tensor
@@ -54,12 +55,11 @@ class Targets:
         view = self.view[index]
         return self.calibration.motion(view, index) @ view
 
-    def clip(
-        self, vertices: torch.Tensor, index: torch.Tensor, offset: torch.Tensor | float = 0.0
-    ) -> torch.Tensor:
-        """Vertices ``[V, 3]`` in the clip space of an index batch, ``[B, V, 4]``. Differentiable, into the calibration too.
-        ``offset`` ``[B, 2]``, in pixels of the targets: moves the pictures, so that pixels are sampled elsewhere than in their
-        middle."""
+    def clip(self, vertices: torch.Tensor, index: torch.Tensor, offset: torch.Tensor | float = 0.0) -> torch.Tensor:
+        """Vertices ``[V, 3]`` in the clip space of an index batch, ``[B, V, 4]``. Differentiable, into the calibration
+        too.
+        ``offset`` ``[B, 2]``, in pixels of the targets: moves the pictures, so that pixels are sampled elsewhere than
+        in their middle."""
         c, projection = self.calibration, self.projection[index]
         focal = torch.nn.functional.pad(c.focal.exp().expand(2, 2), (0, 2, 0, 2), value=1.0)
         height, width = self.resolution
@@ -73,19 +73,18 @@ class Targets:
         difference = self.calibration.expose(pictures, index, BACKGROUND) - self.images[index]
         return difference if self.weights is None else difference * self.weights[index]
 
-    def loss(
-        self, pictures: torch.Tensor, index: torch.Tensor, squared: bool
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The mean of the absolute, or squared, weighted differences of an index batch, and the mean square of those of colour,
-        which is not differentiable. Where the mask has nothing of the object only coverage is compared: a surface that has yet to
-        leave, or lies in a shadow that the mask lacks, is not painted white."""
+    def loss(self, pictures: torch.Tensor, index: torch.Tensor, squared: bool) -> tuple[torch.Tensor, torch.Tensor]:
+        """The mean of the absolute, or squared, weighted differences of an index batch, and the mean square of those of
+        colour, which is not differentiable. Where the mask has nothing of the object only coverage is compared: a
+        surface that has yet to leave, or lies in a shadow that the mask lacks, is not painted white."""
         shown = self.calibration.expose(pictures, index, BACKGROUND)
         weights = None if self.weights is None else self.weights[index]
         return _Mean.apply(shown, self.images[index], weights, squared)  # type: ignore[return-value]
 
 
 class _Mean(torch.autograd.Function):
-    """See `Targets.loss`. A step's time is the traffic of pictures through memory: this takes half of what autograd would."""
+    """See `Targets.loss`. A step's time is the traffic of pictures through memory: this takes half of what autograd
+    would."""
 
     @staticmethod
     def forward(ctx, pictures, images, weights, squared):
@@ -109,8 +108,9 @@ class _Mean(torch.autograd.Function):
         return gradients[0] * ctx.saved_tensors[0], None, None, None
 
 
-def make_targets(views: list[View], box: np.ndarray, level: int, device: torch.device,
-                 calibration: Calibration | None = None) -> Targets:  # fmt: skip
+def make_targets(
+    views: list[View], box: np.ndarray, level: int, device: torch.device, calibration: Calibration | None = None
+) -> Targets:
     """Windows around the object in every view, all of the largest needed size; ``level`` halves the resolution.
 
     Windows stay inside their photographs: beyond its border nothing is known.
@@ -133,9 +133,7 @@ def make_targets(views: list[View], box: np.ndarray, level: int, device: torch.d
     sure = all(v.doubt is None for v in views)
     weights = None if sure else torch.empty(*small, 1, dtype=torch.float16, device=device)
     cameras = []
-    for i, (view, x, y) in enumerate(
-        zip(views, (left + right - w) // 2, (bottom + top - h) // 2, strict=True)
-    ):
+    for i, (view, x, y) in enumerate(zip(views, (left + right - w) // 2, (bottom + top - h) // 2, strict=True)):
         x, y = int(np.clip(x, 0, width - w)), int(np.clip(y, 0, height - h))
         doubt = torch.zeros(height, width) if view.doubt is None else view.doubt.float()
         window = torch.cat([over_white(view), 1 - doubt[..., None]], dim=-1)[y : y + h, x : x + w]

@@ -21,8 +21,8 @@ from .targets import SAMPLES
 
 
 def upright(views: list[View], center: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Up, as the photographs on average are held, and the direction at a right angle to it from which the photograph taken most
-    nearly from the side looks: unit vectors ``[3]``."""
+    """Up, as the photographs on average are held, and the direction at a right angle to it from which the photograph
+    taken most nearly from the side looks: unit vectors ``[3]``."""
     up = torch.stack([v.camera.world_to_camera[1, :3] for v in views]).mean(dim=0)
     up = up / up.norm() if up.norm() > 1e-3 else torch.tensor([0.0, 1.0, 0.0], dtype=torch.float64)
     away = torch.stack([torch.nn.functional.normalize(v.camera.center - center, dim=0) for v in views])
@@ -71,9 +71,7 @@ def write_film(folder: Path, frames: list[np.ndarray], fps: int = 15) -> Path:
             imageio.mimwrite(temporary, frames, fps=fps, codec="libx264", quality=7, macro_block_size=2)  # type: ignore[call-overload]
         return path
     except (ImportError, ValueError, RuntimeError) as error:
-        logging.getLogger("diffrast").warning(
-            "turntable.mp4 cannot be encoded (%s); writing turntable.gif", error
-        )
+        logging.getLogger("diffrast").warning("turntable.mp4 cannot be encoded (%s); writing turntable.gif", error)
     path = folder / "turntable.gif"
     with atomic_path(path) as temporary:
         imageio.mimwrite(temporary, frames[::3], duration=3000 / fps, loop=0)  # type: ignore[call-overload]

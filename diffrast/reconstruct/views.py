@@ -16,7 +16,8 @@ from .photo import SUFFIXES, Photo, Picture, Window, box_around
 
 
 class Deferred:
-    """A field of a :class:`View`: a tensor, or an object whose ``load()`` makes it anew each time that it is asked for."""
+    """A field of a :class:`View`: a tensor, or an object whose ``load()`` makes it anew each time that it is asked
+    for."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -51,12 +52,12 @@ class Channel:
 class View:
     """One photograph. ``rgb`` float32 ``[H, W, 3]``, display (sRGB-coded) values in 0..1, straight alpha;
     ``alpha`` float32 ``[H, W]`` coverage of the object, None until a mask is known; ``doubt`` bool ``[H, W]``: pixels
-    outside of the mask that may yet show the object (None: no doubt); ``turn``: quarter turns, counter-clockwise, that the
-    stored picture has over its calibration; ``mask``: a file that holds the mask, where the data set brings one; ``test``: the
-    data set brings it to judge by.
+    outside of the mask that may yet show the object (None: no doubt); ``turn``: quarter turns, counter-clockwise, that
+    the stored picture has over its calibration; ``mask``: a file that holds the mask, where the data set brings one;
+    ``test``: the data set brings it to judge by.
 
-    The three pictures of a view that was read from a file are made anew each time that they are asked for: take them once. They
-    come from the file until :meth:`keep` has reduced them to a window of 8-bit levels."""
+    The three pictures of a view that was read from a file are made anew each time that they are asked for: take them
+    once. They come from the file until :meth:`keep` has reduced them to a window of 8-bit levels."""
 
     name: str
     path: Path
@@ -97,9 +98,7 @@ class View:
         """From now on the view is this: what lies around its object, in 8-bit levels."""
         box = box_around(alpha, doubt)
         kept = {"rgb": rgb, "alpha": alpha, "doubt": doubt}
-        self.__dict__.update(
-            {k: None if image is None else Window.of(image, box) for k, image in kept.items()}
-        )
+        self.__dict__.update({k: None if image is None else Window.of(image, box) for k, image in kept.items()})
 
     def changed(self, **fields: Any) -> View:
         """The same view with other fields; pictures are not decoded for it (``dataclasses.replace`` would)."""
@@ -112,8 +111,9 @@ for _name in ("rgb", "alpha", "doubt"):
 
 @dataclass(frozen=True)
 class Entry:
-    """What a layout says of one photograph: its file, its camera for a picture of ``(width, height)`` as the file has, the
-    distortion ``lens`` (k1, k2, p1, p2), and its mask's file where the data set names one; ``test``: it is there to judge by."""
+    """What a layout says of one photograph: its file, its camera for a picture of ``(width, height)`` as the file has,
+    the distortion ``lens`` (k1, k2, p1, p2), and its mask's file where the data set names one; ``test``: it is there to
+    judge by."""
 
     picture: Path
     camera: Callable[[int, int], Camera]
@@ -123,8 +123,8 @@ class Entry:
 
 
 def picture_path(folder: Path, name: str, listed_in: Path) -> Path:
-    """The path of a picture that a data set names, with or without its extension; it must lie in the folder. Whether it is
-    there is found out when it is opened."""
+    """The path of a picture that a data set names, with or without its extension; it must lie in the folder. Whether it
+    is there is found out when it is opened."""
     relative = Path(os.path.normpath(name.replace("\\", "/")))
     path = folder / relative
     if relative.is_absolute() or relative.parts[:1] == ("..",):

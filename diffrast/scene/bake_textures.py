@@ -1,4 +1,5 @@
-"""A mesh's textures made ready for files: charts padded into the gaps between them, or all of it baked into vertex colours."""
+"""A mesh's textures made ready for files: charts padded into the gaps between them, or all of it baked into vertex
+colours."""
 
 from __future__ import annotations
 
@@ -19,9 +20,7 @@ def fill_gaps(texture: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
     mipmaps across a chart's border then find its own colour."""
     if bool(known.all()) or not bool(known.any()):
         return texture
-    nearest = ndimage.distance_transform_edt(
-        ~known.cpu().numpy(), return_distances=False, return_indices=True
-    )
+    nearest = ndimage.distance_transform_edt(~known.cpu().numpy(), return_distances=False, return_indices=True)
     rows, cols = (torch.from_numpy(i.astype("int64")).to(texture.device) for i in nearest)
     return texture[rows, cols]
 
@@ -29,7 +28,8 @@ def fill_gaps(texture: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
 def padded(mesh: Mesh) -> tuple[Mesh, int]:
     """The mesh with the gaps of all its textures filled (`fill_gaps`), and the number of texels filled.
 
-    A picture that several materials share stays one. One that its UVs repeat many times has no seams and stays as it is.
+    A picture that several materials share stays one. One that its UVs repeat many times has no seams and stays as it
+    is.
     """
     if mesh.uv is None:
         return mesh, 0
@@ -63,12 +63,11 @@ def _faces_of(mesh: Mesh, materials: list[int]) -> Mesh:
 
 
 def vertex_colors(mesh: Mesh) -> torch.Tensor | None:
-    """Linear colours ``[V, 3]``: at every vertex the mean of its faces' base colours, from texture and factor, times the
-    mesh's own colours. None for a mesh that has neither textures nor colours nor tinted materials. Not differentiable."""
+    """Linear colours ``[V, 3]``: at every vertex the mean of its faces' base colours, from texture and factor, times
+    the mesh's own colours. None for a mesh that has neither textures nor colours nor tinted materials. Not
+    differentiable."""
     materials = mesh.material_list()
-    plain = all(
-        m.base_color_texture is None and m.base_color_factor[:3] == (1.0, 1.0, 1.0) for m in materials
-    )
+    plain = all(m.base_color_texture is None and m.base_color_factor[:3] == (1.0, 1.0, 1.0) for m in materials)
     if plain:
         return None if mesh.colors is None else mesh.colors[:, :3]
     total, count = torch.zeros_like(mesh.vertices), torch.zeros_like(mesh.vertices[:, :1])

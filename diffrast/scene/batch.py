@@ -14,7 +14,8 @@ from .mesh import Mesh
 class MeshBatch:
     """Several meshes one after the other in ``mesh``, the image b being of the faces ``ranges[b]``.
 
-    ``ranges`` int32 ``[B, 2]`` on the CPU, first face and number of faces; ``owner`` int64 ``[V]``, the mesh of each vertex;
+    ``ranges`` int32 ``[B, 2]`` on the CPU, first face and number of faces; ``owner`` int64 ``[V]``, the mesh of each
+    vertex;
     ``materials`` of ``mesh`` are those of all, with ``material_ids`` into them.
     """
 
@@ -26,7 +27,8 @@ class MeshBatch:
         return len(self.ranges)
 
     def to_clip(self, matrices: torch.Tensor) -> torch.Tensor:
-        """Clip positions ``[V, 4]`` under one matrix for each mesh, ``[B, 4, 4]``, or one for all ``[4, 4]``. Differentiable."""
+        """Clip positions ``[V, 4]`` under one matrix for each mesh, ``[B, 4, 4]``, or one for all ``[4, 4]``.
+        Differentiable."""
         v = self.mesh.vertices
         matrices = matrices.to(v).expand(len(self), 4, 4)
         homogeneous = torch.nn.functional.pad(v, (0, 1), value=1.0)
@@ -40,8 +42,8 @@ class MeshBatch:
 def batch(meshes: Sequence[Mesh]) -> MeshBatch:
     """Join meshes, of any sizes, to be drawn in one call. Differentiable into vertices, UVs, normals and colours.
 
-    ``rasterize(ctx, b.to_clip(matrices), b.mesh.faces, resolution, ranges=b.ranges)`` gives ``[B, H, W, 4]``. Where only some
-    have UVs, colours or normals, the others get zeros, ones, and computed normals.
+    ``rasterize(ctx, b.to_clip(matrices), b.mesh.faces, resolution, ranges=b.ranges)`` gives ``[B, H, W, 4]``. Where
+    only some have UVs, colours or normals, the others get zeros, ones, and computed normals.
     """
     if not meshes:
         raise ValueError("batch(): meshes must not be empty")
@@ -55,9 +57,8 @@ def batch(meshes: Sequence[Mesh]) -> MeshBatch:
         m.validate(f"batch(): meshes[{i}]")
     faces, _ = _stacked([(m.vertices, m.faces) for m in meshes])
     uv_faces, uv = _stacked(
-        [(m.vertices.new_zeros(len(m.vertices), 2), m.faces) if m.uv is None else (m.uv, m.uv_index)
-         for m in meshes]
-    )  # fmt: skip
+        [(m.vertices.new_zeros(len(m.vertices), 2), m.faces) if m.uv is None else (m.uv, m.uv_index) for m in meshes]
+    )
     normal_faces, normal = _stacked([m.shading_normals() for m in meshes])
     materials, ids = [], []
     for m in meshes:
@@ -68,9 +69,8 @@ def batch(meshes: Sequence[Mesh]) -> MeshBatch:
     if any(m.colors is not None for m in meshes):
         width = min(m.colors.shape[1] for m in meshes if m.colors is not None)
         colors = torch.cat(
-            [m.vertices.new_ones(len(m.vertices), width) if m.colors is None else m.colors[:, :width]
-             for m in meshes]
-        )  # fmt: skip
+            [m.vertices.new_ones(len(m.vertices), width) if m.colors is None else m.colors[:, :width] for m in meshes]
+        )
     counts = torch.tensor([len(m.faces) for m in meshes], dtype=torch.int32)
     sizes = torch.tensor([len(m.vertices) for m in meshes], device=faces.device)
     given = any(m.normal is not None for m in meshes)

@@ -1,6 +1,7 @@
 """Reflection of rough surfaces: GGX, Smith, Schlick, and the energy that the single bounce of a microfacet model loses.
 
-Everything works on lists of points: vectors ``[N, 3]`` of unit length, cosines and roughness ``[N, 1]``. All is differentiable.
+Everything works on lists of points: vectors ``[N, 3]`` of unit length, cosines and roughness ``[N, 1]``. All is
+differentiable.
 """
 
 from __future__ import annotations
@@ -45,30 +46,26 @@ def specular(n, v, l, n_v, n_l, f0, roughness) -> torch.Tensor:  # noqa: E741
     return ggx(dot(n, h).clamp(0, 1), alpha) * smith(n_l, n_v, alpha) * schlick(f0, dot(v, h))
 
 
-# --- What a rough surface reflects of a uniform sky -----------------------------------------------------------------------------
+# --- What a rough surface reflects of a uniform sky -------------------------------------------------------------------
 
 
 @functools.cache
 def albedo_table(size: int = 64, device: torch.device | str = "cpu") -> torch.Tensor:
-    """``[size, size, 2]``: (A, B) such that ``f0 A + B`` is the directional albedo of ``specular``; columns are ``n_v``, rows
-    roughness, both at ``(i + 0.5) / size``. Karis 2013, "Real Shading in Unreal Engine 4"; here by a quadrature over the
-    distribution of visible facets' normals with no random numbers."""
+    """``[size, size, 2]``: (A, B) such that ``f0 A + B`` is the directional albedo of ``specular``; columns are
+    ``n_v``, rows roughness, both at ``(i + 0.5) / size``. Karis 2013, "Real Shading in Unreal Engine 4"; here by a
+    quadrature over the distribution of visible facets' normals with no random numbers."""
     at = (torch.arange(size, dtype=torch.float64) + 0.5) / size
     n_v = at[None, :, None, None]
     alpha = at.clamp_min(MIN_ROUGHNESS)[:, None, None, None] ** 2
     u = ((torch.arange(64, dtype=torch.float64) + 0.5) / 64)[:, None]
-    phi = ((torch.arange(24, dtype=torch.float64) + 0.5) / 24 * math.pi)[
-        None, :
-    ]  # the other half is the mirror image
+    phi = ((torch.arange(24, dtype=torch.float64) + 0.5) / 24 * math.pi)[None, :]  # the other half is the mirror image
     cos_h = ((1 - u) / (1 + (alpha * alpha - 1) * u)).sqrt()
     sin_h = (1 - cos_h * cos_h).clamp_min(0).sqrt()
     v_h = (1 - n_v * n_v).sqrt() * sin_h * phi.cos() + n_v * cos_h
     n_l = 2 * v_h * cos_h - n_v
     seen = (n_l > 0) & (v_h > 0)
     v_h, n_l = v_h.clamp_min(0), n_l.clamp_min(0)
-    weight = torch.where(
-        seen, 4 * smith(n_l, n_v.expand_as(n_l), alpha) * n_l * v_h / cos_h.clamp_min(1e-9), 0
-    )
+    weight = torch.where(seen, 4 * smith(n_l, n_v.expand_as(n_l), alpha) * n_l * v_h / cos_h.clamp_min(1e-9), 0)
     grazing = (1 - v_h) ** 5
     table = torch.stack([(weight * (1 - grazing)).mean((2, 3)), (weight * grazing).mean((2, 3))], dim=-1)
     return table.float().to(device)
@@ -82,12 +79,13 @@ def bounce(n_v: torch.Tensor, roughness: torch.Tensor) -> torch.Tensor:
 
 
 def albedo(f0: torch.Tensor, bounce: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The energy of the specular lobe, ``[N, 3]``, and the factor on its single bounce ``[N, 3]`` that makes up for further ones.
+    """The energy of the specular lobe, ``[N, 3]``, and the factor on its single bounce ``[N, 3]`` that makes up for
+    further ones.
 
-    What bounces several times between microfacets is missing in ``specular``; a white metal would darken with roughness.
-    It leaves tinted by ``f0``, in the shape of the first bounce: factor ``1 + f0 (1 - E) / E`` with E the albedo of a perfect
-    mirror's lobe (Turquin 2019, "Practical multiple scattering compensation for microfacet models", section 3; after Kulla and
-    Conty 2017 and Fdez-Agüera 2019). The energy includes the factor.
+    What bounces several times between microfacets is missing in ``specular``; a white metal would darken with
+    roughness. It leaves tinted by ``f0``, in the shape of the first bounce: factor ``1 + f0 (1 - E) / E`` with E the
+    albedo of a perfect mirror's lobe (Turquin 2019, "Practical multiple scattering compensation for microfacet models",
+    section 3; after Kulla and Conty 2017 and Fdez-Agüera 2019). The energy includes the factor.
     """
     a, b = bounce.split(1, dim=-1)
     factor = torch.addcmul(torch.ones_like(a), f0, 1 / (a + b) - 1)
@@ -95,8 +93,9 @@ def albedo(f0: torch.Tensor, bounce: torch.Tensor) -> tuple[torch.Tensor, torch.
 
 
 def dominant(n: torch.Tensor, v: torch.Tensor, n_v: torch.Tensor, roughness: torch.Tensor) -> torch.Tensor:
-    """Where most of what a rough mirror reflects comes from, ``[N, 3]``: between the mirrored direction and the normal (Lagarde and
-    de Rousiers 2014, "Moving Frostbite to Physically Based Rendering", section 4.9.3). Not of unit length."""
+    """Where most of what a rough mirror reflects comes from, ``[N, 3]``: between the mirrored direction and the normal
+    (Lagarde and de Rousiers 2014, "Moving Frostbite to Physically Based Rendering", section 4.9.3). Not of unit
+    length."""
     alpha = roughness * roughness
     smooth = (1 - alpha).clamp_min(1e-6)
     mirrored = smooth * (smooth.sqrt() + alpha)  # and the rest the normal

@@ -1,4 +1,5 @@
-"""Cameras: intrinsics in pixels, pose, and the matrix into clip space; from and to the conventions of other programs."""
+"""Cameras: intrinsics in pixels, pose, and the matrix into clip space; from and to the conventions of other
+programs."""
 
 from __future__ import annotations
 
@@ -35,7 +36,7 @@ class Camera:
     far: float = 1000.0
     parallel: bool = False
 
-    # --- What it computes ----------------------------------------------------------------------------------------------
+    # --- What it computes ---------------------------------------------------------------------------------------------
 
     @property
     def size(self) -> tuple[int, int]:
@@ -75,7 +76,8 @@ class Camera:
         return q[..., :2] / q[..., 2:], depth
 
     def unproject(self, pixels: torch.Tensor, depth: torch.Tensor) -> torch.Tensor:
-        """Pixel coordinates ``[..., 2]`` at depths ``[...]`` to world points ``[..., 3]``, the inverse of ``project``."""
+        """Pixel coordinates ``[..., 2]`` at depths ``[...]`` to world points ``[..., 3]``, the inverse of
+        ``project``."""
         one = torch.ones_like(pixels[..., :1])
         ray = torch.cat([pixels, one], dim=-1) @ torch.linalg.inv(self.K.to(pixels)).T
         flat = ray[..., :2] / ray[..., 2:]
@@ -114,13 +116,11 @@ class Camera:
         """World points ``[N, 3]`` drawn over a picture ``[H, W, 3|4]``; see :func:`diffrast.scene.overlay.overlay`."""
         return overlay(self, points, image, **look)
 
-    # --- Other cameras from it -----------------------------------------------------------------------------------------
+    # --- Other cameras from it ----------------------------------------------------------------------------------------
 
     def to(self, *args, **kwargs) -> Camera:
         """The same camera on another device or in another dtype, arguments as for ``Tensor.to``."""
-        return replace(
-            self, K=self.K.to(*args, **kwargs), world_to_camera=self.world_to_camera.to(*args, **kwargs)
-        )
+        return replace(self, K=self.K.to(*args, **kwargs), world_to_camera=self.world_to_camera.to(*args, **kwargs))
 
     def crop(self, x: int, y: int, width: int, height: int) -> Camera:
         """The camera of the window whose bottom left corner is pixel ``(x, y)``; it may reach outside the image."""
@@ -148,7 +148,7 @@ class Camera:
         K[1] *= height / self.height
         return replace(self, K=K, width=width, height=height)
 
-    # --- From scratch --------------------------------------------------------------------------------------------------
+    # --- From scratch -------------------------------------------------------------------------------------------------
 
     @classmethod
     def perspective(
@@ -168,8 +168,14 @@ class Camera:
 
     @classmethod
     def orthographic(
-        cls, *, view_height: float | torch.Tensor, width: int, height: int, world_to_camera: torch.Tensor | None = None, **rest
-    ) -> Camera:  # fmt: skip
+        cls,
+        *,
+        view_height: float | torch.Tensor,
+        width: int,
+        height: int,
+        world_to_camera: torch.Tensor | None = None,
+        **rest,
+    ) -> Camera:
         """Parallel projection, square pixels; the image is ``view_height`` world units high."""
         if not _number(view_height) > 0:
             raise ValueError(f"Camera.orthographic(): view_height must be positive; got {view_height}")
@@ -180,7 +186,7 @@ class Camera:
     @classmethod
     def look_at(
         cls, eye, target=(0, 0, 0), up=(0, 1, 0), *, fov_y: float | torch.Tensor, width: int, height: int, **rest
-    ) -> Camera:  # fmt: skip
+    ) -> Camera:
         """A camera at ``eye`` that looks at ``target``. Differentiable into ``eye`` and ``target``."""
         view = look_at_pose(eye, target, up)
         return cls.perspective(fov_y=fov_y, width=width, height=height, world_to_camera=view, **rest)
@@ -198,21 +204,21 @@ class Camera:
         height: int,
         **rest,
     ) -> Camera:
-        """A camera at ``distance`` around ``target``, +y up; ``azimuth`` (0 looks along -z, positive moves the eye towards +x)
-        and ``elevation`` in radians. Differentiable into all three."""
+        """A camera at ``distance`` around ``target``, +y up; ``azimuth`` (0 looks along -z, positive moves the eye
+        towards +x) and ``elevation`` in radians. Differentiable into all three."""
         a, e, r = (torch.as_tensor(v, dtype=torch.float64) for v in (azimuth, elevation, distance))
         middle = torch.as_tensor(target, dtype=torch.float64)
         away = torch.stack([e.cos() * a.sin(), e.sin(), e.cos() * a.cos()])
         return cls.look_at(middle + r * away, middle, fov_y=fov_y, width=width, height=height, **rest)
 
-    # --- From and to other conventions ---------------------------------------------------------------------------------
+    # --- From and to other conventions --------------------------------------------------------------------------------
 
     @classmethod
     def from_opencv(cls, K, R, t, size: Sequence[int], *, first_pixel: float = 0.0, **rest) -> Camera:
         """OpenCV: ``x = K @ (R @ X + t)``, x right, y down, z ahead; ``size`` is ``(width, height)``.
 
-        ``first_pixel``: coordinate of the centre of the top left pixel, 0 in OpenCV; 0.5 where pixels are counted from the
-        corner. ``R`` may be a rotation vector ``[3]``. Lens distortion: see :mod:`diffrast.scene.distortion`.
+        ``first_pixel``: coordinate of the centre of the top left pixel, 0 in OpenCV; 0.5 where pixels are counted from
+        the corner. ``R`` may be a rotation vector ``[3]``. Lens distortion: see :mod:`diffrast.scene.distortion`.
         Differentiable into K, R and t.
         """
         op = "Camera.from_opencv"
@@ -236,10 +242,10 @@ class Camera:
 
     @classmethod
     def from_colmap(
-        cls, model: str, params: Sequence[float], qvec, tvec, size: Sequence[int], *,
-        undistorted: bool = False, **rest,
-    ) -> Camera:  # fmt: skip
-        """COLMAP: a line of ``cameras.txt`` (``model``, ``params``, size) and one of ``images.txt`` (``qvec`` = w, x, y, z;
+        cls, model: str, params: Sequence[float], qvec, tvec, size: Sequence[int], *, undistorted: bool = False, **rest
+    ) -> Camera:
+        """COLMAP: a line of ``cameras.txt`` (``model``, ``params``, size) and one of ``images.txt`` (``qvec`` = w, x,
+        y, z;
         ``tvec``).
 
         Models whose parameters distort are refused unless ``undistorted`` says that the picture is or will be
@@ -270,12 +276,11 @@ class Camera:
 
     @classmethod
     def from_opengl(
-        cls, camera_to_world, size: Sequence[int], *, fov_x: float | None = None,
-        focal=None, principal=None, **rest,
-    ) -> Camera:  # fmt: skip
+        cls, camera_to_world, size: Sequence[int], *, fov_x: float | None = None, focal=None, principal=None, **rest
+    ) -> Camera:
         """OpenGL, Blender, NeRF-synthetic: a camera-to-world matrix ``[4, 4]`` or ``[3, 4]``, and either ``fov_x``
-        (``camera_angle_x``, radians) or ``focal`` (one number or fx, fy in pixels); ``principal`` (cx, cy) is counted from the
-        top left corner (instant-ngp), the middle if None."""
+        (``camera_angle_x``, radians) or ``focal`` (one number or fx, fy in pixels); ``principal`` (cx, cy) is counted
+        from the top left corner (instant-ngp), the middle if None."""
         op = "Camera.from_opengl"
         width, height = cv.size_of(size, op=op)
         if (fov_x is None) == (focal is None):
@@ -303,7 +308,8 @@ class Camera:
     def from_pytorch3d(
         cls, R, T, focal_length, principal_point, size: Sequence[int], *, in_ndc: bool = True, **rest
     ) -> Camera:
-        """PyTorch3D's ``PerspectiveCameras``: ``x @ R + T``, focal length (one number or two) and principal point in NDC or, with
+        """PyTorch3D's ``PerspectiveCameras``: ``x @ R + T``, focal length (one number or two) and principal point in
+        NDC or, with
         ``in_ndc=False``, in screen pixels."""
         op = "Camera.from_pytorch3d"
         size = cv.size_of(size, op=op)
@@ -317,9 +323,7 @@ class Camera:
         R = cv.rotation("R", R, op=op).T
         return cls(K, cv.turn_axes(cv.P3D_AXES, R, cv.tensor("T", T, 3, op=op)), *size, **rest)
 
-    def to_pytorch3d(
-        self, *, in_ndc: bool = True
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    def to_pytorch3d(self, *, in_ndc: bool = True) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         """``(R, T, focal_length [2], principal_point [2])`` for PyTorch3D."""
         self._pinhole_only("to_pytorch3d")
         view = cv.turn_axes(cv.P3D_AXES, self.world_to_camera[:3, :3], self.world_to_camera[:3, 3])

@@ -16,14 +16,15 @@ PARTS = ("pose", "focal", "principal")
 class CameraParameters(torch.nn.Module):
     """Parameters of a camera; calling it gives the :class:`Camera`, with gradients to them.
 
-    - ``pose`` ``[6]``: a twist (rotation vector in radians, then world units) that moves the world before the camera, about
-      ``pivot``. Turning about the middle of what is seen is far better conditioned than about the eye.
+    - ``pose`` ``[6]``: a twist (rotation vector in radians, then world units) that moves the world before the camera,
+      about ``pivot``. Turning about the middle of what is seen is far better conditioned than about the eye.
     - ``focal`` ``[2]`` (``[1]`` with ``square_pixels``): the logarithm of the focal lengths over the initial ones.
     - ``principal`` ``[2]``: shift of the principal point, in units of the longer side of the image.
 
-    All are zero at the initial camera and of comparable effect near it, so that one learning rate serves them. What is not in
-    ``optimize`` does not require a gradient. The initial camera is part of ``state_dict``; ``near``, ``far`` and the size
-    are not.
+    All are zero at the initial camera and of comparable effect near it, so that one learning rate serves them. What is
+    not in
+    ``optimize`` does not require a gradient. The initial camera is part of ``state_dict``; ``near``, ``far`` and the
+    size are not.
 
     Args:
         camera: the initial camera; its dtype (float64 unless converted) is that of the parameters.
@@ -33,12 +34,7 @@ class CameraParameters(torch.nn.Module):
     """
 
     def __init__(
-        self,
-        camera: Camera,
-        optimize: Sequence[str] = PARTS,
-        *,
-        pivot=None,
-        square_pixels: bool = True,
+        self, camera: Camera, optimize: Sequence[str] = PARTS, *, pivot=None, square_pixels: bool = True
     ) -> None:
         super().__init__()
         unknown = set(optimize) - set(PARTS)
@@ -60,9 +56,7 @@ class CameraParameters(torch.nn.Module):
             self.register_buffer(name, value)
         zeros = {"pose": 6, "focal": 1 if square_pixels else 2, "principal": 2}
         for name, count in zeros.items():
-            self.register_parameter(
-                name, torch.nn.Parameter(K.new_zeros(count), requires_grad=name in optimize)
-            )
+            self.register_parameter(name, torch.nn.Parameter(K.new_zeros(count), requires_grad=name in optimize))
         self._frame = camera
 
     def forward(self) -> Camera:

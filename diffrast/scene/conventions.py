@@ -5,7 +5,8 @@ left corner of the image, y up, pixel centres at +0.5. The others, after their p
 
 - OpenCV (`cv::projectPoints`): x right, y down, z ahead; pixels from the *centre of the top left pixel*, y down.
 - COLMAP ("Output Format"): axes as OpenCV; pixels from the *top left corner*; quaternion (w, x, y, z), world to camera.
-- OpenGL, NeRF-synthetic, Blender: our axes, but the pose is camera to world; instant-ngp counts cx, cy from the top left.
+- OpenGL, NeRF-synthetic, Blender: our axes, but the pose is camera to world; instant-ngp counts cx, cy from the top
+  left.
 - PyTorch3D ("Cameras"): x left, y up, z ahead; points are rows, ``x @ R + T``; NDC with +x left and +y up where the
   shorter side of the image spans -1..1, or screen pixels from the top left corner.
 
@@ -42,7 +43,8 @@ def tensor(name: str, value, *shape: int, op: str) -> torch.Tensor:
 
 
 def rotation(name: str, value, *, op: str) -> torch.Tensor:
-    """``value`` as a rotation matrix; mirrored or scaled ones are refused, since they would silently show a wrong world."""
+    """``value`` as a rotation matrix; mirrored or scaled ones are refused, since they would silently show a wrong
+    world."""
     R = tensor(name, value, 3, 3, op=op)
     d = R.detach()
     off = float((d @ d.T - torch.eye(3, dtype=d.dtype, device=d.device)).abs().max())
@@ -96,9 +98,17 @@ def unturn_pixels(K: torch.Tensor, height: int, first: float) -> torch.Tensor:
 def quaternion_to_rotation(q: torch.Tensor) -> torch.Tensor:
     """``[4]`` = (w, x, y, z), of any length but zero, to ``[3, 3]``. Differentiable."""
     w, x, y, z = (q / q.norm()).unbind()
-    rows = [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y),
-            2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x),
-            2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)]  # fmt: skip
+    rows = [
+        1 - 2 * (y * y + z * z),
+        2 * (x * y - w * z),
+        2 * (x * z + w * y),
+        2 * (x * y + w * z),
+        1 - 2 * (x * x + z * z),
+        2 * (y * z - w * x),
+        2 * (x * z - w * y),
+        2 * (y * z + w * x),
+        1 - 2 * (x * x + y * y),
+    ]
     return torch.stack(rows).view(3, 3)
 
 

@@ -1,7 +1,9 @@
-"""Lens distortion of Brown and Conrady (Brown 1966, "Decentering Distortion of Lenses"), undone when pictures are loaded.
+"""Lens distortion of Brown and Conrady (Brown 1966, "Decentering Distortion of Lenses"), undone when pictures are
+loaded.
 
 A pinhole renders straight lines straight; so photographs are undistorted once, instead of bending every rendering. The
-coefficients are OpenCV's and COLMAP's ``(k1, k2, p1, p2)``, defined on normalized coordinates ``x = X/Z``, ``y = Y/Z`` with y down.
+coefficients are OpenCV's and COLMAP's ``(k1, k2, p1, p2)``, defined on normalized coordinates ``x = X/Z``, ``y = Y/Z``
+with y down.
 """
 
 from __future__ import annotations
@@ -24,10 +26,7 @@ def distort(points: torch.Tensor, coefficients: Sequence[float] | torch.Tensor) 
     r2 = x * x + y * y
     radial = 1 + r2 * (k1 + r2 * k2)
     return torch.stack(
-        [
-            x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x * x),
-            y * radial + p1 * (r2 + 2 * y * y) + 2 * p2 * x * y,
-        ],
+        [x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x * x), y * radial + p1 * (r2 + 2 * y * y) + 2 * p2 * x * y],
         dim=-1,
     )
 
@@ -67,11 +66,9 @@ def undistort(points: torch.Tensor, coefficients: Sequence[float] | torch.Tensor
     return x.to(points)
 
 
-def undistort_image(
-    image: torch.Tensor, camera: Camera, coefficients: Sequence[float] | torch.Tensor
-) -> torch.Tensor:
-    """The picture ``[H, W, C]``, row 0 at the bottom, that the pinhole ``camera`` would have taken: bilinear; what the lens did
-    not see is zero. Differentiable into the picture.
+def undistort_image(image: torch.Tensor, camera: Camera, coefficients: Sequence[float] | torch.Tensor) -> torch.Tensor:
+    """The picture ``[H, W, C]``, row 0 at the bottom, that the pinhole ``camera`` would have taken: bilinear; what the
+    lens did not see is zero. Differentiable into the picture.
 
     Colours should be linear light. Raises ``ValueError`` if the picture's size is not the camera's.
     """
@@ -82,9 +79,7 @@ def undistort_image(
         )
     h, w = camera.resolution
     K = camera.K.detach().to(image.device)
-    y, x = torch.meshgrid(
-        *(torch.arange(n, dtype=K.dtype, device=K.device) + 0.5 for n in (h, w)), indexing="ij"
-    )
+    y, x = torch.meshgrid(*(torch.arange(n, dtype=K.dtype, device=K.device) + 0.5 for n in (h, w)), indexing="ij")
     ones = torch.ones_like(x)
     down = K.new_tensor([1.0, -1.0])  # our y is up, the formula's is down
     flat = (torch.stack([x, y, ones], dim=-1) @ torch.linalg.inv(K).T)[..., :2] * down
@@ -98,11 +93,7 @@ def undistort_image(
 
 
 def load_undistorted(
-    path: str | os.PathLike,
-    camera: Camera,
-    coefficients: Sequence[float] | torch.Tensor,
-    *,
-    linear: bool = True,
+    path: str | os.PathLike, camera: Camera, coefficients: Sequence[float] | torch.Tensor, *, linear: bool = True
 ) -> torch.Tensor:
     """Read a photograph as ``load_image`` does and undistort it."""
     return undistort_image(load_image(path, linear=linear), camera, coefficients)

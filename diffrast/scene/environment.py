@@ -1,4 +1,5 @@
-"""Light from a picture of the surroundings, by split sums: one look-up for the diffuse part and one for the glossy one."""
+"""Light from a picture of the surroundings, by split sums: one look-up for the diffuse part and one for the glossy
+one."""
 
 from __future__ import annotations
 
@@ -16,8 +17,8 @@ from .prefilter import LEAST, TEXEL_LIMIT, prefilter, texel_directions
 
 
 def latlong_directions(height: int, width: int) -> torch.Tensor:
-    """The unit vectors of the texels of a lat-long map, ``[height, width, 3]``: +y up, row 0 (the bottom) looks down, the middle
-    looks along -z, as a camera does, and +x lies to its right."""
+    """The unit vectors of the texels of a lat-long map, ``[height, width, 3]``: +y up, row 0 (the bottom) looks down,
+    the middle looks along -z, as a camera does, and +x lies to its right."""
     latitude = (((torch.arange(height) + 0.5) / height - 0.5) * math.pi)[:, None]
     longitude = (((torch.arange(width) + 0.5) / width - 0.5) * 2 * math.pi)[None]
     x, z = latitude.cos() * longitude.sin(), -latitude.cos() * longitude.cos()
@@ -25,7 +26,8 @@ def latlong_directions(height: int, width: int) -> torch.Tensor:
 
 
 def latlong_to_cube(image: torch.Tensor, size: int) -> torch.Tensor:
-    """A lat-long map ``[H, W, 3]`` as a cube map ``[6, size, size, 3]``, each texel the mean of 3 x 3 points. Differentiable."""
+    """A lat-long map ``[H, W, 3]`` as a cube map ``[6, size, size, 3]``, each texel the mean of 3 x 3 points.
+    Differentiable."""
     at = _latlong_places(size, image.shape[0], image.device).to(image.dtype)
     return dr.texture(image[None], at, filter_mode="linear")[0].view(6, size, size, 9, 3).mean(3)
 
@@ -40,16 +42,19 @@ def _latlong_places(size: int, height: int, device: torch.device) -> torch.Tenso
 
 
 class EnvironmentLight(Surrounding):
-    """A map of radiance: lat-long ``[H, W, 3]`` (see :func:`latlong_directions`) or a cube ``[6, S, S, 3]`` with OpenGL's faces.
+    """A map of radiance: lat-long ``[H, W, 3]`` (see :func:`latlong_directions`) or a cube ``[6, S, S, 3]`` with
+    OpenGL's faces.
 
     Args:
         map: linear radiance, a parameter.
-        size: texels along a face of the cube that a lat-long map becomes, a power of two; None: the one nearest to H / 2.
-        turn: angle in radians by which the surroundings are turned about +y, counter-clockwise seen from above; a parameter.
+        size: texels along a face of the cube that a lat-long map becomes, a power of two; None: the one nearest to H /
+            2.
+        turn: angle in radians by which the surroundings are turned about +y, counter-clockwise seen from above; a
+            parameter.
         scale: factor ``[]``, ``[1]`` or ``[3]`` on the map; a parameter.
 
-    Differentiable into all of them. The prefiltered maps are made once for each picture, and kept while a map that wants no
-    gradient stays as it is.
+    Differentiable into all of them. The prefiltered maps are made once for each picture, and kept while a map that
+    wants no gradient stays as it is.
     """
 
     map: torch.Tensor
@@ -90,11 +95,10 @@ class EnvironmentLight(Surrounding):
 
 
 class PreparedEnvironment(Surrounding):
-    """Prefiltered ``levels`` and ``irradiance`` maps of :func:`diffrast.scene.prefilter.prefilter`, to look things up in."""
+    """Prefiltered ``levels`` and ``irradiance`` maps of :func:`diffrast.scene.prefilter.prefilter`, to look things up
+    in."""
 
-    def __init__(
-        self, levels: list[torch.Tensor], irradiance: torch.Tensor, turn: torch.Tensor, scale: torch.Tensor
-    ):
+    def __init__(self, levels: list[torch.Tensor], irradiance: torch.Tensor, turn: torch.Tensor, scale: torch.Tensor):
         super().__init__()
         self.levels, self.irradiance_map = levels, irradiance
         cosine, sine, o, i = turn.cos(), turn.sin(), torch.zeros_like(turn), torch.ones_like(turn)
@@ -107,9 +111,12 @@ class PreparedEnvironment(Surrounding):
         if self.turned:
             direction = direction @ self.into_map.to(direction)
         found = dr.texture(
-            levels[0][None], direction[None, None], mip_level_bias=None if level is None else level[None, None],
-            mip=[x[None] for x in levels[1:]] if level is not None else None, boundary_mode="cube",
-        )[0, 0]  # fmt: skip
+            levels[0][None],
+            direction[None, None],
+            mip_level_bias=None if level is None else level[None, None],
+            mip=[x[None] for x in levels[1:]] if level is not None else None,
+            boundary_mode="cube",
+        )[0, 0]
         return found * self.factor if self.scaled else found
 
     def irradiance(self, normal: torch.Tensor) -> torch.Tensor:

@@ -1,8 +1,9 @@
 """Reading glTF 2.0, ``.glb`` and ``.gltf`` (Khronos specification 2.0), into one mesh with its materials.
 
 Triangles, strips and fans of every node of the default scene; normalized and quantized attributes; textures with
-another set of UVs or a transform of them, as long as those of one material agree (others are left out with a warning). Skins, morph
-targets, cameras and animations are left out. What is required but not known here is an error, not a wrong picture.
+another set of UVs or a transform of them, as long as those of one material agree (others are left out with a warning).
+Skins, morph targets, cameras and animations are left out. What is required but not known here is an error, not a wrong
+picture.
 """
 
 from __future__ import annotations
@@ -27,9 +28,7 @@ from .obj import inside
 
 TYPES = {5120: "i1", 5121: "u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
 WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT4": 16}
-KNOWN = {
-    "KHR_mesh_quantization", "KHR_materials_unlit", "KHR_materials_emissive_strength", "KHR_texture_transform",
-}  # fmt: skip
+KNOWN = {"KHR_mesh_quantization", "KHR_materials_unlit", "KHR_materials_emissive_strength", "KHR_texture_transform"}
 
 
 class _File:
@@ -74,9 +73,7 @@ class _File:
     def get(self, kind: str, index: int) -> dict[str, Any]:
         rows = self.json.get(kind, [])
         if not isinstance(index, int) or not 0 <= index < len(rows):
-            raise ValueError(
-                f"mesh {self.path} cannot be read: {kind} {index} is named but there are {len(rows)}"
-            )
+            raise ValueError(f"mesh {self.path} cannot be read: {kind} {index} is named but there are {len(rows)}")
         return rows[index]
 
     def uri(self, uri: str) -> bytes:
@@ -133,9 +130,7 @@ def load_gltf(path: Path, *, textures: bool = True, max_pixels: int) -> Mesh:
     try:
         return _load(file, textures)
     except (KeyError, TypeError, IndexError, struct.error, binascii.Error) as error:
-        raise ValueError(
-            f"mesh {path} cannot be read: {type(error).__name__} {error} in its structure"
-        ) from error
+        raise ValueError(f"mesh {path} cannot be read: {type(error).__name__} {error} in its structure") from error
 
 
 def _load(file: _File, textures: bool) -> Mesh:
@@ -171,9 +166,7 @@ def _joined(parts: list[dict[str, Any]], materials: list[MaterialData]) -> Mesh:
         if all(p[name] is None for p in parts):
             return None
         rows = [
-            np.full((len(p["vertices"]), width), fill, dtype=np.float32)
-            if p[name] is None
-            else p[name][:, :width]
+            np.full((len(p["vertices"]), width), fill, dtype=np.float32) if p[name] is None else p[name][:, :width]
             for p in parts
         ]
         return torch.from_numpy(np.concatenate(rows))
@@ -282,7 +275,8 @@ class _Layout(NamedTuple):
     scale: tuple[float, ...] = (1.0, 1.0)
 
     def place(self, uv: np.ndarray) -> np.ndarray:
-        """UVs ``[N, 2]`` of the file to those to look up; v points down, the rotation is counter-clockwise to the eye."""
+        """UVs ``[N, 2]`` of the file to those to look up; v points down, the rotation is counter-clockwise to the
+        eye."""
         c, s = math.cos(self.rotation), math.sin(self.rotation)
         return (uv * self.scale) @ np.array([[c, -s], [s, c]]) + self.offset
 
@@ -328,10 +322,14 @@ def _material(file: _File, m: dict[str, Any], textures: bool) -> _Material:
     for name, own in layouts.items():
         if own != layout:
             logging.getLogger("diffrast").warning(
-                "mesh %s: the %s texture of material %r has UVs of its own (TEXCOORD_%d, or KHR_texture_transform) and is left "
+                "mesh %s: the %s texture of material %r has UVs of its own (TEXCOORD_%d, or KHR_texture_transform) and "
+                "is left "
                 "out: a mesh here has one set of UVs",
-                file.path, name, data.name, own.uv_set,
-            )  # fmt: skip
+                file.path,
+                name,
+                data.name,
+                own.uv_set,
+            )
             del infos[name]
     if "base" in infos:
         data.base_color_texture = file.picture(infos["base"], linear=True)

@@ -40,9 +40,7 @@ class _Document:
         return self.add("bufferViews", entry | ({} if target is None else {"target": target}))
 
     def numbers(self, x: torch.Tensor, kind: str, component: int, target: int) -> int:
-        array = np.ascontiguousarray(
-            x.detach().cpu().numpy(), dtype=np.float32 if component == FLOAT else np.uint32
-        )
+        array = np.ascontiguousarray(x.detach().cpu().numpy(), dtype=np.float32 if component == FLOAT else np.uint32)
         entry: dict[str, Any] = {"componentType": component, "count": len(array), "type": kind}
         entry["bufferView"] = self.view(array.tobytes(), target)
         if kind == "VEC3" and len(array):  # required of positions
@@ -61,14 +59,10 @@ def gltf_bytes(mesh: Mesh, materials: list[MaterialData], *, binary: bool) -> by
     document = _Document()
     attributes = {
         "POSITION": document.numbers(mesh.vertices, "VEC3", FLOAT, 34962),
-        "NORMAL": document.numbers(
-            mesh.normals() if mesh.normal is None else mesh.normal, "VEC3", FLOAT, 34962
-        ),
+        "NORMAL": document.numbers(mesh.normals() if mesh.normal is None else mesh.normal, "VEC3", FLOAT, 34962),
     }
     if mesh.uv is not None:
-        flipped = torch.stack(
-            [mesh.uv[:, 0], 1 - mesh.uv[:, 1]], dim=1
-        )  # the file's origin is the top left corner
+        flipped = torch.stack([mesh.uv[:, 0], 1 - mesh.uv[:, 1]], dim=1)  # the file's origin is the top left corner
         attributes["TEXCOORD_0"] = document.numbers(flipped, "VEC2", FLOAT, 34962)
     if mesh.colors is not None:
         kind = f"VEC{mesh.colors.shape[1]}"

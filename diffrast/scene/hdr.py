@@ -1,6 +1,7 @@
 """Pictures of unbounded light: Radiance HDR (a codec of our own, in float32) and OpenEXR (by its package).
 
-Rows here are in the file's order, the top row first; :mod:`diffrast.scene.image` turns them over. Values are linear light.
+Rows here are in the file's order, the top row first; :mod:`diffrast.scene.image` turns them over. Values are linear
+light.
 """
 
 from __future__ import annotations
@@ -15,11 +16,12 @@ import numpy as np
 RLE_WIDTHS = range(8, 32768)  # what the run-length code of Radiance can hold
 
 
-# --- Radiance (Ward 1991, "Real Pixels", Graphics Gems II; the file format's manual page "Radiance file formats") --------------
+# --- Radiance (Ward 1991, "Real Pixels", Graphics Gems II; the file format's manual page "Radiance file formats") -----
 
 
 def to_rgbe(image: np.ndarray) -> np.ndarray:
-    """Linear light ``[..., 3]`` to mantissas with a common exponent, uint8 ``[..., 4]``; negative light and NaN become 0.
+    """Linear light ``[..., 3]`` to mantissas with a common exponent, uint8 ``[..., 4]``; negative light and NaN become
+    0.
 
     The largest component keeps 8 bits: an error of at most 1/256 of it in each.
     """
@@ -57,9 +59,7 @@ def _pack(values: np.ndarray) -> bytes:
     out, at, n = bytearray(), 0, len(values)
     starts = np.flatnonzero(np.diff(values, prepend=values[0] ^ 255))
     lengths = np.diff(starts, append=n)
-    for start, length in [(s, k) for s, k in zip(starts.tolist(), lengths.tolist(), strict=True) if k > 3] + [
-        (n, 0)
-    ]:
+    for start, length in [(s, k) for s, k in zip(starts.tolist(), lengths.tolist(), strict=True) if k > 3] + [(n, 0)]:
         for first in range(at, start, 128):
             literal = values[first : min(first + 128, start)]
             out += bytes((len(literal),)) + literal.tobytes()
@@ -70,15 +70,14 @@ def _pack(values: np.ndarray) -> bytes:
 
 
 def decode_radiance(data: bytes, name: str, max_pixels: int) -> np.ndarray:
-    """The picture float32 ``[H, W, 3]``, top row first, of a ``.hdr`` file. Raises ``ValueError`` that begins with ``name``."""
+    """The picture float32 ``[H, W, 3]``, top row first, of a ``.hdr`` file. Raises ``ValueError`` that begins with
+    ``name``."""
     if not data.startswith((b"#?RADIANCE", b"#?RGBE", b"#?AUTOPANO")):
         raise ValueError(f"{name} cannot be read: it is not a Radiance HDR file")
     head, gap, body = data.partition(b"\n\n")
     size = re.match(rb"([-+])Y (\d+) ([-+])X (\d+)\n", body)
     if not gap or size is None:
-        raise ValueError(
-            f"{name} cannot be read: a line like '-Y height +X width' is missing after the header"
-        )
+        raise ValueError(f"{name} cannot be read: a line like '-Y height +X width' is missing after the header")
     fields = dict(line.split(b"=", 1) for line in head.split(b"\n") if b"=" in line and line[:1] != b"#")
     kind = fields.get(b"FORMAT", b"32-bit_rle_rgbe").strip()
     if kind != b"32-bit_rle_rgbe":
@@ -127,7 +126,7 @@ def _rows(data: bytes, height: int, width: int, name: str) -> np.ndarray:
     return out.transpose(0, 2, 1)
 
 
-# --- OpenEXR -------------------------------------------------------------------------------------------------------------------
+# --- OpenEXR ----------------------------------------------------------------------------------------------------------
 
 
 def _openexr() -> Any:
@@ -138,7 +137,8 @@ def _openexr() -> Any:
 
 
 def decode_exr(path: Path, max_pixels: int) -> np.ndarray:
-    """The picture float32 ``[H, W, 1|3|4]``, top row first, of the channels R, G, B, A or Y of the first part of an ``.exr`` file.
+    """The picture float32 ``[H, W, 1|3|4]``, top row first, of the channels R, G, B, A or Y of the first part of an
+    ``.exr`` file.
 
     Raises ``ValueError`` that names the file, ``ImportError`` with the command that installs what is missing.
     """
@@ -154,7 +154,8 @@ def decode_exr(path: Path, max_pixels: int) -> np.ndarray:
         raise ValueError(f"image {path} cannot be read (corrupt or not a picture): {error}") from error
     if width * height > max_pixels:
         raise ValueError(
-            f"image {path} has {width}x{height} pixels, more than max_pixels={max_pixels}; raise max_pixels if that is meant"
+            f"image {path} has {width}x{height} pixels, more than max_pixels={max_pixels}; raise max_pixels if that is "
+            "meant"
         )
     for names in (("R", "G", "B", "A"), ("R", "G", "B"), ("Y",)):
         if all(n in channels for n in names):

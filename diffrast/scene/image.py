@@ -35,16 +35,13 @@ def linear_to_srgb(x: torch.Tensor) -> torch.Tensor:
 
 
 def load_image(
-    path: str | os.PathLike,
-    *,
-    linear: bool = True,
-    dtype: torch.dtype = torch.float32,
-    max_pixels: int = MAX_PIXELS,
+    path: str | os.PathLike, *, linear: bool = True, dtype: torch.dtype = torch.float32, max_pixels: int = MAX_PIXELS
 ) -> torch.Tensor:
     """Read a picture as ``[H, W, C]``, row 0 at the bottom, C = 1, 3 or 4 as in the file.
 
-    Palettes and gray with alpha become RGBA, 16-bit gray is divided by 65535. ``.hdr`` and ``.exr`` hold linear light of any
-    size in float32. Raises ``ValueError`` that names the file when it is missing, is no picture, is cut short, or has more than
+    Palettes and gray with alpha become RGBA, 16-bit gray is divided by 65535. ``.hdr`` and ``.exr`` hold linear light
+    of any size in float32. Raises ``ValueError`` that names the file when it is missing, is no picture, is cut short,
+    or has more than
     ``max_pixels`` pixels; ``ImportError`` for ``.exr`` without the OpenEXR package.
     """
     path = Path(path)
@@ -61,12 +58,7 @@ def load_image(
 
 
 def decode(
-    data: bytes,
-    name: str,
-    *,
-    linear: bool = True,
-    dtype: torch.dtype = torch.float32,
-    max_pixels: int = MAX_PIXELS,
+    data: bytes, name: str, *, linear: bool = True, dtype: torch.dtype = torch.float32, max_pixels: int = MAX_PIXELS
 ) -> torch.Tensor:
     """The bytes of a picture file as :func:`load_image` gives them; ``name`` begins the errors."""
     try:
@@ -110,9 +102,7 @@ _CONVERT = {
 }
 
 
-def from_pil(
-    picture: Image.Image, *, linear: bool = True, dtype: torch.dtype = torch.float32
-) -> torch.Tensor:
+def from_pil(picture: Image.Image, *, linear: bool = True, dtype: torch.dtype = torch.float32) -> torch.Tensor:
     """A PIL picture as ``[H, W, C]``, row 0 at the bottom, C = 1, 3 or 4."""
     array = np.asarray(picture.convert(_CONVERT[picture.mode]) if picture.mode in _CONVERT else picture)
     array = array[::-1].reshape(*array.shape[:2], -1)
@@ -122,7 +112,8 @@ def from_pil(
 
 
 def from_uint8(levels: np.ndarray, *, linear: bool = True) -> torch.Tensor:
-    """A file's ``uint8`` ``[H, W, C]``, row 0 at the top, to float32, row 0 at the bottom: the inverse of :func:`to_uint8`."""
+    """A file's ``uint8`` ``[H, W, C]``, row 0 at the top, to float32, row 0 at the bottom: the inverse of
+    :func:`to_uint8`."""
     image = torch.from_numpy(levels[::-1].astype(np.float32) / 255)
     return _colors(srgb_to_linear, image) if linear else image
 
@@ -133,7 +124,8 @@ def _colors(change: Callable[[torch.Tensor], torch.Tensor], image: torch.Tensor)
 
 
 def to_uint8(image: torch.Tensor, *, linear: bool = True) -> np.ndarray:
-    """``[H, W, C]`` (or ``[H, W]``), row 0 at the bottom, to a file's ``uint8``, row 0 at the top; values are clipped."""
+    """``[H, W, C]`` (or ``[H, W]``), row 0 at the bottom, to a file's ``uint8``, row 0 at the top; values are
+    clipped."""
     image = image.detach().cpu().to(torch.float32)
     if linear and image.ndim == 3:
         image = torch.cat([linear_to_srgb(image[..., :3]), image[..., 3:]], dim=-1)

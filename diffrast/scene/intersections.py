@@ -2,8 +2,9 @@
 
 Two triangles that cross do so along a segment, and each end of it is where an edge of one pierces the other (Guigue and
 Devillers 2003, "Fast and Robust Triangle-Triangle Overlap Test Using Orientation Predicates", section 2: signs of 4 x 4
-determinants decide). Edges that begin at a common vertex meet there by right and are left out. Pairs in one plane overlap
-unless a side of one of them keeps them apart. Which pairs to test at all says a uniform grid over their bounding boxes.
+determinants decide). Edges that begin at a common vertex meet there by right and are left out. Pairs in one plane
+overlap unless a side of one of them keeps them apart. Which pairs to test at all says a uniform grid over their
+bounding boxes.
 """
 
 from __future__ import annotations
@@ -71,7 +72,8 @@ def _sides(triangle: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 
 def _pierces(p: np.ndarray, q: np.ndarray, side: np.ndarray, shared: np.ndarray) -> np.ndarray:
-    """Does an edge of ``p`` without a ``shared`` corner run through triangle ``q``? ``side``: p's corners over q's plane."""
+    """Does an edge of ``p`` without a ``shared`` corner run through triangle ``q``? ``side``: p's corners over q's
+    plane."""
     hit = np.zeros(len(p), dtype=bool)
     for k in range(3):
         j = (k + 1) % 3
@@ -128,9 +130,7 @@ def _candidates(corners: np.ndarray, names: np.ndarray):
     total = np.cumsum(more)
     begin = 0
     while begin < len(key):
-        stop = max(
-            begin + 1, int(np.searchsorted(total, (total[begin - 1] if begin else 0) + CHUNK, side="right"))
-        )
+        stop = max(begin + 1, int(np.searchsorted(total, (total[begin - 1] if begin else 0) + CHUNK, side="right")))
         n = more[begin:stop]
         a = np.repeat(np.arange(begin, stop), n)
         b = a + 1 + np.arange(len(a)) - np.repeat(np.cumsum(n) - n, n)

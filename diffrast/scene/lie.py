@@ -29,9 +29,7 @@ def _coefficients(t: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Te
     near = torch.where(small, t, torch.zeros_like(t))
     a = safe.sqrt()
     closed = (a.sin() / a, (1 - a.cos()) / safe, (a - a.sin()) / (safe * a))
-    one, two, three = (
-        torch.where(small, _series(near, n), c) for n, c in zip((1, 2, 3), closed, strict=True)
-    )
+    one, two, three = (torch.where(small, _series(near, n), c) for n, c in zip((1, 2, 3), closed, strict=True))
     return one, two, three
 
 
@@ -43,7 +41,8 @@ def hat(v: torch.Tensor) -> torch.Tensor:
 
 
 def so3_exp(v: torch.Tensor) -> torch.Tensor:
-    """Rotation vectors ``[..., 3]`` (axis times angle in radians) to matrices ``[..., 3, 3]``. Differentiable, twice."""
+    """Rotation vectors ``[..., 3]`` (axis times angle in radians) to matrices ``[..., 3, 3]``. Differentiable,
+    twice."""
     one, two, _ = _coefficients(v.square().sum(-1)[..., None, None])
     K = hat(v)
     return torch.eye(3, dtype=v.dtype, device=v.device) + one * K + two * (K @ K)
@@ -59,9 +58,7 @@ def so3_log(R: torch.Tensor) -> torch.Tensor:
     trace = d.sum(-1, keepdim=True)
     # Four ways to the quaternion (w, x, y, z), each times its own largest entry; the best conditioned one is taken.
     squares = torch.cat([1 + trace, 1 - trace + 2 * d], dim=-1)
-    skew = torch.stack(
-        [R[..., 2, 1] - R[..., 1, 2], R[..., 0, 2] - R[..., 2, 0], R[..., 1, 0] - R[..., 0, 1]], -1
-    )
+    skew = torch.stack([R[..., 2, 1] - R[..., 1, 2], R[..., 0, 2] - R[..., 2, 0], R[..., 1, 0] - R[..., 0, 1]], -1)
     symmetric = R + R.mT
     ways = [torch.cat([squares[..., :1], skew], dim=-1)]
     for i in range(3):
@@ -76,9 +73,7 @@ def so3_log(R: torch.Tensor) -> torch.Tensor:
     angle = 2 * torch.atan2(length, q[..., :1])
     # angle / length tends to 2 / w as the angle goes to zero.
     tiny = length <= torch.finfo(R.dtype).tiny
-    return axis * torch.where(
-        tiny, 2 / q[..., :1], angle / torch.where(tiny, torch.ones_like(length), length)
-    )
+    return axis * torch.where(tiny, 2 / q[..., :1], angle / torch.where(tiny, torch.ones_like(length), length))
 
 
 def se3_exp(twist: torch.Tensor) -> torch.Tensor:

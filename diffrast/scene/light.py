@@ -1,7 +1,8 @@
 """Lights. A lamp shines from one direction on each point; a surrounding shines from everywhere.
 
-Units: ``intensity`` and ``irradiance`` are linear RGB. A white Lambertian surface that faces an irradiance of pi has radiance 1.
-All fields are parameters; see :func:`diffrast.scene.parameters.own` for tensors that are computed from others.
+Units: ``intensity`` and ``irradiance`` are linear RGB. A white Lambertian surface that faces an irradiance of pi has
+radiance 1. All fields are parameters; see :func:`diffrast.scene.parameters.own` for tensors that are computed from
+others.
 """
 
 from __future__ import annotations
@@ -23,19 +24,19 @@ class Lamp(torch.nn.Module):
     shadow: Shadow | None
 
     def incident(self, position: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """At points ``[N, 3]``: unit vectors to the lamp ``[N, 3]``, and the irradiance of a surface that faces it ``[N, 3]``."""
+        """At points ``[N, 3]``: unit vectors to the lamp ``[N, 3]``, and the irradiance of a surface that faces it
+        ``[N, 3]``."""
         raise NotImplementedError
 
 
 class DirectionalLight(Lamp):
-    """Parallel light that travels along ``direction`` ``[3]`` (of any length), with ``irradiance`` ``[3]`` or ``[1]``."""
+    """Parallel light that travels along ``direction`` ``[3]`` (of any length), with ``irradiance`` ``[3]`` or
+    ``[1]``."""
 
     direction: torch.Tensor
     irradiance: torch.Tensor
 
-    def __init__(
-        self, direction=(0.0, -1.0, 0.0), irradiance=(math.pi,) * 3, *, shadow: Shadow | None = None
-    ):
+    def __init__(self, direction=(0.0, -1.0, 0.0), irradiance=(math.pi,) * 3, *, shadow: Shadow | None = None):
         super().__init__()
         own(self, "direction", direction, "[3]", (3,))
         own(self, "irradiance", irradiance, "[3] or [1]", (3,), (1,))
@@ -47,7 +48,8 @@ class DirectionalLight(Lamp):
 
 
 class PointLight(Lamp):
-    """Shines from ``position`` ``[3]`` in all directions with ``intensity`` ``[3]`` or ``[1]`` (irradiance at distance 1)."""
+    """Shines from ``position`` ``[3]`` in all directions with ``intensity`` ``[3]`` or ``[1]`` (irradiance at distance
+    1)."""
 
     position: torch.Tensor
     intensity: torch.Tensor
@@ -65,15 +67,24 @@ class PointLight(Lamp):
 
 
 class SpotLight(PointLight):
-    """A point light within a cone about ``direction`` ``[3]``: full inside the angle ``inner`` from the axis, nothing outside of
+    """A point light within a cone about ``direction`` ``[3]``: full inside the angle ``inner`` from the axis, nothing
+    outside of
     ``outer`` (radians), between them as in KHR_lights_punctual of glTF."""
 
     direction: torch.Tensor
     inner: torch.Tensor
     outer: torch.Tensor
 
-    def __init__(self, position, direction, intensity=(math.pi,) * 3, *, inner=0.0, outer=math.pi / 4,
-                 shadow: Shadow | None = None):  # fmt: skip
+    def __init__(
+        self,
+        position,
+        direction,
+        intensity=(math.pi,) * 3,
+        *,
+        inner=0.0,
+        outer=math.pi / 4,
+        shadow: Shadow | None = None,
+    ):
         super().__init__(position, intensity, shadow=shadow)
         own(self, "direction", direction, "[3]", (3,))
         own(self, "inner", inner, "a number", ())
@@ -87,7 +98,7 @@ class SpotLight(PointLight):
         return to, irradiance * fade.square()
 
 
-# --- Light from everywhere ------------------------------------------------------------------------------------------------------
+# --- Light from everywhere --------------------------------------------------------------------------------------------
 
 
 class Surrounding(torch.nn.Module):
@@ -98,11 +109,13 @@ class Surrounding(torch.nn.Module):
         return self
 
     def irradiance(self, normal: torch.Tensor) -> torch.Tensor:
-        """Of surfaces that face ``normal`` ``[N, 3]``, divided by pi: the radiance that a white one sends out, ``[N, 3]``."""
+        """Of surfaces that face ``normal`` ``[N, 3]``, divided by pi: the radiance that a white one sends out, ``[N,
+        3]``."""
         raise NotImplementedError
 
     def radiance(self, direction: torch.Tensor, roughness: torch.Tensor) -> torch.Tensor:
-        """From directions ``[N, 3]`` of any length, averaged over the lobe of a mirror of roughness ``[N, 1]``: ``[N, 3]``."""
+        """From directions ``[N, 3]`` of any length, averaged over the lobe of a mirror of roughness ``[N, 1]``: ``[N,
+        3]``."""
         raise NotImplementedError
 
 
@@ -123,15 +136,24 @@ class AmbientLight(Surrounding):
 
 
 def sh_basis(direction: torch.Tensor) -> torch.Tensor:
-    """The nine real spherical harmonics of bands 0 to 2 at unit directions ``[..., 3]``: ``[..., 9]``, ordered by band, then order
+    """The nine real spherical harmonics of bands 0 to 2 at unit directions ``[..., 3]``: ``[..., 9]``, ordered by band,
+    then order
     -l to l (Ramamoorthi and Hanrahan 2001, "An Efficient Representation for Irradiance Environment Maps", eq. 3)."""
     x, y, z = direction.unbind(-1)
-    return torch.stack([
-        torch.full_like(x, 0.5 / math.sqrt(math.pi)),
-        0.4886025 * y, 0.4886025 * z, 0.4886025 * x,
-        1.0925484 * x * y, 1.0925484 * y * z, 0.3153916 * (3 * z * z - 1), 1.0925484 * x * z,
-        0.5462742 * (x * x - y * y),
-    ], dim=-1)  # fmt: skip
+    return torch.stack(
+        [
+            torch.full_like(x, 0.5 / math.sqrt(math.pi)),
+            0.4886025 * y,
+            0.4886025 * z,
+            0.4886025 * x,
+            1.0925484 * x * y,
+            1.0925484 * y * z,
+            0.3153916 * (3 * z * z - 1),
+            1.0925484 * x * z,
+            0.5462742 * (x * x - y * y),
+        ],
+        dim=-1,
+    )
 
 
 BANDS = (0, 1, 1, 1, 2, 2, 2, 2, 2)
@@ -140,8 +162,8 @@ COSINE = (1.0, 2 / 3, 1 / 4)  # what the clamped cosine over pi keeps of each ba
 
 @functools.cache
 def lobe_bands(steps: int = 65) -> torch.Tensor:
-    """What the lobe of roughness ``i / (steps - 1)`` keeps of each band, float64 ``[steps, 3]``: the Legendre coefficients of the
-    prefilter's kernel (see :mod:`diffrast.scene.environment`)."""
+    """What the lobe of roughness ``i / (steps - 1)`` keeps of each band, float64 ``[steps, 3]``: the Legendre
+    coefficients of the prefilter's kernel (see :mod:`diffrast.scene.environment`)."""
     roughness = torch.linspace(0, 1, steps, dtype=torch.float64).clamp_min(MIN_ROUGHNESS)[:, None]
     u = (torch.arange(4096, dtype=torch.float64) + 0.5)[None] / 4096
     cos2 = (1 - u) / (1 + (roughness**4 - 1) * u)  # of the facet's normal, equally likely

@@ -1,8 +1,8 @@
 """Materials: what a point of a surface sends to the eye, under some lights.
 
-A field of a material (base colour, roughness, ...) is a tensor ``[C]``, the same everywhere, or a texture ``[H, W, C]``,
-linear, row 0 at the bottom, repeated outside of the unit square and filtered with mipmaps. Fields are parameters; tensors that
-are computed from others stay so, and pass their gradients on (:func:`diffrast.scene.parameters.own`).
+A field of a material (base colour, roughness, ...) is a tensor ``[C]``, the same everywhere, or a texture ``[H, W,
+C]``, linear, row 0 at the bottom, repeated outside of the unit square and filtered with mipmaps. Fields are parameters;
+tensors that are computed from others stay so, and pass their gradients on (:func:`diffrast.scene.parameters.own`).
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from .vectors import dot, unit
 
 @dataclass
 class Lighting:
-    """The lights of a picture, ready to shade with: lamps, each with the part of its light ``[N, 1]`` that shadows leave
-    (None: all), and surroundings."""
+    """The lights of a picture, ready to shade with: lamps, each with the part of its light ``[N, 1]`` that shadows
+    leave (None: all), and surroundings."""
 
     lamps: list[Lamp] = field(default_factory=list)
     shadows: list[torch.Tensor | None] = field(default_factory=list)
     surroundings: list[Surrounding] = field(default_factory=list)
 
     def arriving(self, surface: Surface):
-        """Each lamp's unit vectors ``[N, 3]``, their cosines with the normal ``[N, 1]`` (not negative), and irradiance ``[N,
-        3]``."""
+        """Each lamp's unit vectors ``[N, 3]``, their cosines with the normal ``[N, 1]`` (not negative), and irradiance
+        ``[N, 3]``."""
         for lamp, lit in zip(self.lamps, self.shadows, strict=True):
             to, irradiance = lamp.incident(surface.position)
             cosine = dot(surface.normal, to).clamp_min(0)
@@ -76,8 +76,9 @@ def product(*values: torch.Tensor | None) -> torch.Tensor | None:
 
 
 class Material(torch.nn.Module):
-    """Base of materials. ``alpha_mode`` as in glTF: "OPAQUE" ignores alpha, "MASK" cuts where it is below ``alpha_cutoff`` (no
-    gradient into alpha), "BLEND" blends. ``wants_tangents``: whether ``surface.tangent`` is needed."""
+    """Base of materials. ``alpha_mode`` as in glTF: "OPAQUE" ignores alpha, "MASK" cuts where it is below
+    ``alpha_cutoff`` (no gradient into alpha), "BLEND" blends. ``wants_tangents``: whether ``surface.tangent`` is
+    needed."""
 
     alpha_mode = "OPAQUE"
     alpha_cutoff = 0.5
@@ -86,7 +87,8 @@ class Material(torch.nn.Module):
     base_color_factor: torch.Tensor | None
 
     def shade(self, surface: Surface, lights: Lighting) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Radiance towards the eye ``[N, 3]`` (or ``[1, 3]``), and alpha ``[N, 1]`` (or ``[1, 1]``), None where opaque."""
+        """Radiance towards the eye ``[N, 3]`` (or ``[1, 3]``), and alpha ``[N, 1]`` (or ``[1, 1]``), None where
+        opaque."""
         raise NotImplementedError
 
     def _own_color(self, name: str, value, channels: tuple[int, ...] = (3, 4)) -> None:
@@ -139,10 +141,12 @@ class Lambert(Unlit):
 
 
 class BlinnPhong(Unlit):
-    """Matt plus a highlight: ``specular`` times ``(s + 8) / (8 pi) (n . h)^s`` with the exponent s = exp(``log_shininess``)
-    (Blinn 1977; the factor, which keeps the energy about the same for all s, from Akenine-Möller et al., "Real-Time Rendering").
+    """Matt plus a highlight: ``specular`` times ``(s + 8) / (8 pi) (n . h)^s`` with the exponent s =
+    exp(``log_shininess``) (Blinn 1977; the factor, which keeps the energy about the same for all s, from Akenine-Möller
+    et al., "Real-Time Rendering").
 
-    Surroundings are reflected as by a rough mirror of the same width, ``alpha^2 = 2 / (s + 2)`` (Walter et al. 2007, section 5.2).
+    Surroundings are reflected as by a rough mirror of the same width, ``alpha^2 = 2 / (s + 2)`` (Walter et al. 2007,
+    section 5.2).
     """
 
     specular: torch.Tensor
@@ -154,8 +158,14 @@ class BlinnPhong(Unlit):
         shininess = torch.as_tensor(shininess, dtype=torch.get_default_dtype())
         if not bool((shininess > 0).all()):
             raise ValueError("BlinnPhong(): shininess must be positive")
-        own(self, "log_shininess", shininess.log().reshape(-1, 1)[0] if shininess.dim() == 0 else shininess.log(),
-            "a number or a texture [H, W, 1]", (1,), (None, None, 1))  # fmt: skip
+        own(
+            self,
+            "log_shininess",
+            shininess.log().reshape(-1, 1)[0] if shininess.dim() == 0 else shininess.log(),
+            "a number or a texture [H, W, 1]",
+            (1,),
+            (None, None, 1),
+        )
 
     def shade(self, surface: Surface, lights: Lighting) -> tuple[torch.Tensor, torch.Tensor | None]:
         color, alpha = self._base(surface)
@@ -177,8 +187,8 @@ class BlinnPhong(Unlit):
 
 
 class SphericalHarmonicsColor(Material):
-    """Radiance that depends on the direction to the eye only: ``coefficients`` ``[27]`` or a texture ``[H, W, 27]``, 9 harmonics
-    (:func:`diffrast.scene.light.sh_basis`) of 3 colours each. Light has no effect."""
+    """Radiance that depends on the direction to the eye only: ``coefficients`` ``[27]`` or a texture ``[H, W, 27]``, 9
+    harmonics (:func:`diffrast.scene.light.sh_basis`) of 3 colours each. Light has no effect."""
 
     coefficients: torch.Tensor
 
@@ -197,16 +207,18 @@ class MetallicRoughness(Material):
 
     Args:
         base_color: ``[3]``, ``[4]`` (with alpha) or a texture of them.
-        orm: occlusion, roughness, metalness, each 0 to 1: ``[3]`` or a texture ``[H, W, 3]``. Occlusion dims surroundings only.
+        orm: occlusion, roughness, metalness, each 0 to 1: ``[3]`` or a texture ``[H, W, 3]``. Occlusion dims
+            surroundings only.
         normal_map: ``[H, W, 3]``, the tangent-space normal as stored in files, ``(n + 1) / 2``, +y towards larger v.
         normal_scale: factor on its x and y.
         emission: ``[3]`` or a texture, or None.
         base_color_factor, orm_factor, emission_factor: factors on textures, of as many channels, or None.
         alpha_mode, alpha_cutoff: as in glTF.
 
-    Diffuse and specular share the light: what the specular lobe reflects in all, further bounces included (:func:`brdf.albedo`),
-    does not reach the diffuse layer, so that a white surface keeps the energy of a white sky. (glTF's sample code weighs the
-    diffuse part by the single bounce's Fresnel term, which does not; its appendix B allows either.)
+    Diffuse and specular share the light: what the specular lobe reflects in all, further bounces included
+    (:func:`brdf.albedo`), does not reach the diffuse layer, so that a white surface keeps the energy of a white sky.
+    (glTF's sample code weighs the diffuse part by the single bounce's Fresnel term, which does not; its appendix B
+    allows either.)
     """
 
     normal_scale: torch.Tensor
@@ -217,10 +229,19 @@ class MetallicRoughness(Material):
     emission_factor: torch.Tensor | None
 
     def __init__(
-        self, base_color=(1.0, 1.0, 1.0), orm=(1.0, 0.5, 0.0), normal_map=None, emission=None, *,
-        normal_scale=1.0, base_color_factor=None, orm_factor=None, emission_factor=None,
-        alpha_mode: str = "OPAQUE", alpha_cutoff: float = 0.5,
-    ):  # fmt: skip
+        self,
+        base_color=(1.0, 1.0, 1.0),
+        orm=(1.0, 0.5, 0.0),
+        normal_map=None,
+        emission=None,
+        *,
+        normal_scale=1.0,
+        base_color_factor=None,
+        orm_factor=None,
+        emission_factor=None,
+        alpha_mode: str = "OPAQUE",
+        alpha_cutoff: float = 0.5,
+    ):
         super().__init__()
         self._own_color("base_color", base_color)
         self._own_color("orm", orm, (3,))

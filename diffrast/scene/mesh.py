@@ -25,9 +25,10 @@ class Mesh:
     - ``texture`` float32 ``[H, W, 3]`` (linear, row 0 at the bottom): the base colour where there is only one;
     - ``materials``, and ``material_ids`` int32 ``[F]`` into them (None: all zero).
 
-    ``uv_faces`` or ``normal_faces`` of None: ``faces`` index UVs or normals too. Faces that share an edge must share its two
-    *position* indices, or ``antialias`` takes the edge for a silhouette; a seam of the texture splits UVs only. Plain data:
-    :class:`MeshParameters` makes parts of it trainable.
+    ``uv_faces`` or ``normal_faces`` of None: ``faces`` index UVs or normals too. Faces that share an edge must share
+    its two
+    *position* indices, or ``antialias`` takes the edge for a silhouette; a seam of the texture splits UVs only. Plain
+    data: :class:`MeshParameters` makes parts of it trainable.
     """
 
     vertices: torch.Tensor
@@ -41,7 +42,7 @@ class Mesh:
     material_ids: torch.Tensor | None = None
     materials: list[MaterialData] = field(default_factory=list)
 
-    # --- Indices -------------------------------------------------------------------------------------------------------
+    # --- Indices ------------------------------------------------------------------------------------------------------
 
     @property
     def uv_index(self) -> torch.Tensor:
@@ -59,7 +60,7 @@ class Mesh:
             return self.normal, self.normal_index
         return self.normals(), self.faces
 
-    # --- Geometry ------------------------------------------------------------------------------------------------------
+    # --- Geometry -----------------------------------------------------------------------------------------------------
 
     def normals(self) -> torch.Tensor:
         """Unit vertex normals ``[V, 3]``, area-weighted. Differentiable into ``vertices``."""
@@ -90,7 +91,7 @@ class Mesh:
         """Boundary, non-manifold and degenerate parts and other faults; print it."""
         return report(self.vertices, self.faces)
 
-    # --- Other meshes from it ------------------------------------------------------------------------------------------
+    # --- Other meshes from it -----------------------------------------------------------------------------------------
 
     def to(self, device: torch.device | str) -> Mesh:
         """The same mesh on another device, its materials' pictures too."""
@@ -100,16 +101,14 @@ class Mesh:
             if isinstance(getattr(self, f.name), torch.Tensor)
         }
         materials = [
-            replace(
-                m,
-                **{n: getattr(m, n).to(device) for n in TEXTURES if isinstance(getattr(m, n), torch.Tensor)},
-            )
+            replace(m, **{n: getattr(m, n).to(device) for n in TEXTURES if isinstance(getattr(m, n), torch.Tensor)})
             for m in self.materials
         ]
         return replace(self, **moved, materials=materials)
 
     def welded(self) -> Mesh:
-        """Vertices at the very same place (and of the same colour) become one; UVs and normals stay split where they were.
+        """Vertices at the very same place (and of the same colour) become one; UVs and normals stay split where they
+        were.
 
         Files such as glTF and STL repeat positions along seams; silhouettes need them shared. Not differentiable.
         """
@@ -122,9 +121,7 @@ class Mesh:
             return self
         # Keep the order of first appearance.
         place = torch.arange(len(inverse), device=inverse.device)
-        first = torch.full((count,), len(inverse), device=inverse.device).scatter_reduce_(
-            0, inverse, place, "amin"
-        )
+        first = torch.full((count,), len(inverse), device=inverse.device).scatter_reduce_(0, inverse, place, "amin")
         order = first.argsort()
         rank = torch.empty_like(order)
         rank[order] = torch.arange(count, device=order.device)
@@ -191,9 +188,7 @@ class Mesh:
             tables.append(("normal_index", self.normal_index, "normal", self.normal))
         for what, index, of, table in tables:
             if index.shape != f.shape:
-                raise ValueError(
-                    f"{name}: {what} must be {list(f.shape)} like faces; got {list(index.shape)}"
-                )
+                raise ValueError(f"{name}: {what} must be {list(f.shape)} like faces; got {list(index.shape)}")
             if index.numel() and not (int(index.min()) >= 0 and int(index.max()) < len(table)):
                 raise ValueError(
                     f"{name}: {what} must lie in 0..{len(table) - 1}, the {of}; "

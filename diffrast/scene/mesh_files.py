@@ -22,7 +22,8 @@ from .obj import load_obj, save_obj
 def load_mesh(
     path: str | os.PathLike, *, textures: bool = True, weld: bool = True, max_pixels: int = MAX_PIXELS
 ) -> Mesh:
-    """Read ``.glb``, ``.gltf``, ``.obj`` with its material library, or whatever geometry trimesh reads (``.ply``, ``.stl``, ...).
+    """Read ``.glb``, ``.gltf``, ``.obj`` with its material library, or whatever geometry trimesh reads (``.ply``,
+    ``.stl``, ...).
 
     Several parts and materials become one mesh with ``material_ids``. Polygons are triangulated.
 
@@ -31,8 +32,8 @@ def load_mesh(
         weld: share the indices of positions that coincide, as silhouettes need it (see :meth:`Mesh.welded`).
         max_pixels: larger pictures are refused.
 
-    Raises ``ValueError`` that names the file when it is missing, cut short, of another format, or holds no triangle, vertices that
-    are not finite, indices out of range, a texture without UVs, or a path that leaves its folder.
+    Raises ``ValueError`` that names the file when it is missing, cut short, of another format, or holds no triangle,
+    vertices that are not finite, indices out of range, a texture without UVs, or a path that leaves its folder.
     """
     path = Path(path)
     if not path.is_file():
@@ -56,9 +57,7 @@ def _load_trimesh(path: Path, *, textures: bool, max_pixels: int) -> Mesh:
         if len(data) < size:  # trimesh would take it for text
             raise ValueError(f"mesh {path} cannot be read: it is cut short: {len(data)} bytes of {size}")
     try:
-        loaded = trimesh.load(
-            io.BytesIO(data), file_type=path.suffix[1:].lower(), process=False, force="mesh"
-        )
+        loaded = trimesh.load(io.BytesIO(data), file_type=path.suffix[1:].lower(), process=False, force="mesh")
     except Exception as error:  # trimesh's readers raise whatever their parsers do
         raise ValueError(f"mesh {path} cannot be read: {error}") from error
     if not isinstance(loaded, trimesh.Trimesh) or len(loaded.faces) == 0:
@@ -80,11 +79,12 @@ def _load_trimesh(path: Path, *, textures: bool, max_pixels: int) -> Mesh:
 READERS: dict[str, Callable[..., Mesh]] = {".glb": load_gltf, ".gltf": load_gltf, ".obj": load_obj}
 
 
-# --- Writing ---------------------------------------------------------------------------------------------------------------
+# --- Writing ----------------------------------------------------------------------------------------------------------
 
 
 def save_mesh(path: str | os.PathLike, mesh: Mesh) -> None:
-    """Write ``.glb``, ``.gltf``, ``.obj`` (with ``.mtl`` and pictures), ``.ply`` or ``.stl``, each file whole or not at all.
+    """Write ``.glb``, ``.gltf``, ``.obj`` (with ``.mtl`` and pictures), ``.ply`` or ``.stl``, each file whole or not at
+    all.
 
     A mesh without ``materials`` gets one: its ``texture`` as the base colour, metallic 0, roughness 1. ``.ply`` carries
     geometry and vertex colours, ``.stl`` geometry only. Raises ``ValueError`` for another suffix or a mesh that breaks
@@ -114,10 +114,7 @@ def _save_trimesh(path: Path, mesh: Mesh) -> None:
         rgb = linear_to_srgb(mesh.colors[:, :3].detach().cpu().clamp(0, 1))
         colors = (rgb * 255 + 0.5).to(torch.uint8).numpy()
     out = trimesh.Trimesh(
-        mesh.vertices.detach().cpu().numpy(),
-        mesh.faces.detach().cpu().numpy(),
-        vertex_colors=colors,
-        process=False,
+        mesh.vertices.detach().cpu().numpy(), mesh.faces.detach().cpu().numpy(), vertex_colors=colors, process=False
     )
     data: Any = out.export(file_type=path.suffix[1:].lower())
     write_bytes(path, data.encode("utf-8") if isinstance(data, str) else data)

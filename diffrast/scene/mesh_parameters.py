@@ -19,17 +19,15 @@ class MeshParameters(torch.nn.Module):
     Args:
         mesh: the initial mesh; its other tensors become buffers, so that ``.to(device)`` moves everything.
         optimize: names among ``PARTS``; the mesh must have them.
-        smoothness: above 0, the vertices are parameterized by Large Steps (:class:`LargeSteps`), whose lambda this is; the
-            parameter is then called ``smooth_vertices``. Use it with :class:`AdamUniform`.
+        smoothness: above 0, the vertices are parameterized by Large Steps (:class:`LargeSteps`), whose lambda this is;
+            the parameter is then called ``smooth_vertices``. Use it with :class:`AdamUniform`.
     """
 
     def __init__(self, mesh: Mesh, optimize: Sequence[str] = ("vertices",), *, smoothness: float = 0.0):
         super().__init__()
         unknown = set(optimize) - set(PARTS)
         if unknown:
-            raise ValueError(
-                f"MeshParameters(): optimize must name some of {', '.join(PARTS)}; got {sorted(unknown)}"
-            )
+            raise ValueError(f"MeshParameters(): optimize must name some of {', '.join(PARTS)}; got {sorted(unknown)}")
         self._steps: LargeSteps | None = None
         self._names: dict[str, str] = {}  # field of the mesh -> name here
         for f in fields(Mesh):

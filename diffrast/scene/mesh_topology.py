@@ -10,9 +10,9 @@ import torch
 
 
 class Edges(NamedTuple):
-    """Every edge once: ``ends`` int64 ``[E, 2]``, the smaller vertex first; ``count`` ``[E]`` faces at each; ``of_face``
-    int64 ``[F, 3]``, the edges (0, 1), (1, 2), (2, 0) of each face; ``forward`` bool ``[F, 3]``, whether the face runs from the
-    smaller vertex to the larger."""
+    """Every edge once: ``ends`` int64 ``[E, 2]``, the smaller vertex first; ``count`` ``[E]`` faces at each;
+    ``of_face`` int64 ``[F, 3]``, the edges (0, 1), (1, 2), (2, 0) of each face; ``forward`` bool ``[F, 3]``, whether
+    the face runs from the smaller vertex to the larger."""
 
     ends: torch.Tensor
     count: torch.Tensor
@@ -31,7 +31,8 @@ def edges(faces: torch.Tensor) -> Edges:
 
 
 def face_pairs(faces: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Faces on both sides of each edge that has exactly two: the faces int64 ``[P, 2]`` and the edge's vertices ``[P, 2]``."""
+    """Faces on both sides of each edge that has exactly two: the faces int64 ``[P, 2]`` and the edge's vertices ``[P,
+    2]``."""
     e = edges(faces)
     order = e.of_face.reshape(-1).argsort(stable=True)
     start = e.count.cumsum(0) - e.count
@@ -50,9 +51,7 @@ class MeshReport:
     components: int  # connected through shared edges
     boundary_edges: torch.Tensor  # [N, 2] vertices of edges with one face
     non_manifold_edges: torch.Tensor  # [N, 2] ... with more than two
-    inconsistent_edges: (
-        torch.Tensor
-    )  # [N, 2] ... whose two faces run the same way: one of them is turned over
+    inconsistent_edges: torch.Tensor  # [N, 2] ... whose two faces run the same way: one of them is turned over
     non_manifold_vertices: torch.Tensor  # [N] where fans of faces touch in the vertex only
     degenerate_faces: torch.Tensor  # [N] without an area, or not finite
     duplicated_vertices: torch.Tensor  # [N] at the place of an earlier vertex

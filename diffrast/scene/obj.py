@@ -1,4 +1,5 @@
-"""Wavefront OBJ with its material library, both ways. Positions, UVs and normals keep their own indices, as in the file."""
+"""Wavefront OBJ with its material library, both ways. Positions, UVs and normals keep their own indices, as in the
+file."""
 
 from __future__ import annotations
 
@@ -74,10 +75,7 @@ def load_obj(path: Path, *, textures: bool = True, max_pixels: int) -> Mesh:
         if torch.equal(mesh.uv_faces, mesh.faces) and len(uv) == len(v):
             mesh.uv_faces = None
     if columns["vn"] and faces[..., 2].min() >= 0:
-        mesh.normal, mesh.normal_faces = (
-            torch.from_numpy(_table(columns["vn"], 3, path, "vn")),
-            _int32(faces[..., 2]),
-        )
+        mesh.normal, mesh.normal_faces = (torch.from_numpy(_table(columns["vn"], 3, path, "vn")), _int32(faces[..., 2]))
     for i, m in enumerate(materials):
         bare = faces[..., 1].min(axis=1)[ids.numpy() == i] < 0
         if any(getattr(m, name) is not None for name in TEXTURES) and bare.any():
@@ -141,7 +139,7 @@ def _triangles(v: np.ndarray, corners: np.ndarray, starts: np.ndarray) -> tuple[
     return owner[order], np.concatenate(faces)[order]
 
 
-# --- Materials -------------------------------------------------------------------------------------------------------------
+# --- Materials --------------------------------------------------------------------------------------------------------
 
 
 def _materials(path: Path, libraries: list[str], textures: bool, max_pixels: int) -> dict[str, MaterialData]:
@@ -167,17 +165,13 @@ def _sections(library: Path) -> dict[str, dict[str, str]]:
     return sections
 
 
-def _material(
-    name: str, fields: dict[str, str], library: Path, textures: bool, max_pixels: int
-) -> MaterialData:
+def _material(name: str, fields: dict[str, str], library: Path, textures: bool, max_pixels: int) -> MaterialData:
     def numbers(key: str, *default: float) -> list[float]:
         try:
             values = [float(x) for x in fields[key].split()] if key in fields else list(default)
             return values if len(values) == len(default) else values * len(default)
         except ValueError as error:
-            raise ValueError(
-                f"{library}: {key} of material {name!r} must be numbers; got {fields[key]!r}"
-            ) from error
+            raise ValueError(f"{library}: {key} of material {name!r} must be numbers; got {fields[key]!r}") from error
 
     (shininess,) = numbers("Ns", 0.0)
     # Blinn-Phong's exponent as a roughness: alpha^2 = 2 / (Ns + 2) (Walter et al. 2007), alpha = roughness^2.
@@ -210,7 +204,7 @@ def _material(
     return m
 
 
-# --- Writing ---------------------------------------------------------------------------------------------------------------
+# --- Writing ----------------------------------------------------------------------------------------------------------
 
 
 def save_obj(path: Path, mesh: Mesh, materials: list[MaterialData]) -> None:
@@ -228,8 +222,7 @@ def save_obj(path: Path, mesh: Mesh, materials: list[MaterialData]) -> None:
             lines += [f"{word} " + " ".join(f"{x:.9g}" for x in row) for row in table.detach().cpu().tolist()]
     index = [mesh.faces, *(i if t is not None else torch.full_like(mesh.faces, -1) for t, i, _ in tables)]
     corners = torch.stack([i.cpu().long() for i in index], dim=-1) + 1
-    text = [["/".join(str(c) if c else "" for c in corner).rstrip("/") for corner in face]
-            for face in corners.tolist()]  # fmt: skip
+    text = [["/".join(str(c) if c else "" for c in corner).rstrip("/") for corner in face] for face in corners.tolist()]
     ids = [0] * len(text) if mesh.material_ids is None else mesh.material_ids.tolist()
     names = [m.name or f"material_{i}" for i, m in enumerate(materials)]
     last = None
@@ -249,11 +242,7 @@ def _save_library(path: Path, materials: list[MaterialData], names: list[str]) -
         r, g, b, alpha = m.base_color_factor
         er, eg, eb = m.emissive_factor
         lines += [f"newmtl {name}", f"Kd {r:.9g} {g:.9g} {b:.9g}", f"d {alpha:.9g}"]
-        lines += [
-            f"Pm {m.metallic_factor:.9g}",
-            f"Pr {m.roughness_factor:.9g}",
-            f"Ke {er:.9g} {eg:.9g} {eb:.9g}",
-        ]
+        lines += [f"Pm {m.metallic_factor:.9g}", f"Pr {m.roughness_factor:.9g}", f"Ke {er:.9g} {eg:.9g} {eb:.9g}"]
         for key, source in PICTURES.items():
             picture = getattr(m, source)
             if picture is not None:

@@ -9,11 +9,11 @@ import torch
 
 
 class AdamUniform(torch.optim.Optimizer):
-    """Adam whose second moment is the largest over all entries of a tensor (Nicolet et al. 2021, "Large Steps in Inverse Rendering
-    of Geometry", section 3.4).
+    """Adam whose second moment is the largest over all entries of a tensor (Nicolet et al. 2021, "Large Steps in
+    Inverse Rendering of Geometry", section 3.4).
 
-    A step then keeps the direction of the smoothed gradient, where plain Adam would scale each coordinate by itself and bring the
-    noise back. ``lr`` is the length of the first step's largest entry.
+    A step then keeps the direction of the smoothed gradient, where plain Adam would scale each coordinate by itself and
+    bring the noise back. ``lr`` is the length of the first step's largest entry.
     """
 
     def __init__(
@@ -23,9 +23,7 @@ class AdamUniform(torch.optim.Optimizer):
         betas: tuple[float, float] = (0.9, 0.999),
     ) -> None:
         if not lr >= 0 or not all(0 <= b < 1 for b in betas):
-            raise ValueError(
-                f"AdamUniform(): lr must be >= 0 and betas in [0, 1); got lr={lr}, betas={betas}"
-            )
+            raise ValueError(f"AdamUniform(): lr must be >= 0 and betas in [0, 1); got lr={lr}, betas={betas}")
         super().__init__(params, {"lr": lr, "betas": betas})
 
     @torch.no_grad()
@@ -42,9 +40,7 @@ class AdamUniform(torch.optim.Optimizer):
                     continue
                 state = self.state[p]
                 if not state:
-                    state.update(
-                        step=0, m=torch.zeros_like(p), v=torch.zeros((), dtype=p.dtype, device=p.device)
-                    )
+                    state.update(step=0, m=torch.zeros_like(p), v=torch.zeros((), dtype=p.dtype, device=p.device))
                 state["step"] += 1
                 state["m"].lerp_(p.grad, 1 - b1)
                 state["v"].lerp_(p.grad.abs().max() ** 2, 1 - b2)

@@ -21,8 +21,8 @@ def overlay(
 ) -> torch.Tensor:
     """World points ``[N, 3]`` as filled discs of ``radius`` pixels over a picture ``[H, W, 3|4]``, row 0 at the bottom.
 
-    Points behind the camera or outside the picture are left out. Returns a new picture; for looking at, not differentiable.
-    Raises ``ValueError`` if the picture's size is not the camera's.
+    Points behind the camera or outside the picture are left out. Returns a new picture; for looking at, not
+    differentiable. Raises ``ValueError`` if the picture's size is not the camera's.
     """
     if tuple(image.shape[:2]) != camera.resolution:
         raise ValueError(

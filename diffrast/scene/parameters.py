@@ -6,7 +6,8 @@ import torch
 
 
 def own(module: torch.nn.Module, name: str, value, shape: str, *sizes: tuple[int | None, ...]) -> None:
-    """Give ``module`` the tensor ``name``: a float32 (or float64) tensor of one of the shapes ``sizes`` (None: any size).
+    """Give ``module`` the tensor ``name``: a float32 (or float64) tensor of one of the shapes ``sizes`` (None: any
+    size).
 
     Numbers and tensors without a history become a ``torch.nn.Parameter`` (None stays None). A tensor that is
     computed from others stays itself, so that gradients flow on to what it was made from.
@@ -15,13 +16,10 @@ def own(module: torch.nn.Module, name: str, value, shape: str, *sizes: tuple[int
         setattr(module, name, None)
         return
     tensor = torch.as_tensor(value)
-    if not tensor.is_floating_point() or (
-        tensor.dtype == torch.float64 and not isinstance(value, torch.Tensor)
-    ):
+    if not tensor.is_floating_point() or (tensor.dtype == torch.float64 and not isinstance(value, torch.Tensor)):
         tensor = tensor.to(torch.get_default_dtype())
     fits = any(
-        tensor.dim() == len(size)
-        and all(want in (None, got) for want, got in zip(size, tensor.shape, strict=True))
+        tensor.dim() == len(size) and all(want in (None, got) for want, got in zip(size, tensor.shape, strict=True))
         for size in sizes
     )
     if not fits:

@@ -30,8 +30,14 @@ def to_clip(vertices: torch.Tensor, matrices: torch.Tensor) -> torch.Tensor:
     return homogeneous @ matrices.transpose(1, 2)
 
 
-def finish(color: torch.Tensor, rast: torch.Tensor, clip: torch.Tensor, faces: torch.Tensor, background: float,
-           samples: int = 1) -> torch.Tensor:  # fmt: skip
+def finish(
+    color: torch.Tensor,
+    rast: torch.Tensor,
+    clip: torch.Tensor,
+    faces: torch.Tensor,
+    background: float,
+    samples: int = 1,
+) -> torch.Tensor:
     """Colours ``[B, H, W, C]`` of surface points to a picture ``[B, H / samples, W / samples, C + 1]``: over the
     background, with coverage as the last channel, antialiased, and averaged over ``samples`` x ``samples`` pixels.
 
@@ -47,10 +53,9 @@ def finish(color: torch.Tensor, rast: torch.Tensor, clip: torch.Tensor, faces: t
     return picture.reshape(b, h // samples, samples, w // samples, samples, c).mean(dim=(2, 4))
 
 
-def render_clay(
-    ctx, clip: torch.Tensor, mesh: Mesh, camera: Camera, resolution: tuple[int, int], samples: int = 2
-):
-    """The bare shape ``[B, H, W, 3]``, display values: gray, lit from beside the eye, over white. For people to look at."""
+def render_clay(ctx, clip: torch.Tensor, mesh: Mesh, camera: Camera, resolution: tuple[int, int], samples: int = 2):
+    """The bare shape ``[B, H, W, 3]``, display values: gray, lit from beside the eye, over white. For people to look
+    at."""
     rast, _ = dr.rasterize(ctx, clip, mesh.faces, (resolution[0] * samples, resolution[1] * samples))
     normal, _ = dr.interpolate(vertex_normals(mesh.vertices, mesh.faces), rast, mesh.faces)
     normal = torch.nn.functional.normalize(normal, dim=-1)
@@ -58,6 +63,4 @@ def render_clay(
     key = torch.nn.functional.normalize(0.5 * right + 0.7 * up + back, dim=0)
     fill = torch.nn.functional.normalize(-0.8 * right + 0.2 * up + back, dim=0)
     shade = 0.16 + 0.62 * (normal @ key).clamp_min(0) + 0.22 * (normal @ fill).clamp_min(0)
-    return finish(
-        shade[..., None] * shade.new_tensor([0.93, 0.92, 0.9]), rast, clip, mesh.faces, 1.0, samples
-    )[..., :3]
+    return finish(shade[..., None] * shade.new_tensor([0.93, 0.92, 0.9]), rast, clip, mesh.faces, 1.0, samples)[..., :3]

@@ -12,8 +12,8 @@ from .mesh_topology import edges
 
 
 def _grid(nu: int, nv: int, wrap_u: bool, wrap_v: bool) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """A parameter rectangle of ``nu`` x ``nv`` cells: UVs ``[T, 2]``, the UV indices of its triangles ``[F, 3]``, and for each UV
-    the position it belongs to ``[T]`` (numbered as in a grid; opposite sides coincide where they wrap)."""
+    """A parameter rectangle of ``nu`` x ``nv`` cells: UVs ``[T, 2]``, the UV indices of its triangles ``[F, 3]``, and
+    for each UV the position it belongs to ``[T]`` (numbered as in a grid; opposite sides coincide where they wrap)."""
     i, j = (t.reshape(-1) for t in torch.meshgrid(torch.arange(nu + 1), torch.arange(nv + 1), indexing="ij"))
     uv = torch.stack([i / nu, j / nv], dim=1)
     columns = nv if wrap_v else nv + 1
@@ -38,9 +38,7 @@ def _shaped(
         raise ValueError(f"{name}(): needs at least {smallest[0]} x {smallest[1]} cells; got {nu} x {nv}")
     uv, uv_faces, place = _grid(nu, nv, *wrap)
     points, normals = shape(*uv.double().unbind(1))
-    first = torch.full((int(place.max()) + 1,), len(place)).scatter_reduce_(
-        0, place, torch.arange(len(place)), "amin"
-    )
+    first = torch.full((int(place.max()) + 1,), len(place)).scatter_reduce_(0, place, torch.arange(len(place)), "amin")
     return Mesh(
         points[first].float(),
         place[uv_faces].to(torch.int32),
@@ -61,7 +59,8 @@ def plane(size: float = 2.0, cells: int = 1) -> Mesh:
 
 
 def torus(major: float = 1.0, minor: float = 0.35, segments: int = 64, sides: int = 32) -> Mesh:
-    """A ring around the y axis, ``major`` from the axis to the middle of the tube of radius ``minor``; u runs along the ring."""
+    """A ring around the y axis, ``major`` from the axis to the middle of the tube of radius ``minor``; u runs along the
+    ring."""
 
     def shape(u, v):
         a, b = 2 * math.pi * u, 2 * math.pi * v
@@ -73,7 +72,8 @@ def torus(major: float = 1.0, minor: float = 0.35, segments: int = 64, sides: in
 
 
 def sphere(radius: float = 1.0, segments: int = 64, rings: int = 32) -> Mesh:
-    """A sphere with the map of a globe: u is the longitude, from -z around over +x, and v the latitude; each pole is one vertex."""
+    """A sphere with the map of a globe: u is the longitude, from -z around over +x, and v the latitude; each pole is
+    one vertex."""
 
     def shape(u, v):
         a, b = 2 * math.pi * u, math.pi * (v - 0.5)
@@ -99,7 +99,8 @@ def sphere(radius: float = 1.0, segments: int = 64, rings: int = 32) -> Mesh:
 def cube(size: float = 1.0) -> Mesh:
     """A cube about the origin: 8 positions, a normal for each side, and the whole texture on each side."""
     corners = torch.cartesian_prod(*(torch.tensor([-0.5, 0.5]),) * 3)
-    # The corners of each side, counter-clockwise from outside, beginning at its texture's bottom left: +x -x +y -y +z -z.
+    # The corners of each side, counter-clockwise from outside, beginning at its texture's bottom left: +x -x +y -y +z
+    # -z.
     sides = torch.tensor([[5, 4, 6, 7], [0, 1, 3, 2], [3, 7, 6, 2], [0, 4, 5, 1], [1, 5, 7, 3], [4, 0, 2, 6]])
     halves = torch.tensor([[0, 1, 2], [0, 2, 3]])
     normals = torch.stack([s * torch.eye(3)[i] for i in range(3) for s in (1, -1)])
@@ -116,11 +117,42 @@ def cube(size: float = 1.0) -> Mesh:
 def icosphere(radius: float = 1.0, level: int = 3) -> Mesh:
     """A sphere of 20 * 4^``level`` nearly equal triangles, without UVs."""
     g = (1 + 5**0.5) / 2
-    v = [(-1, g, 0), (1, g, 0), (-1, -g, 0), (1, -g, 0), (0, -1, g), (0, 1, g),
-         (0, -1, -g), (0, 1, -g), (g, 0, -1), (g, 0, 1), (-g, 0, -1), (-g, 0, 1)]  # fmt: skip
-    f = [(0, 11, 5), (0, 5, 1), (0, 1, 7), (0, 7, 10), (0, 10, 11), (1, 5, 9), (5, 11, 4), (11, 10, 2), (10, 7, 6), (7, 1, 8),
-         (3, 9, 4), (3, 4, 2), (3, 2, 6), (3, 6, 8), (3, 8, 9), (4, 9, 5), (2, 4, 11), (6, 2, 10), (8, 6, 7),
-         (9, 8, 1)]  # fmt: skip
+    v = [
+        (-1, g, 0),
+        (1, g, 0),
+        (-1, -g, 0),
+        (1, -g, 0),
+        (0, -1, g),
+        (0, 1, g),
+        (0, -1, -g),
+        (0, 1, -g),
+        (g, 0, -1),
+        (g, 0, 1),
+        (-g, 0, -1),
+        (-g, 0, 1),
+    ]
+    f = [
+        (0, 11, 5),
+        (0, 5, 1),
+        (0, 1, 7),
+        (0, 7, 10),
+        (0, 10, 11),
+        (1, 5, 9),
+        (5, 11, 4),
+        (11, 10, 2),
+        (10, 7, 6),
+        (7, 1, 8),
+        (3, 9, 4),
+        (3, 4, 2),
+        (3, 2, 6),
+        (3, 6, 8),
+        (3, 8, 9),
+        (4, 9, 5),
+        (2, 4, 11),
+        (6, 2, 10),
+        (8, 6, 7),
+        (9, 8, 1),
+    ]
     points, faces = torch.tensor(v, dtype=torch.float64), torch.tensor(f)
     for _ in range(level):
         e = edges(faces)

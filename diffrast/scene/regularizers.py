@@ -1,7 +1,7 @@
 """Penalties that keep an optimized mesh well shaped, all differentiable into the vertices.
 
-Topology is found once, in :class:`Regularizers`; the energies are means or integrals, so that they do not grow with the number of
-vertices.
+Topology is found once, in :class:`Regularizers`; the energies are means or integrals, so that they do not grow with the
+number of vertices.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ class Regularizers:
         return (1 - (first * second).sum(-1)).mean()
 
     def apply_uniform(self, x: torch.Tensor) -> torch.Tensor:
-        """The uniform Laplacian of values ``[V, C]``: each minus the mean of its neighbours; zero where there are none."""
+        """The uniform Laplacian of values ``[V, C]``: each minus the mean of its neighbours; zero where there are
+        none."""
         a, b = self.ends.unbind(1)
         total = torch.zeros_like(x).index_add(0, a, x[b]).index_add(0, b, x[a])
         degree = self.degree.to(x)[:, None]
@@ -50,12 +51,15 @@ class Regularizers:
         return self.apply_uniform(vertices).square().sum(-1).mean()
 
     def bilaplacian(self, vertices: torch.Tensor) -> torch.Tensor:
-        """Mean square of the uniform Laplacian applied twice: penalizes changes of curvature, so that it shrinks far less."""
+        """Mean square of the uniform Laplacian applied twice: penalizes changes of curvature, so that it shrinks far
+        less."""
         return self.apply_uniform(self.apply_uniform(vertices)).square().sum(-1).mean()
 
     def curvature(self, vertices: torch.Tensor, *, frozen_weights: bool = False) -> torch.Tensor:
-        """The surface's integral of the squared mean curvature vector ``(2 H)^2``, by the cotangent Laplacian; 16 pi for a
-        sphere of any size. Boundary vertices do not count. ``frozen_weights``: no gradient through the cotangents and areas."""
+        """The surface's integral of the squared mean curvature vector ``(2 H)^2``, by the cotangent Laplacian; 16 pi
+        for a sphere of any size. Boundary vertices do not count. ``frozen_weights``: no gradient through the cotangents
+        and
+        areas."""
         weights_at = vertices.detach() if frozen_weights else vertices
         bend = cotangent_laplacian(weights_at, self.faces, vertices)
         area = vertex_areas(weights_at, self.faces)
@@ -80,8 +84,8 @@ def vertex_areas(vertices: torch.Tensor, faces: torch.Tensor) -> torch.Tensor:
 
 
 def cotangent_laplacian(vertices: torch.Tensor, faces: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-    """``sum_j (cot a_ij + cot b_ij) / 2 * (x_i - x_j)`` of values ``[V, C]`` (Pinkall and Polthier 1993, "Computing Discrete
-    Minimal Surfaces", section 2), ``[V, C]``. Of the positions themselves: the area times ``2 H n``.
+    """``sum_j (cot a_ij + cot b_ij) / 2 * (x_i - x_j)`` of values ``[V, C]`` (Pinkall and Polthier 1993, "Computing
+    Discrete Minimal Surfaces", section 2), ``[V, C]``. Of the positions themselves: the area times ``2 H n``.
 
     Differentiable into ``vertices`` (through the weights) and ``values``. Triangles without an area are left out.
     """

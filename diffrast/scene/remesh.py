@@ -44,17 +44,14 @@ class _Edges:
         return length / v[self.ends, -1].min(axis=1) if sized else length
 
 
-def split_long(
-    v: np.ndarray, f: np.ndarray, limit: float, sized: bool = False
-) -> tuple[np.ndarray, np.ndarray]:
-    """Halve edges longer than ``limit`` (``sized``: times the last column), longest first, until none is left. Returns new
+def split_long(v: np.ndarray, f: np.ndarray, limit: float, sized: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """Halve edges longer than ``limit`` (``sized``: times the last column), longest first, until none is left. Returns
+    new
     ``(v, f)``."""
     while True:
         edges = _Edges(f)
         length = edges.lengths(v, sized)
-        longest = np.take_along_axis(edges.of_face, length[edges.of_face].argmax(axis=1)[:, None], axis=1)[
-            :, 0
-        ]
+        longest = np.take_along_axis(edges.of_face, length[edges.of_face].argmax(axis=1)[:, None], axis=1)[:, 0]
         # An edge that is the longest of all its faces shares no face with another such edge.
         votes = np.bincount(longest, minlength=len(length))
         chosen = np.flatnonzero((length > limit) & (votes == edges.count))
@@ -97,10 +94,10 @@ def _independent(rank: np.ndarray, touched: np.ndarray, num_vertices: int) -> np
     return (best[touched] == rank[:, None]).all(axis=1)
 
 
-def collapse_short(v: np.ndarray, f: np.ndarray, limit: float, longest: float, passes: int = 60,
-                   sized: bool = False):  # fmt: skip
-    """Collapse edges shorter than ``limit`` (``sized``: times the last column) to their midpoints, shortest first, unless
-    that would change the topology (link condition), turn a face over, or make an edge longer than ``longest``. Returns new
+def collapse_short(v: np.ndarray, f: np.ndarray, limit: float, longest: float, passes: int = 60, sized: bool = False):
+    """Collapse edges shorter than ``limit`` (``sized``: times the last column) to their midpoints, shortest first,
+    unless that would change the topology (link condition), turn a face over, or make an edge longer than ``longest``.
+    Returns new
     ``(v, f)``."""
     n = len(v)
     v = v.copy()
@@ -121,9 +118,7 @@ def collapse_short(v: np.ndarray, f: np.ndarray, limit: float, longest: float, p
         order = _ranks(length[pick])
         rank = np.full(n, np.iinfo(np.int64).max)
         np.minimum.at(rank, ends[pick], np.broadcast_to(order[:, None], (len(pick), 2)))
-        near = (
-            rank.copy()
-        )  # the best rank within one edge of each vertex: winners share no neighbour that moves
+        near = rank.copy()  # the best rank within one edge of each vertex: winners share no neighbour that moves
         np.minimum.at(near, ends[:, 0], rank[ends[:, 1]])
         np.minimum.at(near, ends[:, 1], rank[ends[:, 0]])
         pick = pick[(near[ends[pick]] == order[:, None]).all(axis=1)]
@@ -240,13 +235,14 @@ def drop_unused(v: np.ndarray, f: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return v[used], (np.cumsum(used) - 1)[f]
 
 
-# Where the surface bends the edges are shorter, down to this share of what they are elsewhere: about six around a thin bar.
+# Where the surface bends the edges are shorter, down to this share of what they are elsewhere: about six around a thin
+# bar.
 FINEST = 0.25
 
 
 def curvature_radii(v: np.ndarray, f: np.ndarray) -> np.ndarray:
-    """The radius of the strongest bend at each vertex ``[V]``: how far apart neighbours are whose normals differ by a radian.
-    Normals and the result are averaged over neighbours twice, which takes the noise of single faces away."""
+    """The radius of the strongest bend at each vertex ``[V]``: how far apart neighbours are whose normals differ by a
+    radian. Normals and the result are averaged over neighbours twice, which takes the noise of single faces away."""
     lap = laplacian(f, len(v))
     scale = sp.diags(1 / np.maximum(lap.diagonal(), 1))
     around = sp.identity(len(v)) - 0.5 * scale @ lap
@@ -268,8 +264,10 @@ def curvature_radii(v: np.ndarray, f: np.ndarray) -> np.ndarray:
 def isotropic(
     v: np.ndarray, f: np.ndarray, edge: float, iterations: int = 4, adapt: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Remesh towards edges of length ``edge``: vertices ``[V, 3 + C]`` and faces ``[F, 3]`` in, new ones out. ``adapt``: as long
-    as the radius of the surface's bend where that is less, down to ``FINEST`` times ``edge``, so that thin parts survive."""
+    """Remesh towards edges of length ``edge``: vertices ``[V, 3 + C]`` and faces ``[F, 3]`` in, new ones out.
+    ``adapt``: as long as the radius of the surface's bend where that is less, down to ``FINEST`` times ``edge``, so
+    that thin parts
+    survive."""
     v, f = np.asarray(v, dtype=np.float64), np.asarray(f, dtype=np.int64)
     points, at = cover(v, f, 0.4 * edge)
     normals = _face_normals(v, f)
@@ -302,8 +300,8 @@ def cover(v: np.ndarray, f: np.ndarray, distance: float) -> tuple[np.ndarray, np
 
 
 def _onto(v: np.ndarray, tree: cKDTree, points: np.ndarray, normals: np.ndarray, most: float) -> np.ndarray:
-    """Vertices back onto the planes of the faces that they came from, by ``most`` at most: collapsing edges to midpoints would
-    make round parts thinner each time."""
+    """Vertices back onto the planes of the faces that they came from, by ``most`` at most: collapsing edges to
+    midpoints would make round parts thinner each time."""
     nearest = tree.query(v[:, :3])[1]
     height = ((v[:, :3] - points[nearest]) * normals[nearest]).sum(axis=1)
     out = v.copy()
@@ -316,8 +314,8 @@ def _sizes(v: np.ndarray, f: np.ndarray, edge: float) -> np.ndarray:
 
 
 def at_most(v: np.ndarray, f: np.ndarray, faces: int, iterations: int = 4) -> tuple[np.ndarray, np.ndarray]:
-    """Remesh to nearly ``faces`` faces, but not more, finer where the surface bends. Raises ``ValueError`` where the topology
-    needs more."""
+    """Remesh to nearly ``faces`` faces, but not more, finer where the surface bends. Raises ``ValueError`` where the
+    topology needs more."""
     edge, best = edge_for_faces(v, f, faces, adapt=True), None
     for tries in range(12):
         v, f = isotropic(v, f, edge, iterations, adapt=True)
@@ -332,8 +330,8 @@ def at_most(v: np.ndarray, f: np.ndarray, faces: int, iterations: int = 4) -> tu
 def remesh(mesh: Mesh, edge: float | None = None, *, faces: int | None = None, iterations: int = 4) -> Mesh:
     """A mesh of even triangles, of edge length ``edge`` or about ``faces`` in number; ``colors`` travel along.
 
-    UVs, stored normals, materials and the texture do not: charts have no place on another triangulation (``unwrap`` makes new
-    ones). Not differentiable; between steps of an optimization, start a new optimizer with the result.
+    UVs, stored normals, materials and the texture do not: charts have no place on another triangulation (``unwrap``
+    makes new ones). Not differentiable; between steps of an optimization, start a new optimizer with the result.
     """
     mesh.validate("remesh()")
     v = mesh.vertices.detach().double().cpu().numpy()
@@ -356,7 +354,8 @@ def remesh(mesh: Mesh, edge: float | None = None, *, faces: int | None = None, i
 
 
 def edge_for_faces(v: np.ndarray, f: np.ndarray, faces: int, adapt: bool = False) -> float:
-    """The edge length at which equilateral triangles cover this surface with ``faces`` faces; ``adapt`` as in `isotropic`."""
+    """The edge length at which equilateral triangles cover this surface with ``faces`` faces; ``adapt`` as in
+    `isotropic`."""
     v = np.asarray(v, dtype=np.float64)
     area = 0.5 * np.linalg.norm(_face_normals(v, f), axis=1)
     edge = float(np.sqrt(4 * area.sum() / (np.sqrt(3) * faces)))

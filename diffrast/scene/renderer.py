@@ -1,8 +1,9 @@
 """A scene and a camera to a picture, in the order that is easy to get wrong.
 
-Visibility, interpolation, texturing and shading of the covered pixels only; over what lies behind; and antialias last, once,
-over the finished colours with their alpha. With transparency, layers are peeled from front to back and composed from back to
-front, each antialiased after it lies over the ones behind: its silhouette then blends with what is really seen beside it.
+Visibility, interpolation, texturing and shading of the covered pixels only; over what lies behind; and antialias last,
+once, over the finished colours with their alpha. With transparency, layers are peeled from front to back and composed
+from back to front, each antialiased after it lies over the ones behind: its silhouette then blends with what is really
+seen beside it.
 """
 
 from __future__ import annotations
@@ -31,11 +32,11 @@ class Scene(torch.nn.Module):
 
     Args:
         mesh: a :class:`Mesh`, or a module that gives one when called (:class:`MeshParameters`).
-        materials: one for each id of ``mesh.material_ids``, or a single one. None: from the mesh's own materials, its texture or
-            its vertex colours.
+        materials: one for each id of ``mesh.material_ids``, or a single one. None: from the mesh's own materials, its
+            texture or its vertex colours.
         lights: any number of lamps and surroundings.
-        background: None (black, with alpha 0), linear RGB ``[3]`` or a picture ``[H, W, 3]`` of the camera's size, or an
-            :class:`EnvironmentLight`, which is then seen behind everything. Alpha does not count it.
+        background: None (black, with alpha 0), linear RGB ``[3]`` or a picture ``[H, W, 3]`` of the camera's size, or
+            an :class:`EnvironmentLight`, which is then seen behind everything. Alpha does not count it.
     """
 
     def __init__(
@@ -64,9 +65,7 @@ class Scene(torch.nn.Module):
         super()._apply(fn, recurse)
         if isinstance(self.mesh, Mesh):
             now = {f.name: getattr(self.mesh, f.name) for f in fields(Mesh)}
-            self.mesh = replace(
-                self.mesh, **{n: fn(v) for n, v in now.items() if isinstance(v, torch.Tensor)}
-            )
+            self.mesh = replace(self.mesh, **{n: fn(v) for n, v in now.items() if isinstance(v, torch.Tensor)})
         if isinstance(self.background, torch.Tensor):
             self.background = fn(self.background)
         return self
@@ -82,13 +81,14 @@ def _own_materials(mesh: Mesh) -> list[Material]:
 class Rendering:
     """A picture and the buffers that it was made from. B is the number of cameras, row 0 the bottom row.
 
-    - ``image`` ``[B, H, W, 4]``: linear RGB over the background, and alpha (the coverage), antialiased. Without a background RGB is
-      premultiplied with alpha.
+    - ``image`` ``[B, H, W, 4]``: linear RGB over the background, and alpha (the coverage), antialiased. Without a
+      background RGB is premultiplied with alpha.
     - ``channels``: the channels asked for, ``[B, H, W, C]`` over 0, antialiased along with the image.
     - ``layers``: how many layers were peeled.
 
-    Of the nearest surface, at ``samples`` times the size, as they are at the pixels' centres (no antialias, zero where nothing is
-    seen): ``depth`` ``[.., 1]`` along the viewing direction in world units, ``normal`` ``[.., 3]`` towards the eye in world space,
+    Of the nearest surface, at ``samples`` times the size, as they are at the pixels' centres (no antialias, zero where
+    nothing is seen): ``depth`` ``[.., 1]`` along the viewing direction in world units, ``normal`` ``[.., 3]`` towards
+    the eye in world space,
     ``uv`` ``[.., 2]``, ``position`` ``[.., 3]``; ``ids`` int64 ``[..]``, the triangle or -1; ``mask`` bool ``[..]``.
     """
 
@@ -121,22 +121,25 @@ def render(
         scene: its mesh has V vertices.
         camera: one, or several of one size (a batch). Near and far planes are fitted to the mesh.
         ctx: a rasterizer context; None: a new one (on the GPU keep one for all pictures).
-        samples: pictures are drawn at so many times the size along both axes and averaged; it smooths highlights and shadows.
-        max_layers: how many layers of surfaces may be seen through one another; "auto": until a layer is empty or nothing
-            shines through. Opaque scenes take one.
+        samples: pictures are drawn at so many times the size along both axes and averaged; it smooths highlights and
+            shadows.
+        max_layers: how many layers of surfaces may be seen through one another; "auto": until a layer is empty or
+            nothing shines through. Opaque scenes take one.
         channels: further attributes of vertices ``[V, C]`` to draw, by name.
         cull: as for ``dr.rasterize``.
-        antialias: the ``mode`` of ``dr.antialias``. "area" finds silhouettes of triangles smaller than a pixel and lines where
-            surfaces intersect; "silhouette" is a little faster and misses both, and so does its gradient.
+        antialias: the ``mode`` of ``dr.antialias``. "area" finds silhouettes of triangles smaller than a pixel and
+            lines where surfaces intersect; "silhouette" is a little faster and misses both, and so does its gradient.
 
     Environment light is not occluded: surfaces do not shade or mirror one another, except by the shadows of lamps.
 
-    Differentiable into the mesh's vertices, UVs, normals and colours, all parameters of materials and lights, the background
-    and the camera's K and pose; through silhouettes (``dr.antialias``) and, with ``Lamp.shadow``, shadows too. Which surface is
-    nearest at a pixel, "MASK" alpha, and where reflections or shadows inside of the picture change abruptly have no derivative.
+    Differentiable into the mesh's vertices, UVs, normals and colours, all parameters of materials and lights, the
+    background and the camera's K and pose; through silhouettes (``dr.antialias``) and, with ``Lamp.shadow``, shadows
+    too. Which surface is nearest at a pixel, "MASK" alpha, and where reflections or shadows inside of the picture
+    change abruptly have no derivative.
 
     Raises:
-        ValueError: cameras of different sizes, a texture on a mesh without UVs, an id without a material, a bad ``max_layers``.
+        ValueError: cameras of different sizes, a texture on a mesh without UVs, an id without a material, a bad
+            ``max_layers``.
     """
     cameras = [camera] if isinstance(camera, Camera) else list(camera)
     mesh = scene.geometry()
@@ -176,7 +179,7 @@ def render(
     return _finished(layers, image, dict(zip(extra, rest, strict=True)), cameras)
 
 
-# --- One layer ------------------------------------------------------------------------------------------------------------------
+# --- One layer --------------------------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -246,7 +249,7 @@ def _over(layer: _Layer, behind: torch.Tensor) -> torch.Tensor:
     return flat.index_copy(0, layer.index, front).view(behind.shape)
 
 
-# --- Before and after -----------------------------------------------------------------------------------------------------------
+# --- Before and after -------------------------------------------------------------------------------------------------
 
 
 def _check(scene, mesh, cameras, samples, max_layers, channels) -> int | None:
@@ -255,9 +258,7 @@ def _check(scene, mesh, cameras, samples, max_layers, channels) -> int | None:
     if isinstance(samples, bool) or not isinstance(samples, int) or samples < 1:
         raise ValueError(f"render(): samples must be an integer of at least 1; got {samples!r}")
     if max_layers != "auto" and (not isinstance(max_layers, int) or max_layers < 1):
-        raise ValueError(
-            f'render(): max_layers must be "auto" or an integer of at least 1; got {max_layers!r}'
-        )
+        raise ValueError(f'render(): max_layers must be "auto" or an integer of at least 1; got {max_layers!r}')
     count = len(scene.materials)
     if count != 1:
         ids = mesh.material_ids
@@ -356,6 +357,14 @@ def _finished(layers: list[_Layer], image, channels, cameras) -> Rendering:
         return _spread(values, first.index, first.rast)
 
     return Rendering(
-        image, spread(depth), spread(s.normal), spread(s.position), None if s.uv is None else spread(s.uv),
-        ids, ids >= 0, first.rast, len(layers), channels,
-    )  # fmt: skip
+        image,
+        spread(depth),
+        spread(s.normal),
+        spread(s.position),
+        None if s.uv is None else spread(s.uv),
+        ids,
+        ids >= 0,
+        first.rast,
+        len(layers),
+        channels,
+    )

@@ -1,9 +1,9 @@
 """Differentiable shadow maps: light and occluder get gradients from the shadows that they make.
 
-Worchel and Alexa 2023, "Differentiable Shadow Mapping for Efficient Inverse Graphics": the scene is rendered from the light,
-the depth picture is antialiased like any other, so that silhouettes move it smoothly, and filtered as the first two moments of
-depth, from which Chebyshev's inequality bounds how much light passes (Donnelly and Lauritzen 2006, "Variance Shadow Maps",
-section 3).
+Worchel and Alexa 2023, "Differentiable Shadow Mapping for Efficient Inverse Graphics": the scene is rendered from the
+light, the depth picture is antialiased like any other, so that silhouettes move it smoothly, and filtered as the first
+two moments of depth, from which Chebyshev's inequality bounds how much light passes (Donnelly and Lauritzen 2006,
+"Variance Shadow Maps", section 3).
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ class Shadow:
         blur: standard deviation of the filter, as a part of the side; at least about one pixel. It is the width of the
             penumbra, and how far the gradient of a moving edge reaches beyond it.
         bias: depth by which a surface may lie behind what casts the shadow, as a part of the depth of the scene.
-        bleed: light below this part of the bound counts as none (0 to 1): hides what several layers of occluders let through.
+        bleed: light below this part of the bound counts as none (0 to 1): hides what several layers of occluders let
+            through.
     """
 
     resolution: int = 512
@@ -41,7 +42,8 @@ class Shadow:
 class ShadowMap:
     """Moments of the depth as seen from a lamp, one picture, or the six sides of a cube around a lamp among the scene.
 
-    ``moments`` ``[K, S, S, 2]`` of depths in 0..1, ``clip`` ``[K, 4, 4]`` from the world into each picture's clip space, ``axis``
+    ``moments`` ``[K, S, S, 2]`` of depths in 0..1, ``clip`` ``[K, 4, 4]`` from the world into each picture's clip
+    space, ``axis``
     ``[K, 4]``: depth is its product with ``(x, y, z, 1)``. ``middle`` ``[3]``: the lamp, where K is 6."""
 
     moments: torch.Tensor
@@ -51,8 +53,8 @@ class ShadowMap:
     settings: Shadow
 
     def visibility(self, position: torch.Tensor) -> torch.Tensor:
-        """The part of the light ``[N, 1]`` that reaches points ``[N, 3]``; 1 outside of the map. Differentiable into position and
-        everything that the map was made from."""
+        """The part of the light ``[N, 1]`` that reaches points ``[N, 3]``; 1 outside of the map. Differentiable into
+        position and everything that the map was made from."""
         point = pad(position, (0, 1), value=1.0)
         count, size = self.moments.shape[:2]
         if self.middle is None:
@@ -66,13 +68,8 @@ class ShadowMap:
         inside = ((uv > 0) & (uv < 1)).all(-1, keepdim=True) & (clip[:, 3:] > 0)
         u, v = torch.where(inside, uv, 0.5).clamp(0.5 / size, 1 - 0.5 / size).unbind(-1)
         # One above the other in one texture.
-        uv, atlas = (
-            torch.stack([u, (v + side) / count], dim=-1),
-            self.moments.reshape(1, count * size, size, 2),
-        )
-        mean, square = dr.texture(atlas, uv[None, None], filter_mode="linear", boundary_mode="clamp")[
-            0, 0
-        ].split(1, -1)
+        uv, atlas = (torch.stack([u, (v + side) / count], dim=-1), self.moments.reshape(1, count * size, size, 2))
+        mean, square = dr.texture(atlas, uv[None, None], filter_mode="linear", boundary_mode="clamp")[0, 0].split(1, -1)
         beyond = depth - mean - self.settings.bias
         variance = (square - mean * mean).clamp_min(1e-6)
         bound = variance / (variance + beyond.clamp_min(0).square())
@@ -89,11 +86,10 @@ def _upright(direction: torch.Tensor) -> torch.Tensor:
     return torch.stack([right, torch.linalg.cross(right, direction), -direction])
 
 
-def _frustum(
-    lamp, vertices: torch.Tensor, blur: float
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
-    """World to clip space ``[K, 4, 4]`` of a lamp's views of the vertices ``[V, 3]``, the axes ``[K, 4]`` of their depths, and the
-    middle of the cube if K is 6. Differentiable into the lamp; what only frames the picture is constant."""
+def _frustum(lamp, vertices: torch.Tensor, blur: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+    """World to clip space ``[K, 4, 4]`` of a lamp's views of the vertices ``[V, 3]``, the axes ``[K, 4]`` of their
+    depths, and the middle of the cube if K is 6. Differentiable into the lamp; what only frames the picture is
+    constant."""
     low, high = vertices.amin(0), vertices.amax(0)
     center, radius = 0.5 * (low + high), float(0.5 * (high - low).norm()) * MARGIN
     last = torch.cat([low.new_zeros(3), low.new_ones(1)])
@@ -120,7 +116,8 @@ def _frustum(
 
 
 def _cube(position: torch.Tensor, far: float, blur: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """As ``_frustum``: the six sides of a cube around ``position``, each wider by what the filter takes from its border."""
+    """As ``_frustum``: the six sides of a cube around ``position``, each wider by what the filter takes from its
+    border."""
     half = 1 / max(1 - 6 * blur, 0.4)
     axes = torch.eye(3, dtype=position.dtype, device=position.device)
     views = [_view(_upright(direction), position) for direction in torch.cat([axes, -axes])]
@@ -142,21 +139,21 @@ def _perspective(view: torch.Tensor, near: float, far: float) -> torch.Tensor:
 
 
 def shadow_map(ctx: dr.RasterizeContext, lamp, vertices: torch.Tensor, faces: torch.Tensor) -> ShadowMap:
-    """The shadow map of a lamp with a ``shadow``, of a mesh ``[V, 3]``, ``[F, 3]``. Differentiable into vertices and the lamp.
+    """The shadow map of a lamp with a ``shadow``, of a mesh ``[V, 3]``, ``[F, 3]``. Differentiable into vertices and
+    the lamp.
 
-    One picture that frames the whole mesh; six, of 90 degrees each, for a point or spot light that is inside of the sphere around
-    the mesh (six times the cost)."""
+    One picture that frames the whole mesh; six, of 90 degrees each, for a point or spot light that is inside of the
+    sphere around the mesh (six times the cost)."""
     settings: Shadow = lamp.shadow
     size = settings.resolution
     clip, axis, middle = _frustum(lamp, vertices.detach(), settings.blur)
     point = pad(vertices, (0, 1), value=1.0)
     pos = point @ clip.mT
     rast, rast_db = dr.rasterize(ctx, pos, faces, (size, size), grad_db=False)
-    depth, slope = dr.interpolate(
-        (point @ axis.T).T[..., None].contiguous(), rast, faces, rast_db, diff_attrs="all"
-    )
+    depth, slope = dr.interpolate((point @ axis.T).T[..., None].contiguous(), rast, faces, rast_db, diff_attrs="all")
     hit = (rast[..., 3:] > 0).to(depth)
-    # A pixel holds a piece of a slanted surface, not a point: its own variance (Lauritzen 2007, GPU Gems 3, section 8.4.2).
+    # A pixel holds a piece of a slanted surface, not a point: its own variance (Lauritzen 2007, GPU Gems 3, section
+    # 8.4.2).
     square = depth * depth + 0.25 * slope.detach().square().sum(-1, keepdim=True).clamp_max(1e-2)
     moments = torch.cat([depth, square], dim=-1) * hit + (1 - hit)
     moments = dr.antialias(moments, rast, pos, faces, mode="area")

@@ -1,7 +1,7 @@
 """The solid that a closed mesh bounds, on a lattice: how often the surface winds around each point.
 
-A mesh that cuts itself still winds a whole number of times around every point off its surface. The points with a positive
-number are one solid; its surface neither cuts itself nor folds inside out.
+A mesh that cuts itself still winds a whole number of times around every point off its surface. The points with a
+positive number are one solid; its surface neither cuts itself nor folds inside out.
 """
 
 from __future__ import annotations
@@ -14,14 +14,12 @@ from skimage.measure import marching_cubes
 from .remesh import cover
 
 
-def winding_numbers(
-    vertices: np.ndarray, faces: np.ndarray, origin: np.ndarray, step: float, shape
-) -> np.ndarray:
+def winding_numbers(vertices: np.ndarray, faces: np.ndarray, origin: np.ndarray, step: float, shape) -> np.ndarray:
     """How often a closed mesh, counter-clockwise from outside, winds around lattice points, int32 ``[X, Y, Z]``.
 
-    Point (i, j, k) is at ``origin + step * (i, j, k)``. Along each line of the lattice in z the number changes by one at every
-    face that it crosses, by the side from which it does. Lines through an edge count it for one of its faces: the top-left
-    rule of rasterization, on coordinates rounded to 1/1024 of a step so that integers decide.
+    Point (i, j, k) is at ``origin + step * (i, j, k)``. Along each line of the lattice in z the number changes by one
+    at every face that it crosses, by the side from which it does. Lines through an edge count it for one of its faces:
+    the top-left rule of rasterization, on coordinates rounded to 1/1024 of a step so that integers decide.
     """
     nx, ny, nz = (int(n) for n in shape)
     grid = (np.asarray(vertices, dtype=np.float64) - origin) / step
@@ -38,9 +36,7 @@ def winding_numbers(
     x = line * 1024
     area = _cross(b - a, c - a)
     sign = np.sign(area)
-    weights = (
-        np.stack([_cross(c - b, x - b), _cross(a - c, x - c), _cross(b - a, x - a)], axis=1) * sign[:, None]
-    )
+    weights = np.stack([_cross(c - b, x - b), _cross(a - c, x - c), _cross(b - a, x - a)], axis=1) * sign[:, None]
     sides = np.stack([c - b, a - c, b - a], axis=1) * sign[:, None, None]
     owns = (sides[..., 1] < 0) | ((sides[..., 1] == 0) & (sides[..., 0] > 0))
     inside = ((weights > 0) | ((weights == 0) & owns)).all(axis=1) & (sign != 0)
@@ -60,16 +56,15 @@ def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def solid_surface(vertices: np.ndarray, faces: np.ndarray, step: float) -> tuple[np.ndarray, np.ndarray]:
     """The surface of the solid, by marching cubes on a lattice of ``step``: what lies inside is bridged or removed.
 
-    Returns ``vertices`` float64 ``[V, 3]`` and ``faces`` int64 ``[F, 3]``. Raises ``ValueError`` where nothing is inside.
+    Returns ``vertices`` float64 ``[V, 3]`` and ``faces`` int64 ``[F, 3]``. Raises ``ValueError`` where nothing is
+    inside.
     """
     v = np.asarray(vertices, dtype=np.float64)
     origin = v.min(axis=0) - 2.3 * step
     shape = np.ceil((v.max(axis=0) + 2.3 * step - origin) / step).astype(int) + 1
     inside = winding_numbers(v, faces, origin, step, shape) > 0
     if not inside.any():
-        raise ValueError(
-            "solid_surface(): the mesh has no inside; are its faces counter-clockwise from outside?"
-        )
+        raise ValueError("solid_surface(): the mesh has no inside; are its faces counter-clockwise from outside?")
     # In steps: counted in voxels far from the surface, and measured to it beside it.
     field = distance_transform_edt(inside) - distance_transform_edt(~inside)
     near = np.argwhere(np.abs(field) < 2)

@@ -1,8 +1,8 @@
 """What a rough surface reflects of its surroundings, by split sums, as one step of the autograd graph.
 
-Shading is elementwise, and on the CPU what it costs is the memory of its intermediate results. Here they live in a few planes
-(a row for each colour, so that a value per point multiplies whole rows), and the backward pass is written out. It cannot be
-differentiated again.
+Shading is elementwise, and on the CPU what it costs is the memory of its intermediate results. Here they live in a few
+planes (a row for each colour, so that a value per point multiplies whole rows), and the backward pass is written out.
+It cannot be differentiated again.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ def split_sum(
         irradiance: ``[N, 3]``, over pi: what a white diffuse surface sends out.
         radiance: ``[N, 3]``, the surroundings averaged over the specular lobe.
 
-    With f0 between 0.04 and ``base``, the specular lobe reflects ``E = (f0 A + B) (1 + f0 (1 / (A + B) - 1))``, further bounces
-    included (:func:`diffrast.scene.brdf.albedo`), and the rest is diffuse:
+    With f0 between 0.04 and ``base``, the specular lobe reflects ``E = (f0 A + B) (1 + f0 (1 / (A + B) - 1))``, further
+    bounces included (:func:`diffrast.scene.brdf.albedo`), and the rest is diffuse:
     ``occlusion (E radiance + (1 - E) (1 - metallic) base irradiance)``. Differentiable into all arguments, once.
     """
     n = len(radiance)
@@ -80,9 +80,7 @@ class _SplitSum(torch.autograd.Function):
         white = matte * base  # what the diffuse part reflects of what the lobe leaves
         g = _planes(grads[0])
         wants = ctx.needs_input_grad
-        g_occlusion = (
-            torch.lerp(white * irradiance, radiance, energy).mul_(g).sum(0, True) if wants[2] else None
-        )
+        g_occlusion = torch.lerp(white * irradiance, radiance, energy).mul_(g).sum(0, True) if wants[2] else None
         g.mul_(occlusion)
         g_radiance = g * energy
         g_white = g - g_radiance  # times irradiance; for the irradiance, times white

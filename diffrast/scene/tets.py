@@ -1,9 +1,10 @@
 """Marching tetrahedra: the surface where values at the corners of tetrahedra change sign, differentiable into both.
 
-Doi and Koide 1991, "An Efficient Method of Triangulating Equi-Valued Surfaces by Using Tetrahedral Cells"; with gradients
-to values and positions as in Shen et al. 2021, "Deep Marching Tetrahedra", section 3.1.2. Every tetrahedron is cut by one flat
-piece or none and neighbours agree on the side they share, so that the surface is always a closed two-manifold that does not
-cut itself, as long as no tetrahedron is turned inside out and the values at the lattice's border are negative.
+Doi and Koide 1991, "An Efficient Method of Triangulating Equi-Valued Surfaces by Using Tetrahedral Cells"; with
+gradients to values and positions as in Shen et al. 2021, "Deep Marching Tetrahedra", section 3.1.2. Every tetrahedron
+is cut by one flat piece or none and neighbours agree on the side they share, so that the surface is always a closed
+two-manifold that does not cut itself, as long as no tetrahedron is turned inside out and the values at the lattice's
+border are negative.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ EDGES = ((0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3))
 
 
 def _table() -> torch.Tensor:
-    """For each set of positive corners (bit k: corner k), up to two triangles of edges, ``[16, 2, 3]``, -1 where there is none.
+    """For each set of positive corners (bit k: corner k), up to two triangles of edges, ``[16, 2, 3]``, -1 where there
+    is none.
 
-    They face from the positive corners to the others in a tetrahedron whose corners 1, 2, 3 turn counter-clockwise seen from
-    corner 0's far side, that is ``det(p1 - p0, p2 - p0, p3 - p0) > 0``.
+    They face from the positive corners to the others in a tetrahedron whose corners 1, 2, 3 turn counter-clockwise seen
+    from corner 0's far side, that is ``det(p1 - p0, p2 - p0, p3 - p0) > 0``.
     """
     corners = torch.tensor([[0.0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]])
     middle = torch.stack([0.5 * (corners[a] + corners[b]) for a, b in EDGES])
@@ -50,13 +52,11 @@ TABLE = _table()
 def tet_lattice(shape: tuple[int, int, int]) -> tuple[torch.Tensor, torch.Tensor]:
     """A lattice of ``shape`` points, int64 ``[N, 3]``, and its cubes cut into six tetrahedra each, int64 ``[T, 4]``.
 
-    The six share the cube's diagonal and each walks along the three axes in another order (Kuhn 1960), so that neighbouring
-    cubes cut their common side alike; all are positively oriented.
+    The six share the cube's diagonal and each walks along the three axes in another order (Kuhn 1960), so that
+    neighbouring cubes cut their common side alike; all are positively oriented.
     """
     if min(shape) < 2:
-        raise ValueError(
-            f"tet_lattice(): shape must be at least 2 points along each axis; got {tuple(shape)}"
-        )
+        raise ValueError(f"tet_lattice(): shape must be at least 2 points along each axis; got {tuple(shape)}")
     points = torch.cartesian_prod(*(torch.arange(n) for n in shape))
     stride = torch.tensor([shape[1] * shape[2], shape[2], 1])
     first = torch.cartesian_prod(*(torch.arange(n - 1) for n in shape)) @ stride
@@ -78,8 +78,9 @@ def marching_tets(
         tets: int64 ``[T, 4]``, positively oriented.
 
     Returns:
-        ``vertices`` ``[V, 3]``, differentiable into ``points`` and ``values``: on each edge whose ends differ in sign, where
-        the value would be zero if it changed evenly; ``faces`` int64 ``[F, 3]``, counter-clockwise from the negative side; and
+        ``vertices`` ``[V, 3]``, differentiable into ``points`` and ``values``: on each edge whose ends differ in sign,
+        where the value would be zero if it changed evenly; ``faces`` int64 ``[F, 3]``, counter-clockwise from the
+        negative side; and
         ``ends`` int64 ``[V, 2]``, the points that each vertex lies between.
     """
     inside = values.detach() > 0

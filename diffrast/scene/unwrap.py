@@ -14,7 +14,8 @@ import torch
 
 from .mesh import Mesh
 
-# xatlas holds the interpreter until it is done, minutes on awkward meshes: it runs in a process of its own, which can be ended.
+# xatlas holds the interpreter until it is done, minutes on awkward meshes: it runs in a process of its own, which can
+# be ended.
 _WORKER = """
 import io, sys
 import numpy, xatlas
@@ -37,18 +38,14 @@ def unwrap(mesh: Mesh, *, size: int = 1024, padding: int = 2, time_limit: float 
     Args:
         size: texels along a side of the texture that will be used.
         padding: texels between charts.
-        time_limit: seconds for xatlas. Past it, or where xatlas fails or is missing, every triangle becomes a chart of its own,
-            which is said in the log: right, but wasteful and with a seam at every edge.
+        time_limit: seconds for xatlas. Past it, or where xatlas fails or is missing, every triangle becomes a chart of
+            its own, which is said in the log: right, but wasteful and with a seam at every edge.
     """
     mesh.validate("unwrap()")
     try:
         uv, uv_faces = _charts(mesh, size, padding, time_limit)
     except (subprocess.SubprocessError, OSError, ValueError) as error:
-        reason = (
-            f"took longer than {time_limit:g} s"
-            if isinstance(error, subprocess.TimeoutExpired)
-            else str(error)
-        )
+        reason = f"took longer than {time_limit:g} s" if isinstance(error, subprocess.TimeoutExpired) else str(error)
         logging.getLogger("diffrast").warning("unwrap(): xatlas %s; every triangle is its own chart", reason)
         uv, uv_faces = triangle_atlas(len(mesh.faces), size, padding)
     to = mesh.vertices
@@ -66,7 +63,7 @@ def _charts(mesh: Mesh, size: int, padding: int, time_limit: float) -> tuple[np.
     np.savez(sent, v=v, f=f, size=size, padding=padding)
     done = subprocess.run(
         [sys.executable, "-c", _WORKER], input=sent.getvalue(), capture_output=True, timeout=time_limit, check=False
-    )  # fmt: skip
+    )
     if done.returncode:
         last = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
         raise ValueError(f"failed ({' '.join(last) or done.returncode})")
@@ -78,7 +75,8 @@ def _charts(mesh: Mesh, size: int, padding: int, time_limit: float) -> tuple[np.
 
 
 def triangle_atlas(count: int, size: int, padding: int) -> tuple[np.ndarray, np.ndarray]:
-    """An atlas of ``count`` triangles, two in each cell of a square grid: UVs ``[3 * count, 2]`` and indices ``[count, 3]``.
+    """An atlas of ``count`` triangles, two in each cell of a square grid: UVs ``[3 * count, 2]`` and indices ``[count,
+    3]``.
 
     Raises ``ValueError`` if a texture of this size leaves no texel for a triangle.
     """

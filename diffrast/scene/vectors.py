@@ -1,7 +1,8 @@
 """Dot products, multiples and unit vectors of lists of vectors ``[N, 3]``.
 
-By columns: on the CPU a sum over a dimension of three, or a product with ``[N, 1]``, takes three times as long, and they are what
-shading does most. For the same reason the backward passes are written out. They cannot be differentiated again.
+By columns: on the CPU a sum over a dimension of three, or a product with ``[N, 1]``, takes three times as long, and
+they are what shading does most. For the same reason the backward passes are written out. They cannot be differentiated
+again.
 """
 
 from __future__ import annotations
@@ -35,8 +36,7 @@ class _Dot(torch.autograd.Function):
     def backward(ctx, *grads):
         a, b = ctx.saved_tensors
         return tuple(
-            _scale(x, grads[0]) if wanted else None
-            for x, wanted in zip((b, a), ctx.needs_input_grad, strict=True)
+            _scale(x, grads[0]) if wanted else None for x, wanted in zip((b, a), ctx.needs_input_grad, strict=True)
         )
 
 

@@ -16,16 +16,13 @@ CODECS = {".mp4": "libx264", ".mkv": "libx264", ".webm": "libvpx-vp9"}
 
 
 def save_video(
-    path: str | os.PathLike,
-    frames: Iterable[torch.Tensor],
-    *,
-    fps: float = 30,
-    quality: float = 7,
-    linear: bool = True,
+    path: str | os.PathLike, frames: Iterable[torch.Tensor], *, fps: float = 30, quality: float = 7, linear: bool = True
 ) -> int:
-    """Write frames ``[H, W, 3]``, row 0 at the bottom, as ``.mp4``, ``.mkv`` (H.264) or ``.webm`` (VP9); returns their number.
+    """Write frames ``[H, W, 3]``, row 0 at the bottom, as ``.mp4``, ``.mkv`` (H.264) or ``.webm`` (VP9); returns their
+    number.
 
-    Frames may come from a generator: one at a time is held. Odd sizes are made even by repeating the last row or column.
+    Frames may come from a generator: one at a time is held. Odd sizes are made even by repeating the last row or
+    column.
     ``quality`` goes from 0 to 10; ``linear`` as for ``save_image``. The file appears whole or not at all.
     """
     import imageio_ffmpeg
@@ -38,23 +35,25 @@ def save_video(
         try:
             for frame in frames:
                 if frame.ndim != 3 or frame.shape[2] != 3:
-                    raise ValueError(
-                        f"save_video(): frame {count} must be [H, W, 3]; got {list(frame.shape)}"
-                    )
+                    raise ValueError(f"save_video(): frame {count} must be [H, W, 3]; got {list(frame.shape)}")
                 levels = to_uint8(frame, linear=linear)
-                levels = np.pad(
-                    levels, ((0, levels.shape[0] % 2), (0, levels.shape[1] % 2), (0, 0)), mode="edge"
-                )
+                levels = np.pad(levels, ((0, levels.shape[0] % 2), (0, levels.shape[1] % 2), (0, 0)), mode="edge")
                 if sink is None:
                     size = levels.shape[:2]
                     sink = imageio_ffmpeg.write_frames(
-                        str(temporary), (size[1], size[0]), fps=fps, codec=CODECS[path.suffix.lower()],
-                        quality=quality, macro_block_size=2, ffmpeg_log_level="error",
-                    )  # fmt: skip
+                        str(temporary),
+                        (size[1], size[0]),
+                        fps=fps,
+                        codec=CODECS[path.suffix.lower()],
+                        quality=quality,
+                        macro_block_size=2,
+                        ffmpeg_log_level="error",
+                    )
                     sink.send(None)
                 if levels.shape[:2] != size:
                     raise ValueError(
-                        f"save_video(): all frames must have one size; frame 0 is {size[1]}x{size[0]} and frame {count} is "
+                        f"save_video(): all frames must have one size; frame 0 is {size[1]}x{size[0]} and frame "
+                        f"{count} is "
                         f"{levels.shape[1]}x{levels.shape[0]}"
                     )
                 sink.send(np.ascontiguousarray(levels))
@@ -68,7 +67,8 @@ def save_video(
 
 
 def load_video(path: str | os.PathLike, *, linear: bool = True) -> torch.Tensor:
-    """All frames float32 ``[N, H, W, 3]``, row 0 at the bottom. Raises ``ValueError`` that names the file if it cannot be read."""
+    """All frames float32 ``[N, H, W, 3]``, row 0 at the bottom. Raises ``ValueError`` that names the file if it cannot
+    be read."""
     import imageio_ffmpeg
 
     path = Path(path)

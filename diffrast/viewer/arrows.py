@@ -14,7 +14,8 @@ INK = (0.92, 0.37, 0.04)
 
 
 def arrows(s: Surface) -> tuple[torch.Tensor, torch.Tensor]:
-    """Tails and tips ``[M, 2]`` on screen, x to the right and y upwards, one for each cell of a grid whose middle shows surface."""
+    """Tails and tips ``[M, 2]`` on screen, x to the right and y upwards, one for each cell of a grid whose middle shows
+    surface."""
     width = s.image.shape[2]
     row, column = s.pixels // width, s.pixels % width
     at = ((row % PITCH == PITCH // 2) & (column % PITCH == PITCH // 2)).nonzero()[:, 0]

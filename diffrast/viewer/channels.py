@@ -25,7 +25,8 @@ BACKGROUNDS = {"dark": (0.105, 0.115, 0.135), "light": (0.945, 0.95, 0.96)}
 
 @dataclass(frozen=True)
 class Options:
-    """What the page's controls say. ``light`` turns the lamp around the object and ``turn`` the surroundings, in degrees;
+    """What the page's controls say. ``light`` turns the lamp around the object and ``turn`` the surroundings, in
+    degrees;
     ``view`` is the input view that is looked through, -1 for none; ``opacity`` is that of its photograph."""
 
     channel: str = "shaded"
@@ -53,7 +54,8 @@ def shaded(s: Surface, options: Options, up: str) -> torch.Tensor:
 
 
 def surroundings(s: Surface, options: Options, up: str) -> torch.Tensor:
-    """Base colour under a picture of the surroundings, with a varnish (Schlick's Fresnel term, 4 % at normal incidence)."""
+    """Base colour under a picture of the surroundings, with a varnish (Schlick's Fresnel term, 4 % at normal
+    incidence)."""
     levels, irradiance = s.model.environment
     light = PreparedEnvironment(
         levels, irradiance, s.normal.new_tensor(math.radians(options.turn)), s.normal.new_ones(())
@@ -61,8 +63,10 @@ def surroundings(s: Surface, options: Options, up: str) -> torch.Tensor:
     cosine = (s.normal * s.toward_eye).sum(-1, keepdim=True)
     mirrored = 2 * cosine * s.normal - s.toward_eye
     gloss = 0.04 + 0.5 * (1 - cosine.clamp(0, 1)) ** 5
-    diffuse, glossy = (light.irradiance(upright(s.normal, up)),
-                       light.radiance(upright(mirrored, up), torch.full_like(cosine, VARNISH)))  # fmt: skip
+    diffuse, glossy = (
+        light.irradiance(upright(s.normal, up)),
+        light.radiance(upright(mirrored, up), torch.full_like(cosine, VARNISH)),
+    )
     return linear_to_srgb(s.albedo * diffuse + gloss * glossy)
 
 
@@ -119,8 +123,8 @@ def gradient(s: Surface, _: Options, __: str) -> torch.Tensor:
 
 
 def signed(values: torch.Tensor, scale: float) -> torch.Tensor:
-    """Values ``[N, 1]`` as colours ``[N, 3]``: white at 0, through red to dark red at ``scale``, through blue to dark blue at
-    minus that."""
+    """Values ``[N, 1]`` as colours ``[N, 3]``: white at 0, through red to dark red at ``scale``, through blue to dark
+    blue at minus that."""
     t = (values / scale if scale else values).clamp(-1, 1)
     far = torch.where(t > 0, t.new_tensor([0.72, 0.04, 0.06]), t.new_tensor([0.05, 0.20, 0.78]))
     return torch.lerp(t.new_tensor([0.93, 0.93, 0.92]).expand_as(far), far, t.abs().sqrt())
@@ -137,15 +141,13 @@ def coverage(s: Surface, _: Options, __: str) -> torch.Tensor:
     t = (1 + (seen / s.model.coverage_scale).clamp_min(1e-12).log10() / 2).clamp(0, 1)
     ramp = torch.lerp(t.new_tensor([0.10, 0.14, 0.36]), t.new_tensor([0.97, 0.90, 0.30]), t)
     never = ramp.new_tensor([0.95, 0.10, 0.75])
-    return torch.where(seen > 0, ramp, never) * (
-        0.55 + 0.45 * (s.normal * s.toward_eye).sum(-1, keepdim=True).abs()
-    )
+    return torch.where(seen > 0, ramp, never) * (0.55 + 0.45 * (s.normal * s.toward_eye).sum(-1, keepdim=True).abs())
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A picture to choose: how it is labelled, which of the scene's fields it needs, and how to read it, with ``{scale}`` for the
-    number behind its full colour."""
+    """A picture to choose: how it is labelled, which of the scene's fields it needs, and how to read it, with
+    ``{scale}`` for the number behind its full colour."""
 
     label: str
     needs: str = ""
@@ -154,8 +156,8 @@ class Choice:
 
 @dataclass(frozen=True, kw_only=True)
 class Channel(Choice):
-    """One of the mesh's: how it is drawn, what stands around the object (None: the page's own colour), and what is drawn over the
-    picture."""
+    """One of the mesh's: how it is drawn, what stands around the object (None: the page's own colour), and what is
+    drawn over the picture."""
 
     draw: Callable[[Surface, Options, str], torch.Tensor]
     around: float | None = None
@@ -173,24 +175,29 @@ CHANNELS = {
     "mask": Channel("Mask", draw=mask, around=0.0),
     "matcap": Channel("Matcap", draw=matcap),
     "gradient": Channel(
-        "Vertex gradient", "gradient", "Moved outwards, red raises the loss, blue lowers it. Full colour: {scale:.2g}.",
+        "Vertex gradient",
+        "gradient",
+        "Moved outwards, red raises the loss, blue lowers it. Full colour: {scale:.2g}.",
         draw=gradient,
     ),
     "arrows": Channel(
-        "Gradient arrows", "gradient", "Where a step against the gradient moves the surface. The longest: {scale:.2g} or more.",
-        draw=pale, over=with_arrows,
+        "Gradient arrows",
+        "gradient",
+        "Where a step against the gradient moves the surface. The longest: {scale:.2g} or more.",
+        draw=pale,
+        over=with_arrows,
     ),
     "coverage": Channel(
-        "Texel coverage", "coverage", "Magenta texels never had a gradient; the others from little, dark, to much, yellow.",
+        "Texel coverage",
+        "coverage",
+        "Magenta texels never had a gradient; the others from little, dark, to much, yellow.",
         draw=coverage,
     ),
-}  # fmt: skip
+}
 
 
 @torch.no_grad()
-def draw(
-    ctx, model: Model, camera: Camera, options: Options, up: str = "y", smooth: bool = True
-) -> torch.Tensor:
+def draw(ctx, model: Model, camera: Camera, options: Options, up: str = "y", smooth: bool = True) -> torch.Tensor:
     """The picture of a model, display values ``[H, W, 3]``, row 0 at the bottom; ``smooth`` antialiases silhouettes."""
     surface = Surface(ctx, model, camera, options.flat)
     channel = CHANNELS[options.channel]
@@ -202,11 +209,6 @@ def draw(
     picture = surface.scatter(color, around)
     if smooth:
         picture = dr.antialias(
-            picture[None],
-            surface.image,
-            surface.clip,
-            model.faces,
-            topology_hash=model.topology,
-            mode="silhouette",
+            picture[None], surface.image, surface.clip, model.faces, topology_hash=model.topology, mode="silhouette"
         )[0]
     return channel.over(picture, surface) if channel.over else picture

@@ -1,7 +1,7 @@
 """The reins of a running optimization: pause, single steps, learning rates, and the losses so far.
 
-Nothing here runs on a thread of its own: the loop calls `Control.step` once per iteration, and only there does a page's wish
-take effect. Without wishes nothing is changed, so a run with a viewer is the same as one without.
+Nothing here runs on a thread of its own: the loop calls `Control.step` once per iteration, and only there does a page's
+wish take effect. Without wishes nothing is changed, so a run with a viewer is the same as one without.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ class Rate:
 
 
 class Losses:
-    """A curve of at most `MAX_POINTS` points; when it is full, every second one goes and from then on fewer are taken."""
+    """A curve of at most `MAX_POINTS` points; when it is full, every second one goes and from then on fewer are
+    taken."""
 
     def __init__(self) -> None:
         self.points: list[tuple[int, float]] = []
@@ -60,7 +61,7 @@ class Control:
         self._closed = False
         self._since = (0.0, 0)
 
-    # --- From the page -------------------------------------------------------------------------------------------------------
+    # --- From the page ------------------------------------------------------------------------------------------------
 
     def do(self, what: str) -> None:
         """ "pause", "resume", or "step": one more iteration, then pause."""
@@ -76,7 +77,7 @@ class Control:
             self._wishes[name] = value
             self.wake.notify_all()
 
-    # --- From the loop -------------------------------------------------------------------------------------------------------
+    # --- From the loop ------------------------------------------------------------------------------------------------
 
     def attach(self, optimizer: Any, names: Sequence[str] | None, key: str = "lr") -> None:
         groups = optimizer.param_groups
@@ -93,10 +94,11 @@ class Control:
                 if name in self._granted:  # by the optimizer of an earlier stage
                     rate.set(self._granted[name])
 
-    def step(self, loss: float | None, until: Callable[[], bool] | None = None,
-             idle: Callable[[], None] | None = None) -> None:  # fmt: skip
-        """Counts an iteration, carries out what the page wished for, and waits here while paused (``until`` this says True),
-        with a call of ``idle`` now and then."""
+    def step(
+        self, loss: float | None, until: Callable[[], bool] | None = None, idle: Callable[[], None] | None = None
+    ) -> None:
+        """Counts an iteration, carries out what the page wished for, and waits here while paused (``until`` this says
+        True), with a call of ``idle`` now and then."""
         with self.wake:
             if not self.running:
                 self.running = True

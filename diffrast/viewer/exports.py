@@ -34,8 +34,9 @@ def screenshot(
     yield protocol.pack(protocol.PNG, encode_png(picture, linear=False), width=width, height=height)
 
 
-def film_frames(scene: Scene, pose: Pose, options: Options, width: int, height: int, backend: str,
-                count: int = FILM_FRAMES) -> Iterator[torch.Tensor]:  # fmt: skip
+def film_frames(
+    scene: Scene, pose: Pose, options: Options, width: int, height: int, backend: str, count: int = FILM_FRAMES
+) -> Iterator[torch.Tensor]:
     """Display values ``[height, width, 3]`` of ``count`` frames once around the target."""
     ctx = dr.RasterizeContext(backend)
     for i in range(count):
@@ -69,18 +70,11 @@ def mesh(scene: Scene, _: Pose, __: Options, width: int, height: int, ___: str) 
         yield protocol.pack(protocol.GLB, path.read_bytes())
 
 
-def thumbnails(
-    scene: Scene, _: Pose, __: Options, width: int, height: int, ___: str
-) -> Iterator[bytes | None]:
+def thumbnails(scene: Scene, _: Pose, __: Options, width: int, height: int, ___: str) -> Iterator[bytes | None]:
     """Those of all photographs, in one JPEG."""
     for sheet in contact_sheet(scene.views) if scene.views else ():
         data = None if sheet is None else encode(sheet, "JPEG", linear=False, quality=80)
         yield data and protocol.pack(protocol.THUMBNAILS, data, flags=SIDE)
 
 
-JOBS: dict[str, Job] = {
-    "screenshot": screenshot,
-    "turntable": turntable,
-    "mesh": mesh,
-    "thumbnails": thumbnails,
-}
+JOBS: dict[str, Job] = {"screenshot": screenshot, "turntable": turntable, "mesh": mesh, "thumbnails": thumbnails}

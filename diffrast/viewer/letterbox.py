@@ -22,9 +22,7 @@ def letterbox(image: torch.Tensor, width: int, height: int, around: Sequence[flo
     w, h = inside(image.shape[1], image.shape[0], width, height)
     if (h, w) != tuple(color.shape[:2]):
         nchw, shrink = color.permute(2, 0, 1)[None], h < color.shape[0]
-        color = torch.nn.functional.interpolate(nchw, (h, w), mode="bilinear", antialias=shrink)[0].permute(
-            1, 2, 0
-        )
+        color = torch.nn.functional.interpolate(nchw, (h, w), mode="bilinear", antialias=shrink)[0].permute(1, 2, 0)
     picture = background.expand(height, width, 3).clone()
     y, x = (height - h) // 2, (width - w) // 2
     picture[y : y + h, x : x + w] = color

@@ -57,16 +57,22 @@ class Paint:
 
 
 class Model:
-    """What is prepared once per mesh. ``mesh`` is a copy made by `copy_mesh`; ``gradient`` ``[V, 3]`` is that of the loss by its
-    vertices, ``coverage`` ``[H, W]`` the weight of each texel, ``environment`` what `prefilter` returns,
+    """What is prepared once per mesh. ``mesh`` is a copy made by `copy_mesh`; ``gradient`` ``[V, 3]`` is that of the
+    loss by its vertices, ``coverage`` ``[H, W]`` the weight of each texel, ``environment`` what `prefilter` returns,
     ``gradient_scale`` the gradient that gets the full colour.
 
-    Vertices at the same place become one for visibility, normals and antialiasing: a chart's border is no silhouette and no
-    crease. The faces of ``mesh`` keep their order, so UVs are found by the same triangle ids.
+    Vertices at the same place become one for visibility, normals and antialiasing: a chart's border is no silhouette
+    and no crease. The faces of ``mesh`` keep their order, so UVs are found by the same triangle ids.
     """
 
-    def __init__(self, mesh: Mesh, gradient: torch.Tensor | None = None, coverage: torch.Tensor | None = None,
-                 environment: Environment | None = None, gradient_scale: float = 0.0):  # fmt: skip
+    def __init__(
+        self,
+        mesh: Mesh,
+        gradient: torch.Tensor | None = None,
+        coverage: torch.Tensor | None = None,
+        environment: Environment | None = None,
+        gradient_scale: float = 0.0,
+    ):
         self.mesh = mesh
         self.vertices, index = torch.unique(mesh.vertices, dim=0, return_inverse=True)
         self.faces = index[mesh.faces.long()].int().contiguous()
@@ -96,9 +102,7 @@ class Model:
     @cached_property
     def coverage(self) -> torch.Tensor:
         """``[1, H, W, 1]``."""
-        return (
-            self.vertices.new_zeros(1, 1, 1, 1) if self._coverage is None else self._coverage[None, ..., None]
-        )
+        return self.vertices.new_zeros(1, 1, 1, 1) if self._coverage is None else self._coverage[None, ..., None]
 
     @cached_property
     def normals(self) -> torch.Tensor:
@@ -117,8 +121,10 @@ class Model:
             factor = mesh.materials[0].base_color_factor if len(mesh.materials) == 1 else (1.0,) * 3
             return [Paint(factor[:3], mesh.texture)]
         if mesh.materials:
-            return [Paint(m.base_color_factor[:3], None if mesh.uv is None else m.base_color_texture)
-                    for m in mesh.materials]  # fmt: skip
+            return [
+                Paint(m.base_color_factor[:3], None if mesh.uv is None else m.base_color_texture)
+                for m in mesh.materials
+            ]
         return [Paint((GRAY if mesh.colors is None else 1.0,) * 3)]
 
     @cached_property
@@ -130,8 +136,8 @@ class Surface:
     """What a camera sees of a model: values of the N pixels that show surface, ``[N, C]``, each
     computed when it is first asked for.
 
-    `interpolate` and `texture` work pixel by pixel, so they are given these pixels alone, as a picture of one row. `scatter`
-    puts the colours where they belong.
+    `interpolate` and `texture` work pixel by pixel, so they are given these pixels alone, as a picture of one row.
+    `scatter` puts the colours where they belong.
     """
 
     def __init__(self, ctx: dr.RasterizeContext, model: Model, camera: Camera, flat: bool = False):
@@ -174,7 +180,8 @@ class Surface:
 
     @cached_property
     def depth(self) -> torch.Tensor:
-        """Distance along the viewing direction ``[N, 1]``, 0 at the nearest and 1 at the farthest place of the model."""
+        """Distance along the viewing direction ``[N, 1]``, 0 at the nearest and 1 at the farthest place of the
+        model."""
         near, far = self.depth_range
         return (self._interpolate(self.clip[0, :, 3:]) - near) / (far - near)
 
@@ -212,8 +219,12 @@ class Surface:
         if paint.texture is None:
             return factor.expand(len(self.pixels) if at is None else len(at), 3)
         uv, uv_da = self._uv if at is None else (x[:, :, at] for x in self._uv)
-        return factor * dr.texture(paint.texture, uv, uv_da, mip=paint.mip,
-                                   filter_mode="linear-mipmap-linear", boundary_mode="wrap")[0, 0]  # fmt: skip
+        return (
+            factor
+            * dr.texture(
+                paint.texture, uv, uv_da, mip=paint.mip, filter_mode="linear-mipmap-linear", boundary_mode="wrap"
+            )[0, 0]
+        )
 
     @cached_property
     def gradient(self) -> torch.Tensor:

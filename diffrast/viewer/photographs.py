@@ -19,7 +19,8 @@ MAX_SHEET = 4096  # pixels of the picture that holds all of them
 
 @dataclass(frozen=True)
 class Photograph:
-    """An input view: its camera and what it should show, display values ``[H, W, 3]`` or ``[H, W, 4]`` with coverage."""
+    """An input view: its camera and what it should show, display values ``[H, W, 3]`` or ``[H, W, 4]`` with
+    coverage."""
 
     camera: Camera
     image: torch.Tensor
@@ -28,8 +29,8 @@ class Photograph:
 
 @dataclass(frozen=True, eq=False)
 class InputView:
-    """A photograph as the viewer keeps it: ``load()`` makes its picture, display values ``[H, W, 3|4]`` with ``shape`` (H, W), anew
-    each time that it is asked for, so that a large data set takes no more memory than it has already."""
+    """A photograph as the viewer keeps it: ``load()`` makes its picture, display values ``[H, W, 3|4]`` with ``shape``
+    (H, W), anew each time that it is asked for, so that a large data set takes no more memory than it has already."""
 
     name: str
     camera: Camera
@@ -37,7 +38,8 @@ class InputView:
     load: Callable[[], torch.Tensor]
 
     def described(self) -> dict[str, Any]:
-        """For the page: camera-to-world ``[3, 4]``, the slopes of the view's right and upper sides, the thumbnail's size."""
+        """For the page: camera-to-world ``[3, 4]``, the slopes of the view's right and upper sides, the thumbnail's
+        size."""
         pose, K = torch.linalg.inv(self.camera.world_to_camera), self.camera.K
         slopes = (self.camera.width / 2 / float(K[0, 0]), self.camera.height / 2 / float(K[1, 1]))
         height, width = self.shape
@@ -50,20 +52,15 @@ class InputView:
 
 
 def input_view(view: Any) -> InputView:
-    """Of a `Photograph`, whose 8-bit levels are kept, or of a view of a data set, which keeps its own: ``rgb`` ``[H, W, 3]``,
-    perhaps ``alpha`` ``[H, W]``, and their ``shape``."""
+    """Of a `Photograph`, whose 8-bit levels are kept, or of a view of a data set, which keeps its own: ``rgb`` ``[H, W,
+    3]``, perhaps ``alpha`` ``[H, W]``, and their ``shape``."""
     if isinstance(view, Photograph):
         levels = to_uint8(checked_image(view.image), linear=False)
         return InputView(
-            view.name,
-            view.camera,
-            (levels.shape[0], levels.shape[1]),
-            lambda: from_uint8(levels, linear=False),
+            view.name, view.camera, (levels.shape[0], levels.shape[1]), lambda: from_uint8(levels, linear=False)
         )
     if not hasattr(view, "camera"):  # its pictures are not asked for yet
-        raise TypeError(
-            f"Viewer: views must be Photographs or views of a data set; got {type(view).__name__}"
-        )
+        raise TypeError(f"Viewer: views must be Photographs or views of a data set; got {type(view).__name__}")
 
     def load() -> torch.Tensor:
         rgb, alpha = view.rgb, view.alpha
@@ -73,16 +70,14 @@ def input_view(view: Any) -> InputView:
 
 
 def contact_sheet(views: Sequence[InputView]) -> Iterator[torch.Tensor | None]:
-    """All thumbnails in one picture ``[H, W, 3]``, row by row from the top left, each at the top left of a square of `SIDE` pixels.
-    Yields None after each, then the picture; what does not fit on it is left out."""
+    """All thumbnails in one picture ``[H, W, 3]``, row by row from the top left, each at the top left of a square of
+    `SIDE` pixels. Yields None after each, then the picture; what does not fit on it is left out."""
     columns = min(math.ceil(math.sqrt(len(views))), MAX_SHEET // SIDE)
     rows = min(math.ceil(len(views) / columns), MAX_SHEET // SIDE)
     sheet = torch.ones(rows * SIDE, columns * SIDE, 3)
     for i, view in enumerate(views[: rows * columns]):
         width, height = inside(view.shape[1], view.shape[0], SIDE, SIDE)
         top, left = (rows - i // columns) * SIDE, (i % columns) * SIDE  # row 0 is at the bottom
-        sheet[top - height : top, left : left + width] = letterbox(
-            view.load(), width, height, (1.0, 1.0, 1.0)
-        )
+        sheet[top - height : top, left : left + width] = letterbox(view.load(), width, height, (1.0, 1.0, 1.0))
         yield None
     yield sheet

@@ -1,9 +1,9 @@
 """What page and server say to each other: frames with a binary header down, JSON up and down.
 
-A binary message down is `HEADER` and a file's bytes (JPEG for a frame, and for the thumbnails of all photographs in one picture
-of square tiles, whose side stands in the flags). Messages up are JSON objects with a ``type``; `parse`
-turns one into checked, clamped values or raises ``ValueError``, so that nothing behind it sees a number that is not finite or a
-name that does not exist.
+A binary message down is `HEADER` and a file's bytes (JPEG for a frame, and for the thumbnails of all photographs in one
+picture of square tiles, whose side stands in the flags). Messages up are JSON objects with a ``type``; `parse` turns
+one into checked, clamped values or raises ``ValueError``, so that nothing behind it sees a number that is not finite or
+a name that does not exist.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from .scene import CHANNELS
 
 VERSION = 1
 
-# version, kind, flags, frame id, input time stamp of the page (ms), width, height, microseconds of drawing; little-endian
+# version, kind, flags, frame id, input time stamp of the page (ms), width, height, microseconds of drawing;
+# little-endian
 HEADER = struct.Struct("<BBHIdHHI")
 FRAME, PNG, MP4, GLB, THUMBNAILS = 1, 2, 3, 4, 5
 FULL = 1  # flag: full resolution
@@ -28,8 +29,17 @@ MAX_MESSAGE = 4096  # bytes of a message up; the longest honest one has about 25
 MAX_SIDE = 4096  # pixels
 
 
-def pack(kind: int, data: bytes, *, frame: int = 0, stamp: float = 0.0, width: int = 0, height: int = 0,
-         flags: int = 0, seconds: float = 0.0) -> bytes:  # fmt: skip
+def pack(
+    kind: int,
+    data: bytes,
+    *,
+    frame: int = 0,
+    stamp: float = 0.0,
+    width: int = 0,
+    height: int = 0,
+    flags: int = 0,
+    seconds: float = 0.0,
+) -> bytes:
     """A binary message."""
     micros = min(round(1e6 * seconds), 0xFFFFFFFF)
     return HEADER.pack(VERSION, kind, flags, frame & 0xFFFFFFFF, stamp, width, height, micros) + data

@@ -22,20 +22,24 @@ from .surroundings import Environment, prepared
 PICTURES = {
     "image": Choice("Image", "image"),
     "pixels": Choice(
-        "Pixel gradient", "image_gradient", "Made brighter, red raises the loss, blue lowers it. Full colour: {scale:.2g}.",
+        "Pixel gradient",
+        "image_gradient",
+        "Made brighter, red raises the loss, blue lowers it. Full colour: {scale:.2g}.",
     ),
     "error": Choice(
-        "Error heat map", "views", "The difference to the photograph looked through: none is black, one half or more white.",
+        "Error heat map",
+        "views",
+        "The difference to the photograph looked through: none is black, one half or more white.",
     ),
-}  # fmt: skip
+}
 CHANNELS: dict[str, Choice] = {**SURFACES, **PICTURES}
 
 
 @dataclass(frozen=True)
 class Scene:
-    """``version`` grows with each change. ``image`` holds display values ``[H, W, C]``; ``gradient`` ``[V, 3]`` is that of a
-    loss by the mesh's vertices, ``image_gradient`` ``[H, W, 1]`` by a picture's brightness, ``coverage`` ``[Ht, Wt]`` the weight
-    with which each texel has been learned, ``environment`` what lights the object."""
+    """``version`` grows with each change. ``image`` holds display values ``[H, W, C]``; ``gradient`` ``[V, 3]`` is that
+    of a loss by the mesh's vertices, ``image_gradient`` ``[H, W, 1]`` by a picture's brightness, ``coverage`` ``[Ht,
+    Wt]`` the weight with which each texel has been learned, ``environment`` what lights the object."""
 
     mesh: Mesh | None = None
     image: torch.Tensor | None = None
@@ -51,8 +55,8 @@ class Scene:
     _cache: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def changed(self, mesh: Mesh | None = None, **values: Any) -> Scene:
-        """A scene with copies of what is given, by the names above, and the rest as it was. What belonged to another mesh goes
-        with it."""
+        """A scene with copies of what is given, by the names above, and the rest as it was. What belonged to another
+        mesh goes with it."""
         given = {name: value for name, value in {"mesh": mesh, **values}.items() if value is not None}
         new: dict[str, Any] = {"version": self.version + 1, "_cache": {}}
         if mesh is not None:
@@ -65,18 +69,20 @@ class Scene:
         if "gradient" in given:
             new["gradient"] = _checked_gradient(given["gradient"], new.get("mesh", self.mesh))
         new |= {name: check(given[name]) for name, check in CHECKS.items() if name in given}
-        new["scales"] = self.scales | {
-            name: typical(new[name].norm(dim=-1)) for name in GRADIENTS & given.keys()
-        }
+        new["scales"] = self.scales | {name: typical(new[name].norm(dim=-1)) for name in GRADIENTS & given.keys()}
         if "views" in given and not self.up_given and new["views"]:
             ups = torch.stack([v.camera.world_to_camera[1, :3] for v in new["views"]]).mean(dim=0)
             new["up"] = "z" if abs(float(ups[2])) > abs(float(ups[1])) else "y"
         return replace(self, **new)
 
     def channels(self, promised: Collection[str] = ()) -> list[list[str]]:
-        """Name, label and legend of what there is to choose; ``promised`` are fields that will be there when asked for."""
-        return [[name, c.label, c.legend.format(scale=self.scales.get(c.needs, 0.0))]
-                for name, c in CHANNELS.items() if not c.needs or c.needs in promised or self._has(c.needs)]  # fmt: skip
+        """Name, label and legend of what there is to choose; ``promised`` are fields that will be there when asked
+        for."""
+        return [
+            [name, c.label, c.legend.format(scale=self.scales.get(c.needs, 0.0))]
+            for name, c in CHANNELS.items()
+            if not c.needs or c.needs in promised or self._has(c.needs)
+        ]
 
     def _has(self, name: str) -> bool:
         value = getattr(self, name)
@@ -97,8 +103,9 @@ class Scene:
         v = self.mesh.vertices[self.mesh.vertices.isfinite().all(dim=1)]
         return fitting([v.amin(0).tolist(), v.amax(0).tolist()]) if len(v) else Pose()
 
-    def picture(self, ctx: dr.RasterizeContext, pose: Pose, options: Options, width: int, height: int,
-                smooth: bool = True) -> torch.Tensor:  # fmt: skip
+    def picture(
+        self, ctx: dr.RasterizeContext, pose: Pose, options: Options, width: int, height: int, smooth: bool = True
+    ) -> torch.Tensor:
         """Display values ``[height, width, 3]``, row 0 at the bottom: what a page with these settings shows."""
         around = BACKGROUNDS[options.theme]
         if self.image is not None and (options.channel == "image" or self.model is None):
@@ -119,13 +126,9 @@ class Scene:
         channel = SURFACES.get(options.channel)
         if channel is None:
             return replace(options, channel="shaded")
-        return (
-            options if not channel.needs or self._has(channel.needs) else replace(options, channel="matcap")
-        )
+        return options if not channel.needs or self._has(channel.needs) else replace(options, channel="matcap")
 
-    def _through(
-        self, ctx, view: InputView, options: Options, width: int, height: int, smooth: bool
-    ) -> torch.Tensor:
+    def _through(self, ctx, view: InputView, options: Options, width: int, height: int, smooth: bool) -> torch.Tensor:
         """The scene as an input view sees it, with its photograph over it or the difference of the two."""
         assert self.model is not None
         w, h = inside(view.camera.width, view.camera.height, width, height)
@@ -146,16 +149,15 @@ class Scene:
 
 
 def heat(picture: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """The mean absolute difference of two pictures ``[H, W, 3]`` as a colour: black at 0, red, yellow, white from 0.5."""
+    """The mean absolute difference of two pictures ``[H, W, 3]`` as a colour: black at 0, red, yellow, white from
+    0.5."""
     error = 2 * (picture.clamp(0, 1) - target).abs().mean(dim=-1, keepdim=True)
     return (3 * error - error.new_tensor([0.0, 1.0, 2.0])).clamp(0, 1)
 
 
 def _checked_gradient(gradient: torch.Tensor, mesh: Mesh | None) -> torch.Tensor:
     if mesh is None or not isinstance(gradient, torch.Tensor) or gradient.shape != mesh.vertices.shape:
-        wanted = (
-            "a mesh to belong to" if mesh is None else f"to be [V, 3] with V={len(mesh.vertices)} (from mesh)"
-        )
+        wanted = "a mesh to belong to" if mesh is None else f"to be [V, 3] with V={len(mesh.vertices)} (from mesh)"
         raise ValueError(f"Viewer: gradient needs {wanted}; got {_shape(gradient)}")
     return _copied(gradient)
 
@@ -177,15 +179,8 @@ def _checked_coverage(coverage: torch.Tensor) -> torch.Tensor:
 
 
 def _checked_environment(picture: torch.Tensor) -> Environment:
-    if (
-        not isinstance(picture, torch.Tensor)
-        or picture.ndim != 3
-        or picture.shape[2] != 3
-        or 0 in picture.shape
-    ):
-        raise ValueError(
-            f"Viewer: environment must be linear [H, W, 3], longitude by latitude; got {_shape(picture)}"
-        )
+    if not isinstance(picture, torch.Tensor) or picture.ndim != 3 or picture.shape[2] != 3 or 0 in picture.shape:
+        raise ValueError(f"Viewer: environment must be linear [H, W, 3], longitude by latitude; got {_shape(picture)}")
     return prepared(_copied(picture).clamp_min(0))
 
 

@@ -1,10 +1,12 @@
 """The web server: one page of four fixed files, and one WebSocket.
 
-What `websockets` gives: a limit on the size of a message (`MAX_MESSAGE`), a short queue behind which TCP makes the sender wait,
-limits on request line and headers, a time limit for the handshake, pings that find dead connections. What is added here: nothing
-is served but four files read at the start; requests must name a host that we are (against DNS rebinding) and come from our
-own page (against other sites' scripts: browsers allow them to open WebSockets anywhere); numbers of connections and of
-messages per second are bounded; a message that does not parse is answered with an error and forgotten.
+What `websockets` gives: a limit on the size of a message (`MAX_MESSAGE`), a short queue behind which TCP makes the
+sender wait, limits on request line and headers, a time limit for the handshake, pings that find dead connections. What
+is added
+here: nothing is served but four files read at the start; requests must name a host that we are (against DNS rebinding)
+and come from our own page (against other sites' scripts: browsers allow them to open WebSockets anywhere); numbers of
+connections and of messages per second are bounded; a message that does not parse is answered with an error and
+forgotten.
 """
 
 from __future__ import annotations
@@ -56,32 +58,42 @@ def is_loopback(host: str) -> bool:
 
 
 class Server:
-    """``opened(session)`` is called for each new page, ``received(session, text)`` for each message; it raises ``ValueError`` for
-    one that makes no sense. ``new_session()`` makes the state of a page."""
+    """``opened(session)`` is called for each new page, ``received(session, text)`` for each message; it raises
+    ``ValueError`` for one that makes no sense. ``new_session()`` makes the state of a page."""
 
-    def __init__(self, host: str, port: int, new_session: Callable[[], Session],
-                 received: Callable[[Session, str | bytes], None], closed: Callable[[Session], None]):  # fmt: skip
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        new_session: Callable[[], Session],
+        received: Callable[[Session, str | bytes], None],
+        closed: Callable[[Session], None],
+    ):
         self.host = host
         self._new_session, self._received, self._closed = new_session, received, closed
         folder = resources.files("diffrast.viewer")
-        self._files = {
-            path: (folder.joinpath(name).read_bytes(), kind) for path, (name, kind) in FILES.items()
-        }
+        self._files = {path: (folder.joinpath(name).read_bytes(), kind) for path, (name, kind) in FILES.items()}
         self._pages = 0
         self._lock = threading.Lock()
-        quiet = logging.getLogger(
-            "diffrast.viewer.connections"
-        )  # scanners and port checks are not worth a traceback
+        quiet = logging.getLogger("diffrast.viewer.connections")  # scanners and port checks are not worth a traceback
         quiet.setLevel(logging.CRITICAL)
-        self._server = serve(self._serve_page, host, port, process_request=self._request, compression=None,
-                             max_size=MAX_MESSAGE, max_queue=16, open_timeout=5, close_timeout=1,
-                             logger=quiet, server_header=None)  # fmt: skip
+        self._server = serve(
+            self._serve_page,
+            host,
+            port,
+            process_request=self._request,
+            compression=None,
+            max_size=MAX_MESSAGE,
+            max_queue=16,
+            open_timeout=5,
+            close_timeout=1,
+            logger=quiet,
+            server_header=None,
+        )
         self.port: int = self._server.socket.getsockname()[1]
         self._places = threading.BoundedSemaphore(MAX_CONNECTIONS)
         self._handle, self._server.handler = self._server.handler, self._bounded
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, name="diffrast viewer server", daemon=True
-        )
+        self._thread = threading.Thread(target=self._server.serve_forever, name="diffrast viewer server", daemon=True)
         self._thread.start()
 
     @property
@@ -92,7 +104,7 @@ class Server:
         self._server.shutdown()
         self._thread.join(timeout=5)
 
-    # --- Before a connection is a page ---------------------------------------------------------------------------------------
+    # --- Before a connection is a page --------------------------------------------------------------------------------
 
     def _bounded(self, sock, address) -> None:
         """Each connection has a thread; beyond `MAX_CONNECTIONS` it is closed at once."""
@@ -125,7 +137,8 @@ class Server:
             name = urlsplit(f"//{hosts[0]}").hostname or ""
         except ValueError:
             name = ""
-        # A name that resolves to 127.0.0.1 could be anybody's: another site's script would count as ours (DNS rebinding).
+        # A name that resolves to 127.0.0.1 could be anybody's: another site's script would count as ours (DNS
+        # rebinding).
         if is_loopback(self.host) and not is_loopback(name):
             return f"this viewer is reached as localhost or 127.0.0.1, not as {name!r}\n"
         # Programs that are no browsers send no Origin; browsers always do, and scripts cannot change it.
@@ -133,7 +146,7 @@ class Server:
             return "only this viewer's own page may connect\n"
         return ""
 
-    # --- A page --------------------------------------------------------------------------------------------------------------
+    # --- A page -------------------------------------------------------------------------------------------------------
 
     def _serve_page(self, connection: ServerConnection) -> None:
         with self._lock:

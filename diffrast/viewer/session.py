@@ -30,8 +30,8 @@ class Order:
 class Session:
     """The state of one page, shared by the thread that reads from it, the one that draws and the one that writes to it.
 
-    ``wake`` is the viewer's condition: whoever changes something notifies it. Movements are not queued: a new one replaces
-    what has not been drawn yet.
+    ``wake`` is the viewer's condition: whoever changes something notifies it. Movements are not queued: a new one
+    replaces what has not been drawn yet.
     """
 
     def __init__(self, wake: threading.Condition, pose: Pose, max_side: int):
@@ -55,7 +55,7 @@ class Session:
         self.open = True
         self._sending = threading.Condition()
 
-    # --- From the page -------------------------------------------------------------------------------------------------------
+    # --- From the page ------------------------------------------------------------------------------------------------
 
     def move(self, pose: Pose, stamp: float) -> None:
         with self.wake:
@@ -86,7 +86,7 @@ class Session:
                 self.wanted.append(what)
             self.wake.notify_all()
 
-    # --- To the thread that draws (which holds `wake`) -------------------------------------------------------------------------
+    # --- To the thread that draws (which holds `wake`) ----------------------------------------------------------------
 
     def order(self, now: float, version: int) -> Order | float:
         """The frame to draw now, or the number of seconds after which to ask again (unless woken before)."""
@@ -107,7 +107,7 @@ class Session:
         self.in_flight.add(self.frames)
         return self.frames
 
-    # --- To the page -----------------------------------------------------------------------------------------------------------
+    # --- To the page --------------------------------------------------------------------------------------------------
 
     def send(self, message: str | bytes) -> None:
         with self._sending:

@@ -24,9 +24,7 @@ def studio() -> Environment:
     """A dim room with a bright window on one side, a warm lamp on the other and a soft light above."""
     direction = latlong_directions(64, 128)
 
-    def lamp(
-        place: tuple[float, float, float], width: float, color: tuple[float, float, float]
-    ) -> torch.Tensor:
+    def lamp(place: tuple[float, float, float], width: float, color: tuple[float, float, float]) -> torch.Tensor:
         toward = torch.nn.functional.normalize(direction.new_tensor(place), dim=0)
         return torch.exp(((direction @ toward) - 1) / width)[..., None] * direction.new_tensor(color)
 

@@ -50,17 +50,27 @@ class Viewer:
         backend: of the rasterizer, as for `diffrast.torch.RasterizeContext`.
         quiet: print nothing.
 
-    The viewer draws on a thread of its own, from copies, and touches neither random numbers nor tensors of the program: with the
-    same seed a run gives the same result with and without it. Nothing that fails in it stops the program; it is logged.
-    Beside a loop that calls `step`, a page whose camera rests gets one picture a second at most, and one that is hidden none.
+    The viewer draws on a thread of its own, from copies, and touches neither random numbers nor tensors of the program:
+    with the same seed a run gives the same result with and without it. Nothing that fails in it stops the program; it
+    is logged. Beside a loop that calls `step`, a page whose camera rests gets one picture a second at most, and one
+    that is hidden none.
 
     Raises:
         OSError: the port is taken, or the address is not one of this machine.
         ValueError: an argument is wrong.
     """
 
-    def __init__(self, *, host: str = "127.0.0.1", port: int | None = None, open_browser: bool = False,
-                 size: int = 1024, up: str | None = None, backend: str = "auto", quiet: bool = False):  # fmt: skip
+    def __init__(
+        self,
+        *,
+        host: str = "127.0.0.1",
+        port: int | None = None,
+        open_browser: bool = False,
+        size: int = 1024,
+        up: str | None = None,
+        backend: str = "auto",
+        quiet: bool = False,
+    ):
         if up is not None and up not in UPS:
             raise ValueError(f"Viewer(): up must be one of {', '.join(UPS)}; got {up!r}")
         if not 16 <= size <= protocol.MAX_SIDE:
@@ -78,9 +88,7 @@ class Viewer:
         self._dead = False
         self.control = Control(self._wake, lambda: len(self._sessions))
         self._server = self._listen(host, port)
-        self._worker = Worker(
-            self._wake, self._sessions, lambda: self._scene, self._state, self._is_busy, backend
-        )
+        self._worker = Worker(self._wake, self._sessions, lambda: self._scene, self._state, self._is_busy, backend)
         shown = host if is_loopback(host) else ("localhost" if host in ("0.0.0.0", "::") else host)
         self.url = f"http://{f'[{shown}]' if ':' in shown else shown}:{self._server.port}/"
         if not quiet:
@@ -105,24 +113,34 @@ class Viewer:
         print(f"viewer: {self.url}", file=sys.stderr, flush=True)
         if not is_loopback(host):
             print(
-                f"viewer: listening on {host}: whoever reaches this machine over the network can watch and steer this viewer, "
+                f"viewer: listening on {host}: whoever reaches this machine over the network can watch and steer this "
+                "viewer, "
                 "without a password and unencrypted. To keep it to yourself, leave --host away and connect with "
                 f"`ssh -L {self._server.port}:127.0.0.1:{self._server.port} <this machine>`.",
-                file=sys.stderr, flush=True,
-            )  # fmt: skip
+                file=sys.stderr,
+                flush=True,
+            )
 
-    # --- What a program says -------------------------------------------------------------------------------------------------
+    # --- What a program says ------------------------------------------------------------------------------------------
 
-    def show(self, mesh: Mesh | None = None, image: torch.Tensor | None = None, views: Sequence[Any] | None = None, *,
-             gradient: torch.Tensor | None = None, image_gradient: torch.Tensor | None = None,
-             coverage: torch.Tensor | None = None, environment: torch.Tensor | None = None) -> None:  # fmt: skip
+    def show(
+        self,
+        mesh: Mesh | None = None,
+        image: torch.Tensor | None = None,
+        views: Sequence[Any] | None = None,
+        *,
+        gradient: torch.Tensor | None = None,
+        image_gradient: torch.Tensor | None = None,
+        coverage: torch.Tensor | None = None,
+        environment: torch.Tensor | None = None,
+    ) -> None:
         """Show what is given; the rest stays as it was. Tensors are copied; the call does not wait for drawing.
 
         Args:
             mesh: the mesh. Without a texture it keeps that of the mesh before.
             image: display values in [0, 1], ``[H, W, C]`` with C = 1, 3 or 4, row 0 at the bottom.
-            views: photographs with their cameras: `diffrast.viewer.Photograph`, kept in 8 bits, or views of a data set, which are
-                asked for their pictures again when somebody looks through them.
+            views: photographs with their cameras: `diffrast.viewer.Photograph`, kept in 8 bits, or views of a data set,
+                which are asked for their pictures again when somebody looks through them.
             gradient: of a loss by the mesh's vertices, ``[V, 3]``: drawn on the surface, by its part along the normal.
             image_gradient: of a loss by a picture, ``[H, W, C]`` (summed over channels), row 0 at the bottom; pictures
                 ``[B, H, W, C]`` stand side by side.
@@ -134,8 +152,14 @@ class Viewer:
         """
         with self._wake:
             self._scene = self._scene.changed(
-                mesh=mesh, image=image, views=views, gradient=gradient, image_gradient=image_gradient, coverage=coverage,
-                environment=environment)  # fmt: skip
+                mesh=mesh,
+                image=image,
+                views=views,
+                gradient=gradient,
+                image_gradient=image_gradient,
+                coverage=coverage,
+                environment=environment,
+            )
             if mesh is not None and not self._fitted:
                 self._fitted = True
                 self._pose = self._scene.fitting_pose()
@@ -145,20 +169,25 @@ class Viewer:
             self._wake.notify_all()
 
     def attach(self, optimizer: Any, names: Sequence[str] | None = None, *, key: str = "lr") -> None:
-        """Offer the learning rates of a torch optimizer on the page, one for each parameter group, by these names. ``key`` is the
-        entry of a group that the page sets: a loop with a schedule can multiply it by an entry of its own, 1 if missing. What a
-        page has set for a name also holds for a later optimizer with that name."""
+        """Offer the learning rates of a torch optimizer on the page, one for each parameter group, by these names.
+        ``key`` is the entry of a group that the page sets: a loop with a schedule can multiply it by an entry of its
+        own, 1 if missing. What a page has set for a name also holds for a later optimizer with that name."""
         self.control.attach(optimizer, names, key)
 
-    def step(self, loss: Any = None, mesh: Mesh | Callable[[], Mesh] | None = None,
-             image: torch.Tensor | Callable[[], torch.Tensor] | None = None,
-             until: Callable[[], bool] | None = None, **values: Any) -> None:  # fmt: skip
-        """To be called once per iteration, after the optimizer's step: counts it, takes the loss (a number or a tensor of one
-        element), shows the mesh or picture if somebody looks, and waits here while the page has paused the run.
+    def step(
+        self,
+        loss: Any = None,
+        mesh: Mesh | Callable[[], Mesh] | None = None,
+        image: torch.Tensor | Callable[[], torch.Tensor] | None = None,
+        until: Callable[[], bool] | None = None,
+        **values: Any,
+    ) -> None:
+        """To be called once per iteration, after the optimizer's step: counts it, takes the loss (a number or a tensor
+        of one element), shows the mesh or picture if somebody looks, and waits here while the page has paused the run.
 
-        ``values`` are ``gradient``, ``image_gradient`` and ``coverage`` as for `show`; each is only taken while a page looks at it.
-        A function in place of a tensor or mesh is only called when its result is wanted, about ten times a second.
-        While paused, it goes on when ``until`` says True: for a loop that is told to stop in another way.
+        ``values`` are ``gradient``, ``image_gradient`` and ``coverage`` as for `show`; each is only taken while a page
+        looks at it. A function in place of a tensor or mesh is only called when its result is wanted, about ten times a
+        second. While paused, it goes on when ``until`` says True: for a loop that is told to stop in another way.
         Learning rates change in here and nowhere else, and only if somebody changes them on the page.
         """
         if unknown := values.keys() - VALUES:
@@ -167,11 +196,7 @@ class Viewer:
             )
         if self._dead:
             return
-        given = {
-            name: value
-            for name, value in {"mesh": mesh, "image": image, **values}.items()
-            if value is not None
-        }
+        given = {name: value for name, value in {"mesh": mesh, "image": image, **values}.items() if value is not None}
         try:
             if given:
                 self._snapshot(given)
@@ -188,8 +213,9 @@ class Viewer:
         self._promised = given.keys() & VALUES
         wanted = self._wanted(given)
         missing = not wanted <= self._taken  # somebody waits for what was not there yet
-        drawn = any(s.version in (-1, self._scene.version) and (missing or now >= s.refresh_after)
-                    for s in self._sessions)  # fmt: skip
+        drawn = any(
+            s.version in (-1, self._scene.version) and (missing or now >= s.refresh_after) for s in self._sessions
+        )
         looking = (drawn and now >= self._next_snapshot) or (self._sessions and self.control.paused)
         if not looking and self._scene.version > 0:
             return
@@ -238,7 +264,7 @@ class Viewer:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    # --- What pages say --------------------------------------------------------------------------------------------------------
+    # --- What pages say -----------------------------------------------------------------------------------------------
 
     def _open(self) -> Session:
         with self._wake:
@@ -276,7 +302,7 @@ class Viewer:
         "save": lambda self, session, f: session.want(f["what"]),
     }
 
-    # --- What pages hear -------------------------------------------------------------------------------------------------------
+    # --- What pages hear ----------------------------------------------------------------------------------------------
 
     def _is_busy(self) -> bool:
         return self.control.running
@@ -306,9 +332,12 @@ class Viewer:
             state["views"], session.views_sent = [view.described() for view in scene.views], scene.views
             session.wanted.append("thumbnails")
         if control.running:
-            state |= {"iteration": control.iteration, "paused": control.paused,
-                      "per_second": round(control.per_second, 2),
-                      "rates": {name: rate.read() for name, rate in control.rates.items()}}  # fmt: skip
+            state |= {
+                "iteration": control.iteration,
+                "paused": control.paused,
+                "per_second": round(control.per_second, 2),
+                "rates": {name: rate.read() for name, rate in control.rates.items()},
+            }
         changed = {name for name in state if state[name] != session.last_state.get(name)}
         if not (due or control.paused or changed - COUNTERS):
             return []

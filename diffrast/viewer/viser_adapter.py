@@ -1,4 +1,5 @@
-"""diffrast's picture behind a viser scene, for programs that have a viser page (an extra: ``pip install 'diffrast[viser]'``)::
+"""diffrast's picture behind a viser scene, for programs that have a viser page (an extra: ``pip install
+'diffrast[viser]'``)::
 
     server = viser.ViserServer(host="127.0.0.1")
     with ViserBackground(server) as background:
@@ -6,9 +7,9 @@
             ...
             background.show(Mesh(vertices, faces))
 
-viser puts every picture that it is given into a queue, so that giving it more than its page can show makes the page lag behind the
-mouse. Here each page gets a picture when its camera or the mesh has changed, at most ``rate`` a second, and always of the latest
-camera; while the camera moves it is small.
+viser puts every picture that it is given into a queue, so that giving it more than its page can show makes the page lag
+behind the mouse. Here each page gets a picture when its camera or the mesh has changed, at most ``rate`` a second, and
+always of the latest camera; while the camera moves it is small.
 """
 
 from __future__ import annotations
@@ -51,20 +52,12 @@ class ViserBackground:
     """
 
     def __init__(
-        self,
-        server: Any,
-        *,
-        rate: float = 12.0,
-        size: int = 1024,
-        channel: str = "shaded",
-        backend: str = "auto",
+        self, server: Any, *, rate: float = 12.0, size: int = 1024, channel: str = "shaded", backend: str = "auto"
     ):
         if not 0 < rate <= 120:
             raise ValueError(f"ViserBackground(): rate must be above 0 and at most 120 a second; got {rate}")
         if channel not in CHANNELS:
-            raise ValueError(
-                f"ViserBackground(): channel must be one of {', '.join(CHANNELS)}; got {channel!r}"
-            )
+            raise ValueError(f"ViserBackground(): channel must be one of {', '.join(CHANNELS)}; got {channel!r}")
         self.server, self.rate, self.size = server, rate, size
         self._options, self._backend = Options(channel=channel, theme="light"), backend
         self._scene = Scene(up="z")  # viser's axis
@@ -73,9 +66,7 @@ class ViserBackground:
         self._thread = threading.Thread(target=self._run, name="diffrast viser", daemon=True)
         self._thread.start()
 
-    def show(
-        self, mesh: Mesh, *, gradient: torch.Tensor | None = None, coverage: torch.Tensor | None = None
-    ) -> None:
+    def show(self, mesh: Mesh, *, gradient: torch.Tensor | None = None, coverage: torch.Tensor | None = None) -> None:
         """As `diffrast.Viewer.show`: copies, and does not wait for drawing."""
         self._scene = self._scene.changed(mesh=mesh, gradient=gradient, coverage=coverage)
 
@@ -99,9 +90,7 @@ class ViserBackground:
                     self._update(ctx, clients[name], page)
                 except Exception as error:
                     if str(error) != failed:
-                        logger.warning(
-                            "viser: a picture could not be drawn: %s: %s", type(error).__name__, error
-                        )
+                        logger.warning("viser: a picture could not be drawn: %s: %s", type(error).__name__, error)
                     failed = str(error)
 
     def _update(self, ctx: dr.RasterizeContext, client: Any, page: _Page) -> None:
@@ -119,13 +108,9 @@ class ViserBackground:
         full = max(1, round(state[0] * shrink)), max(1, round(state[1] * shrink))
         began = time.perf_counter()
         width, height = self._pace.size(*full, moving)
-        picture = draw(
-            ctx, scene.model, camera_of(state, width, height), self._options, scene.up, smooth=not moving
-        )
+        picture = draw(ctx, scene.model, camera_of(state, width, height), self._options, scene.up, smooth=not moving)
         self._pace.learn(time.perf_counter() - began, width * height, moving)
-        client.scene.set_background_image(
-            to_uint8(picture, linear=False), format="jpeg", jpeg_quality=QUALITY
-        )
+        client.scene.set_background_image(to_uint8(picture, linear=False), format="jpeg", jpeg_quality=QUALITY)
         page.shown = wanted
 
 
@@ -148,14 +133,17 @@ def _state(camera: Any) -> State | None:
 
 
 def camera_of(state: State, width: int, height: int) -> Camera:
-    """viser's camera for a picture of this size: a full vertical angle, a place, and a rotation from OpenCV's camera axes (x right,
-    y down, z ahead) to the world as a unit quaternion (viser's documentation, "Frame Conventions")."""
+    """viser's camera for a picture of this size: a full vertical angle, a place, and a rotation from OpenCV's camera
+    axes (x right, y down, z ahead) to the world as a unit quaternion (viser's documentation, "Frame Conventions")."""
     fov, position, (w, x, y, z) = state[2], torch.tensor(state[3:6], dtype=torch.float64), state[6:]
-    rotation = torch.tensor([
-        [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-        [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-        [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-    ], dtype=torch.float64)  # fmt: skip
+    rotation = torch.tensor(
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+        ],
+        dtype=torch.float64,
+    )
     focal = height / 2 / math.tan(fov / 2)
     K = torch.tensor([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]], dtype=torch.float64)
     return Camera.from_opencv(K, rotation.T, -rotation.T @ position, (width, height), first_pixel=0.5)

@@ -1,7 +1,7 @@
 """A window on the desktop that shows a mesh as the OpenGL backend draws it: ``diffrast view --window``.
 
-The window is moderngl-window's (an extra: ``pip install 'diffrast[window]'``). The picture is drawn by diffrast in its own OpenGL
-context and put on the window's as a texture, so that what one sees is what is optimized.
+The window is moderngl-window's (an extra: ``pip install 'diffrast[window]'``). The picture is drawn by diffrast in its
+own OpenGL context and put on the window's as a texture, so that what one sees is what is optimized.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ void main() { color = vec4(texture(picture, vec2(uv.x, 1.0 - uv.y)).rgb, 1.0); }
 
 
 class Window:
-    """A window with a mesh. ``backend`` is that of the rasterizer, ``up`` "y" or "z", ``environment`` as for `Viewer.show`.
+    """A window with a mesh. ``backend`` is that of the rasterizer, ``up`` "y" or "z", ``environment`` as for
+    `Viewer.show`.
 
     Raises:
         RuntimeError: moderngl-window or a display is missing, or OpenGL cannot start; it says which.
@@ -44,8 +45,15 @@ class Window:
 
     help = "drag: turn, shift: move, wheel: zoom, C: channel, W: wireframe, F: flat, H: show all, P: save, Esc: close"
 
-    def __init__(self, mesh: Mesh, *, environment: torch.Tensor | None = None, size: tuple[int, int] = (960, 720),
-                 up: str = "y", backend: str = "gl"):  # fmt: skip
+    def __init__(
+        self,
+        mesh: Mesh,
+        *,
+        environment: torch.Tensor | None = None,
+        size: tuple[int, int] = (960, 720),
+        up: str = "y",
+        backend: str = "gl",
+    ):
         self.scene = Scene(up=up).changed(mesh=mesh, environment=environment)
         self.pose, self.options = self.scene.fitting_pose(), Options()
         self._rasterizer = dr.RasterizeContext(backend=backend)
@@ -108,7 +116,7 @@ class Window:
             self._texture = self._window.ctx.texture((width, height), 3, alignment=1)
         self._texture.write(levels.tobytes(), alignment=1)
 
-    # --- Mouse and keys ------------------------------------------------------------------------------------------------------
+    # --- Mouse and keys -----------------------------------------------------------------------------------------------
 
     def _listen(self) -> None:
         window = self._window

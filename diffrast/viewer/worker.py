@@ -21,20 +21,25 @@ from .threads import one_thread
 logger = logging.getLogger("diffrast")
 
 QUALITY = 75  # of a JPEG
-# While nobody moves the camera, a running optimization comes first: drawing may take this share of a core, and a browser on the
-# same machine, which works as long again for a picture as drawing it took, gets one a second at most.
+# While nobody moves the camera, a running optimization comes first: drawing may take this share of a core, and a
+# browser on the same machine, which works as long again for a picture as drawing it took, gets one a second at most.
 SHARE, REST = 0.02, 1.0
-STATUS = (
-    1.5  # seconds between two reports of an optimization; they go along with a picture where there is one
-)
+STATUS = 1.5  # seconds between two reports of an optimization; they go along with a picture where there is one
 
 
 class Worker:
-    """``scene()`` and ``state(session, due)`` are asked on this thread, under ``wake``; the latter is what to tell a page, also of
-    what always changes if that is ``due``."""
+    """``scene()`` and ``state(session, due)`` are asked on this thread, under ``wake``; the latter is what to tell a
+    page, also of what always changes if that is ``due``."""
 
-    def __init__(self, wake: threading.Condition, sessions: list[Session], scene: Callable[[], Scene],
-                 state: Callable[[Session, bool], list[dict]], busy: Callable[[], bool], backend: str):  # fmt: skip
+    def __init__(
+        self,
+        wake: threading.Condition,
+        sessions: list[Session],
+        scene: Callable[[], Scene],
+        state: Callable[[Session, bool], list[dict]],
+        busy: Callable[[], bool],
+        backend: str,
+    ):
         self.wake, self.sessions = wake, sessions
         self._scene, self._state, self._busy = scene, state, busy
         self._backend = backend
@@ -82,8 +87,9 @@ class Worker:
             session.told = now if due or messages else session.told
             delay = min(delay, session.told + STATUS - now) if self._busy() else delay
             while session.wanted:
-                job = exports.JOBS[session.wanted.pop()](self._scene(), session.pose, session.options, session.width,
-                                                        session.height, self._backend)  # fmt: skip
+                job = exports.JOBS[session.wanted.pop()](
+                    self._scene(), session.pose, session.options, session.width, session.height, self._backend
+                )
                 self._jobs.append((session, job))
             if isinstance(answer, Order):
                 orders.append((session, answer))
@@ -105,8 +111,18 @@ class Worker:
                 rest = max((time.thread_time() - worked) / SHARE, REST)
                 session.refresh_after = time.monotonic() + rest
         flags = protocol.FULL if order.full else 0
-        session.send(protocol.pack(protocol.FRAME, data, frame=frame, stamp=order.stamp, width=width, height=height,
-                                   flags=flags, seconds=seconds))  # fmt: skip
+        session.send(
+            protocol.pack(
+                protocol.FRAME,
+                data,
+                frame=frame,
+                stamp=order.stamp,
+                width=width,
+                height=height,
+                flags=flags,
+                seconds=seconds,
+            )
+        )
 
     def _advance(self, session: Session, job: Iterator[bytes | None]) -> None:
         """One step of a file; live frames come between the steps."""

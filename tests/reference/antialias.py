@@ -97,22 +97,14 @@ def find_blends(rast, pos, tri, cull="none"):
 
     # The exit edge's function is a X + b Y + c; its slopes per pixel are 2 a / W and 2 b / H.
     height, width = rast.shape[1:3]
-    (xj, yj, _, wj), (xl, yl, _, wl) = (
-        p[torch.arange(len(edge)), (edge + k) % 3].detach().unbind(-1) for k in (1, 2)
-    )
+    (xj, yj, _, wj), (xl, yl, _, wl) = (p[torch.arange(len(edge)), (edge + k) % 3].detach().unbind(-1) for k in (1, 2))
     slope_x, slope_y = (yj * wl - wj * yl).abs() / width, (wj * xl - xj * wl).abs() / height
     vertical = near[:, 2] == far[:, 2]
     oriented = vertical == (slope_y > slope_x)
     flatness = (slope_y - slope_x).abs() / (slope_y + slope_x)
 
     keep = [n for n in range(len(near)) if bool(leaves[n].any()) and bool(oriented[n]) and silhouette(n)]
-    near, far, alpha, alphas, flatness = (
-        near[keep],
-        far[keep],
-        alpha[keep],
-        alphas[keep].detach(),
-        flatness[keep],
-    )
+    near, far, alpha, alphas, flatness = (near[keep], far[keep], alpha[keep], alphas[keep].detach(), flatness[keep])
     d = alpha - 0.5
     outward = (d >= 0)[:, None]
     runner_up = alphas.sort(-1).values

@@ -1,7 +1,8 @@
-"""Oracle of antialias(mode="area") (docs/MATH.md, section 5): a walk over a table of edges, and polygons that are clipped.
+"""Oracle of antialias(mode="area") (docs/MATH.md, section 5): a walk over a table of edges, and polygons that are
+clipped.
 
-In Python, pixel by pixel, for small images of meshes with w > 0 whose edges have at most two triangles. Differentiable by autograd
-into color and pos.
+In Python, pixel by pixel, for small images of meshes with w > 0 whose edges have at most two triangles. Differentiable
+by autograd into color and pos.
 """
 
 from collections import defaultdict
@@ -17,11 +18,7 @@ CORNERS = torch.tensor(
 
 
 def _det(a, b, c):
-    return (
-        a[0] * (b[1] * c[3] - b[3] * c[1])
-        + a[1] * (b[3] * c[0] - b[0] * c[3])
-        + a[3] * (b[0] * c[1] - b[1] * c[0])
-    )
+    return a[0] * (b[1] * c[3] - b[3] * c[1]) + a[1] * (b[3] * c[0] - b[0] * c[3]) + a[3] * (b[0] * c[1] - b[1] * c[0])
 
 
 class _Mesh:
@@ -52,7 +49,8 @@ class _Mesh:
         return None
 
     def walk(self, t, target, axis, at, direction, goal):
-        """From t along the row (axis 0) or column (axis 1) `at`: ("smooth" | "silhouette" | "covers", edge, triangle)."""
+        """From t along the row (axis 0) or column (axis 1) `at`: ("smooth" | "silhouette" | "covers", edge,
+        triangle)."""
         for _ in range(1024):
             if not self.sides[t]:
                 return "covers", None, None
@@ -84,19 +82,13 @@ class _Mesh:
     def depth(self, t, X, Y):
         """z/w of the plane of t at a centre."""
         corners = [self.pos[v] for v in self.tri[t]]
-        areas = [
-            self.edge_value((self.tri[t][(k + 1) % 3], self.tri[t][(k + 2) % 3]), X, Y) for k in range(3)
-        ]
+        areas = [self.edge_value((self.tri[t][(k + 1) % 3], self.tri[t][(k + 2) % 3]), X, Y) for k in range(3)]
         z, w = (torch.stack(areas) @ torch.stack([c[n] for c in corners]) for n in (2, 3))
         return z / w
 
     def value(self, owner, X, Y):
         kind, what = owner
-        return (
-            self.edge_value(what, X, Y)
-            if kind == "edge"
-            else self.depth(what[0], X, Y) - self.depth(what[1], X, Y)
-        )
+        return self.edge_value(what, X, Y) if kind == "edge" else self.depth(what[0], X, Y) - self.depth(what[1], X, Y)
 
     def place(self, owner, p, q):
         """From centre p (0) to q (1), or None."""
@@ -144,7 +136,7 @@ class _Mesh:
         return found
 
 
-# --- Areas -----------------------------------------------------------------------------------------------------------------
+# --- Areas ------------------------------------------------------------------------------------------------------------
 
 
 def _area_inside(polygon, low, high):
@@ -256,9 +248,7 @@ def _blended(mesh, color, out, found, b):
     for cy, cx in product(range(-1, height), range(-1, width)):
         x, y = (max(cx, 0), min(cx + 1, width - 1)), (max(cy, 0), min(cy + 1, height - 1))
         crossings = {}
-        for k, (iy, ix, axis) in enumerate(
-            ((y[0], x[0], 0), (y[0], x[1], 1), (y[1], x[0], 0), (y[0], x[0], 1))
-        ):
+        for k, (iy, ix, axis) in enumerate(((y[0], x[0], 0), (y[0], x[1], 1), (y[1], x[0], 0), (y[0], x[0], 1))):
             inner = x[0] < x[1] if axis == 0 else y[0] < y[1]
             if inner and (iy, ix, axis) in found:
                 place, owner, grazing = found[iy, ix, axis]
@@ -266,9 +256,7 @@ def _blended(mesh, color, out, found, b):
 
         def screen(vertex, cx=cx, cy=cy):
             p = mesh.pos[vertex]
-            return torch.stack(
-                [(p[0] / p[3] + 1) / 2 * width - cx - 0.5, (p[1] / p[3] + 1) / 2 * height - cy - 0.5]
-            )
+            return torch.stack([(p[0] / p[3] + 1) / 2 * width - cx - 0.5, (p[1] / p[3] + 1) / 2 * height - cy - 0.5])
 
         arms = _arms(mesh, crossings, screen)
         if arms is None:

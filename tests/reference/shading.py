@@ -1,7 +1,9 @@
-"""An independent renderer in plain NumPy: a z-buffer, and light summed over directions. No shadows, no tables, no prefilter.
+"""An independent renderer in plain NumPy: a z-buffer, and light summed over directions. No shadows, no tables, no
+prefilter.
 
-The reflection model is that of the scene layer's materials, written again: Lambert, and GGX with Smith's height-correlated
-shadowing and Schlick's Fresnel term; the energy of the specular lobe is integrated numerically where it is needed.
+The reflection model is that of the scene layer's materials, written again: Lambert, and GGX with Smith's
+height-correlated shadowing and Schlick's Fresnel term; the energy of the specular lobe is integrated numerically where
+it is needed.
 """
 
 import numpy as np
@@ -12,8 +14,8 @@ def unit(x):
 
 
 def zbuffer(points, faces, size):
-    """Nearest face (-1: none) and barycentrics [H, W, 3], perspective-correct, at pixel centres. points: [V, 3] = pixel x, pixel y
-    (from the bottom left corner) and depth > 0."""
+    """Nearest face (-1: none) and barycentrics [H, W, 3], perspective-correct, at pixel centres. points: [V, 3] = pixel
+    x, pixel y (from the bottom left corner) and depth > 0."""
     height, width = size
     best = np.full(size, np.inf)
     face_of, weights = np.full(size, -1), np.zeros((*size, 3))
@@ -58,9 +60,7 @@ def sky(rows):
     latitude = ((np.arange(rows) + 0.5) / rows - 0.5) * np.pi
     longitude = (np.arange(2 * rows) + 0.5) / rows * np.pi
     latitude, longitude = (a.reshape(-1) for a in np.meshgrid(latitude, longitude, indexing="ij"))
-    d = np.stack(
-        [np.cos(latitude) * np.sin(longitude), np.sin(latitude), np.cos(latitude) * np.cos(longitude)], -1
-    )
+    d = np.stack([np.cos(latitude) * np.sin(longitude), np.sin(latitude), np.cos(latitude) * np.cos(longitude)], -1)
     return d, np.cos(latitude) * (np.pi / rows) ** 2
 
 
@@ -97,7 +97,8 @@ def lobe_energy(n_v, roughness, f0, rows=96):
 
 
 def metallic_roughness(normal, view, to, radiance, base, metallic, roughness):
-    """Radiance [N, 3] towards `view` of points under light from directions `to` [L, 3] with radiance times solid angle [L, 3]."""
+    """Radiance [N, 3] towards `view` of points under light from directions `to` [L, 3] with radiance times solid angle
+    [L, 3]."""
     f0 = 0.04 * (1 - metallic) + base * metallic  # [N, 3]
     n_v = np.clip((normal * view).sum(-1), 1e-4, 1)
     knots = np.linspace(0.01, 1, 34) ** 1.5
@@ -122,8 +123,8 @@ def metallic_roughness(normal, view, to, radiance, base, metallic, roughness):
 
 
 def picture(camera, vertices, normals, faces, shade, samples):
-    """The mean over samples x samples rays per pixel of shade(position, normal, view, face, barycentrics), black elsewhere:
-    [H, W, 3]."""
+    """The mean over samples x samples rays per pixel of shade(position, normal, view, face, barycentrics), black
+    elsewhere: [H, W, 3]."""
     K, view = camera.K.double().numpy().copy(), camera.world_to_camera.double().numpy()
     K[:2] *= samples
     p = vertices @ view[:3, :3].T + view[:3, 3]

@@ -147,14 +147,7 @@ def _sample(level, b, face, st, nearest, boundary_mode):
 
 
 def texture(
-    tex,
-    uv,
-    uv_da=None,
-    mip_level_bias=None,
-    mip=None,
-    filter_mode="auto",
-    boundary_mode="wrap",
-    max_mip_level=None,
+    tex, uv, uv_da=None, mip_level_bias=None, mip=None, filter_mode="auto", boundary_mode="wrap", max_mip_level=None
 ):
     """[B, H, W, C]. tex: [1|B, Ht, Wt, C], or [1|B, 6, S, S, C] with boundary_mode='cube'.
 

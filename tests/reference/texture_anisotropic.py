@@ -29,9 +29,7 @@ def weights(count):
     return torch.where(k == 0, torch.ones_like(covered), covered) / count[:, None]
 
 
-def texture(
-    tex, uv, uv_da, mip_level_bias=None, mip=None, boundary_mode="wrap", max_mip_level=None, max_anisotropy=16
-):
+def texture(tex, uv, uv_da, mip_level_bias=None, mip=None, boundary_mode="wrap", max_mip_level=None, max_anisotropy=16):
     """[B, H, W, C] as texture(..., filter_mode="anisotropic"); tex [1|B, Ht, Wt, C], mip: list of levels above tex."""
     levels = [tex, *(construct_mip(tex, max_mip_level) if mip is None else mip)]
     levels = [level.double() for level in levels]

@@ -53,14 +53,7 @@ def _sample(level, b, p, nearest, boundary_mode):
 
 
 def texture(
-    tex,
-    uv,
-    uv_da=None,
-    mip_level_bias=None,
-    mip=None,
-    filter_mode="auto",
-    boundary_mode="wrap",
-    max_mip_level=None,
+    tex, uv, uv_da=None, mip_level_bias=None, mip=None, filter_mode="auto", boundary_mode="wrap", max_mip_level=None
 ):
     """[B, H, W, C]. tex: [1|B, D, Ht, Wt, C]; uv: [B, H, W, 3]; uv_da: [B, H, W, 6]; mip: list of levels above tex."""
     if filter_mode == "auto":
