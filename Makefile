@@ -17,7 +17,7 @@ TEST := OMP_WAIT_POLICY=passive $(PY) -m pytest -n $(JOBS) --dist worksteal
 
 NATIVE := setup.py pyproject.toml $(wildcard cuda/*)
 PYTHON_CODE := setup.py diffrast tests recipes benchmarks
-CXX_CODE := $(wildcard cuda/*.cu cuda/*.h cuda/*.cpp tests/*.cpp)
+CXX_CODE := $(wildcard cuda/*.cu cuda/*.h cuda/*.cpp tests/helpers/*.cpp)
 AS_ROOT := [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null
 APT := DEBIAN_FRONTEND=noninteractive apt-get -q -y -o=Dpkg::Use-Pty=0
 define WHEEL_CHECK

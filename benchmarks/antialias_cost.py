@@ -15,9 +15,9 @@ from pathlib import Path
 import torch
 
 import diffrast.torch as dr
-from diffrast.bench import shapes
-from diffrast.bench.report import machine
-from diffrast.bench.scene import moved, project, smooth_colours
+from diffrast.gradcheck import shapes
+from diffrast.gradcheck.report import machine
+from diffrast.gradcheck.scene import moved, project, smooth_colours
 
 RESULTS = Path(__file__).resolve().parent / "results"
 MODES = ("silhouette", "area")

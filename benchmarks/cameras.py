@@ -19,12 +19,12 @@ import torch
 from scipy import ndimage
 
 import diffrast.torch as dr
+from diffrast.camera.lie import so3_exp, so3_log
+from diffrast.photos.views import View
 from diffrast.reconstruct.options import Options
 from diffrast.reconstruct.pipeline import reconstruct, with_stage
 from diffrast.reconstruct.stages import STAGES
 from diffrast.reconstruct.state import State
-from diffrast.reconstruct.views import View
-from diffrast.scene.lie import so3_exp, so3_log
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get("DIFFRAST_DATA", ROOT.parent / "shared" / "data"))

@@ -24,15 +24,15 @@ from scipy import ndimage
 from torch.nn.functional import avg_pool2d, grid_sample, normalize
 
 import diffrast.torch as dr
-from diffrast.reconstruct.metrics import evaluate
+from diffrast.fitting.metrics import evaluate
+from diffrast.fitting.targets import over_white
+from diffrast.photos.shaded_parts import local_mean
+from diffrast.photos.views import View
 from diffrast.reconstruct.options import Options
 from diffrast.reconstruct.output import write_outputs
 from diffrast.reconstruct.pipeline import reconstruct, with_stage
-from diffrast.reconstruct.shade import local_mean
 from diffrast.reconstruct.stages import made
 from diffrast.reconstruct.state import State
-from diffrast.reconstruct.targets import over_white
-from diffrast.reconstruct.views import View
 from diffrast.scene.passes import clip_matrices, to_clip
 
 ROOT = Path(__file__).resolve().parents[1]

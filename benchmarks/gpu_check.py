@@ -1,6 +1,6 @@
 """Everything that only a GPU can show, meant to fit into 8 minutes: `make gpu-check [OUT=folder]`.
 
-1. the tests on the backend `cuda`, and those of tests/test_cuda.py;
+1. the tests on the backend `cuda`, and those of tests/backends/test_cuda.py;
 2. compute-sanitizer (memcheck, racecheck) on a short selection of them, where it is installed;
 3. benchmarks/gpu.py.
 
@@ -25,7 +25,7 @@ from measure import RESULTS, machine
 
 ROOT = Path(__file__).resolve().parents[1]
 SECONDS = {"tests": 220, "sanitizer": 60, "benchmarks": 120}  # each step's limit; the sanitizer's is per tool
-SHORT = ["tests/test_agreement.py", "-k", "cuda and (soup or near)"]
+SHORT = ["tests/ops/test_agreement.py", "-k", "cuda and (soup or near)"]
 
 
 def run(command: list[str], seconds: float, log: Path, **environment: str) -> tuple[int, str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import antialias_cost
 
-from diffrast.bench.__main__ import main
+from diffrast.gradcheck.__main__ import main
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -17,11 +17,13 @@ from pathlib import Path
 import torch
 
 import diffrast.torch as dr
+from diffrast.camera import Camera
+from diffrast.io import linear_to_srgb, load_image, load_mesh, save_image
+from diffrast.mesh import Mesh
 from diffrast.reconstruct.options import Options
 from diffrast.reconstruct.pipeline import reconstruct, with_stage
 from diffrast.reconstruct.stages import stages_for
 from diffrast.reconstruct.state import State
-from diffrast.scene import Camera, Mesh, linear_to_srgb, load_image, load_mesh, save_image
 from diffrast.scene.material import Unlit
 from diffrast.scene.renderer import Scene, render
 

@@ -15,13 +15,14 @@ from statistics import median
 import torch
 
 import diffrast.torch as dr
+from diffrast.camera.camera import Camera
+from diffrast.camera.conventions import quaternion_to_rotation, rigid
+from diffrast.camera.lie import so3_log
 from diffrast.commands.make_dataset import photograph
-from diffrast.reconstruct.pose import find_pose
-from diffrast.scene import Mesh, load_image, load_mesh
-from diffrast.scene.camera import Camera
-from diffrast.scene.conventions import quaternion_to_rotation, rigid
-from diffrast.scene.image import decode, encode
-from diffrast.scene.lie import so3_log
+from diffrast.fitting.pose import find_pose
+from diffrast.io import load_image, load_mesh
+from diffrast.io.image import decode, encode
+from diffrast.mesh import Mesh
 from diffrast.viewer.model import Model, copy_mesh
 
 ROOT = Path(__file__).resolve().parents[1]

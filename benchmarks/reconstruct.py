@@ -17,14 +17,14 @@ import trimesh
 from scipy import ndimage
 
 import diffrast.torch as dr
-from diffrast.reconstruct.data import View, read_views
-from diffrast.reconstruct.masks import add_masks
-from diffrast.reconstruct.metrics import DEFINITIONS, chamfer
+from diffrast.fitting.metrics import DEFINITIONS, chamfer
+from diffrast.fitting.targets import SAMPLES
+from diffrast.io import load_mesh
+from diffrast.photos.data import View, read_views
+from diffrast.photos.masks import add_masks
 from diffrast.reconstruct.options import BASELINES
 from diffrast.reconstruct.orient import undo_turns
 from diffrast.reconstruct.pipeline import Options, reconstruct
-from diffrast.reconstruct.targets import SAMPLES
-from diffrast.scene import load_mesh
 from diffrast.scene.passes import clip_matrices, finish, to_clip
 
 ROOT = Path(__file__).resolve().parents[1]

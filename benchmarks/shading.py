@@ -17,9 +17,10 @@ from measure import machine, milliseconds, save, table
 from workloads import sphere
 
 import diffrast.torch as dr
-from diffrast.scene import Camera, Mesh, icosphere
+from diffrast.camera import Camera
+from diffrast.mesh import Mesh, icosphere
+from diffrast.optimize.largesteps import SOLVERS, LargeSteps
 from diffrast.scene.environment import EnvironmentLight, PreparedEnvironment
-from diffrast.scene.largesteps import SOLVERS, LargeSteps
 from diffrast.scene.light import Surrounding
 from diffrast.scene.material import MetallicRoughness
 from diffrast.scene.prefilter import prefilter

@@ -24,9 +24,9 @@ from measure import machine, save, table
 from workloads import sphere
 
 import diffrast.torch as dr
-from diffrast.scene import Mesh
+from diffrast.mesh import Mesh
 from diffrast.viewer import Viewer
-from diffrast.viewer.camera import Pose
+from diffrast.viewer.orbit import Pose
 
 SIZE = 512
 

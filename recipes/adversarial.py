@@ -20,7 +20,9 @@ from torch.nn.functional import cross_entropy, normalize
 from tqdm import tqdm
 
 import diffrast.torch as dr
-from diffrast.scene import Camera, Mesh, cube, icosphere, save_image, torus
+from diffrast.camera import Camera
+from diffrast.io import save_image
+from diffrast.mesh import Mesh, cube, icosphere, torus
 from diffrast.scene.light import AmbientLight, PointLight
 from diffrast.scene.material import Lambert
 from diffrast.scene.renderer import Scene, render

@@ -22,9 +22,12 @@ from torch.nn.functional import avg_pool2d
 from tqdm import tqdm
 
 import diffrast.torch as dr
-from diffrast.scene import Camera, CameraParameters, Mesh, cube, plane, save_image, torus
-from diffrast.scene.batch import concatenate
-from diffrast.scene.lie import so3_log
+from diffrast.camera import Camera, overlay
+from diffrast.camera.lie import so3_log
+from diffrast.io import save_image
+from diffrast.mesh import Mesh, cube, plane, torus
+from diffrast.mesh.batch import concatenate
+from diffrast.optimize import CameraParameters
 
 CTX = dr.RasterizeContext()
 WIDTH, HEIGHT = 160, 120
@@ -159,7 +162,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
         starts.append(errors(guess, true, mesh.to("cpu")))
         ends.append(errors(found, true, mesh.to("cpu")))
         losses.append((before, after))
-        proof = found.overlay(mesh.vertices[:8].cpu(), target.cpu())
+        proof = overlay(found, mesh.vertices[:8].cpu(), target.cpu())
         rows = [proof, render(found, mesh, 2).cpu(), render(guess, mesh, 2).cpu(), target.cpu()]
         columns.append(torch.cat(rows))
     args.out.mkdir(parents=True, exist_ok=True)

@@ -26,9 +26,10 @@ from torch.nn.functional import avg_pool2d, normalize, pad
 from tqdm import tqdm
 
 import diffrast.torch as dr
-from diffrast.scene import look_at, save_image
-from diffrast.scene.files import atomic_path
-from diffrast.scene.image import to_uint8
+from diffrast.camera import look_at
+from diffrast.io import save_image
+from diffrast.io.atomic import atomic_path
+from diffrast.io.image import to_uint8
 
 CTX = dr.RasterizeContext()
 

@@ -23,7 +23,8 @@ from torch.nn.functional import avg_pool2d, grid_sample, normalize, pad
 from tqdm import tqdm
 
 import diffrast.torch as dr
-from diffrast.scene import linear_to_srgb, look_at, save_image, srgb_to_linear
+from diffrast.camera import look_at
+from diffrast.io import linear_to_srgb, save_image, srgb_to_linear
 
 CTX = dr.RasterizeContext()
 

@@ -19,7 +19,9 @@ from torch.nn.functional import avg_pool2d, softplus
 from tqdm import tqdm
 
 import diffrast.torch as dr
-from diffrast.scene import Camera, save_image, sphere, torus
+from diffrast.camera import Camera
+from diffrast.io import save_image
+from diffrast.mesh import sphere, torus
 from diffrast.scene.environment import EnvironmentLight, latlong_directions
 from diffrast.scene.light import Surrounding
 from diffrast.scene.material import BlinnPhong, MetallicRoughness

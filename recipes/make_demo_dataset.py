@@ -18,8 +18,10 @@ import torch
 from skimage.measure import marching_cubes
 
 import diffrast.torch as dr
-from diffrast.scene import Mesh, look_at, save_image, save_mesh
-from diffrast.scene.files import write_text
+from diffrast.camera import look_at
+from diffrast.io import save_image, save_mesh
+from diffrast.io.atomic import write_text
+from diffrast.mesh import Mesh
 from diffrast.scene.passes import clip_matrices, to_clip
 
 BOX = torch.tensor([[-1.0, -0.6, -0.62], [1.05, 0.75, 0.62]])

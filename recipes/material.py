@@ -26,7 +26,10 @@ from torch.nn.functional import softplus
 from tqdm import tqdm
 
 import diffrast.torch as dr
-from diffrast.scene import Camera, Mesh, linear_to_srgb, load_image, load_mesh, reinhard, save_image, torus
+from diffrast.camera import Camera
+from diffrast.io import linear_to_srgb, load_image, load_mesh, save_image
+from diffrast.mesh import Mesh, torus
+from diffrast.scene import reinhard
 from diffrast.scene.environment import EnvironmentLight, latlong_directions
 from diffrast.scene.material import MetallicRoughness, Unlit
 from diffrast.scene.renderer import Scene, render

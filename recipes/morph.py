@@ -22,9 +22,12 @@ from torch.nn.functional import avg_pool2d, normalize
 from tqdm import tqdm
 
 import diffrast.torch as dr
-from diffrast.scene import Camera, CameraParameters, save_image, sphere
-from diffrast.scene.lie import so3_log
-from diffrast.scene.mesh import vertex_normals
+from diffrast.camera import Camera
+from diffrast.camera.lie import so3_log
+from diffrast.io import save_image
+from diffrast.mesh import sphere
+from diffrast.mesh.mesh import vertex_normals
+from diffrast.optimize import CameraParameters
 
 CTX = dr.RasterizeContext()
 BACKGROUND = torch.tensor([0.08, 0.09, 0.12])

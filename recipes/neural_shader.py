@@ -20,15 +20,15 @@ from pathlib import Path
 import torch
 
 import diffrast.torch as dr
-from diffrast.reconstruct.appearance import Textured, at_texels
-from diffrast.reconstruct.loop import Batches, cosine, optimize
+from diffrast.fitting.appearance import Textured, at_texels
+from diffrast.fitting.loop import Batches, cosine, optimize
+from diffrast.fitting.targets import over_white
+from diffrast.io import save_image
+from diffrast.mesh.mesh import vertex_normals
 from diffrast.reconstruct.options import Options
 from diffrast.reconstruct.pipeline import reconstruct, with_stage
 from diffrast.reconstruct.stages import made
 from diffrast.reconstruct.state import State
-from diffrast.reconstruct.targets import over_white
-from diffrast.scene import save_image
-from diffrast.scene.mesh import vertex_normals
 from diffrast.scene.passes import clip_matrices, finish, to_clip
 
 ROOT = Path(__file__).resolve().parents[1]

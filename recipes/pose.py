@@ -23,7 +23,8 @@ from torch.nn.functional import avg_pool2d, normalize, pad
 from tqdm import tqdm
 
 import diffrast.torch as dr
-from diffrast.scene import look_at, save_image
+from diffrast.camera import look_at
+from diffrast.io import save_image
 
 CTX = dr.RasterizeContext()
 EYE = 3.5  # distance of the eye from the middle of the cube, which has side 1

@@ -20,7 +20,9 @@ import torch
 from tqdm import tqdm
 
 import diffrast.torch as dr
-from diffrast.scene import Camera, Mesh, cube, plane, save_image
+from diffrast.camera import Camera
+from diffrast.io import save_image
+from diffrast.mesh import Mesh, cube, plane
 from diffrast.scene.light import AmbientLight, PointLight
 from diffrast.scene.material import Lambert
 from diffrast.scene.renderer import Scene, render

@@ -14,7 +14,7 @@ import torch
 from tqdm import tqdm
 
 import diffrast.torch as dr
-from diffrast.scene import save_image
+from diffrast.io import save_image
 
 CTX = dr.RasterizeContext()
 # x and y from -1 (left, bottom) to 1 (right, top), and the corners' colours: linear RGB and coverage.

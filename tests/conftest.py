@@ -5,15 +5,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import emulation
 import pytest
 import torch
-from driven import Driven
-from viewing import browser, torus
+from helpers import emulation
+from helpers.driven import Driven
+from helpers.viewing import browser, torus
 
 import diffrast.torch as dr
 from diffrast import backends
-from diffrast.scene import save_mesh
+from diffrast.io import save_mesh
 from diffrast.viewer import Viewer
 
 ROOT = Path(__file__).resolve().parents[1]

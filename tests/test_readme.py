@@ -6,10 +6,11 @@ import sys
 from pathlib import Path
 
 import torch
-from viewing import torus
+from helpers.viewing import torus
 
-from diffrast import cli, doctor
-from diffrast.scene import save_mesh
+from diffrast import cli
+from diffrast.checks import machine as doctor
+from diffrast.io import save_mesh
 from diffrast.viewer import Viewer
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -88,7 +89,7 @@ def test_the_command_lines_run(tmp_path, monkeypatch, capsys):
     assert sorted(words[0] for words in commands) == sorted(cli.COMMANDS)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DIFFRAST_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setattr(doctor, "usual_kernels", list)  # the kernels themselves: tests/test_doctor.py
+    monkeypatch.setattr(doctor, "usual_kernels", list)  # the kernels themselves: tests/checks/test_machine.py
     monkeypatch.setattr(Viewer, "wait", interrupted)
     save_mesh("scene.glb", torus())
     for words in commands:

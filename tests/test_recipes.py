@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from diffrast.scene import Mesh, load_image
+from diffrast.io import load_image
+from diffrast.mesh import Mesh
 
 ROOT = Path(__file__).resolve().parents[1]
 PICTURES = {

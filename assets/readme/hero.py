@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 
 import diffrast.torch as dr
-from diffrast.reconstruct.data import read_views
-from diffrast.scene import load_mesh, save_image, srgb_to_linear
+from diffrast.io import load_mesh, save_image, srgb_to_linear
+from diffrast.photos.data import read_views
 from diffrast.scene.passes import clip_matrices, finish, render_clay, to_clip
 
 HERE = Path(__file__).resolve().parent

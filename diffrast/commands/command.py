@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
-    from ..scene.mesh import Mesh
-    from ..viewer.camera import Pose
+    from ..mesh.mesh import Mesh
+    from ..viewer.orbit import Pose
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def camera_options(parser: argparse.ArgumentParser) -> None:
 
 def pose_of(args: argparse.Namespace, mesh: Mesh) -> Pose:
     """The camera that the options ask for."""
-    from ..viewer.scene import Scene
+    from ..viewer.shown import Scene
 
     between("--fov", args.fov, 1, 150)
     between("--pitch", args.pitch, -89, 89)
@@ -72,7 +72,7 @@ def pose_of(args: argparse.Namespace, mesh: Mesh) -> Pose:
 
 def load(args: argparse.Namespace) -> Mesh:
     """The mesh that `mesh_options` ask for."""
-    from ..scene import load_image, load_mesh
+    from ..io import load_image, load_mesh
 
     mesh = load_mesh(args.mesh)
     if args.texture:

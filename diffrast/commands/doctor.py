@@ -9,7 +9,7 @@ from .command import Command, json_option, say
 
 
 def run(args: argparse.Namespace) -> int:
-    from ..doctor import examine, screen
+    from ..checks.machine import examine, screen
 
     states = examine()
     say(args, {"backends": [asdict(state) for state in states]}, screen(states))

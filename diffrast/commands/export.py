@@ -21,8 +21,8 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from ..scene import save_mesh
-    from ..scene.bake_textures import padded, vertex_colors
+    from ..io import save_mesh
+    from ..mesh.bake_textures import padded, vertex_colors
 
     out = out_file(args.out, ".glb", ".gltf", ".obj", ".ply")
     mesh, filled = load(args), 0

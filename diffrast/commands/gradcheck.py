@@ -26,7 +26,7 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from ..bench import OURS, SCENES, gradients, report
+    from ..gradcheck import OURS, SCENES, gradients, report
 
     between("--samples", args.samples, 1, 1000)
     if args.fail_under is not None:

@@ -39,8 +39,8 @@ def photograph(ctx, model, camera, samples: int, up: str, unlit: bool):
     moves."""
     import torch
 
-    from ..viewer.camera import UPS
     from ..viewer.model import Surface
+    from ..viewer.orbit import UPS
 
     surface = Surface(ctx, model, camera.resized(camera.width * samples, camera.height * samples))
     color = surface.albedo
@@ -60,10 +60,10 @@ def run(args: argparse.Namespace) -> int:
 
     import diffrast.torch as dr
 
-    from ..scene.files import write_text
-    from ..scene.image import save_image
+    from ..io.atomic import write_text
+    from ..io.image import save_image
     from ..viewer.model import Model, copy_mesh
-    from ..viewer.scene import Scene
+    from ..viewer.shown import Scene
 
     between("--views", args.views, 1, 10_000)
     between("--size", args.size, 8, 8192)

@@ -26,13 +26,13 @@ def options(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     import torch
 
-    from ..reconstruct.masks import add_masks
-    from ..reconstruct.photo import split_alpha
-    from ..reconstruct.pose import find_pose, overlay
-    from ..reconstruct.views import View
-    from ..scene.camera import Camera
-    from ..scene.files import write_text
-    from ..scene.image import load_image, save_image, srgb_to_linear
+    from ..camera.camera import Camera
+    from ..fitting.pose import find_pose, overlay
+    from ..io.atomic import write_text
+    from ..io.image import load_image, save_image, srgb_to_linear
+    from ..photos.masks import add_masks
+    from ..photos.photo import split_alpha
+    from ..photos.views import View
 
     between("--fov", args.fov, 1, 150)
     between("--orientations", args.orientations, 100, 1_000_000)

@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
 
     import diffrast.torch as dr
 
-    from ..scene.image import save_image
+    from ..io.image import save_image
     from ..viewer.channels import Options, draw
     from ..viewer.model import Model, copy_mesh
 

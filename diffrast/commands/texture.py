@@ -25,10 +25,10 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from ..backends.memory import keep_freed_memory
+    from ..fitting.metrics import mean_figures
+    from ..io import load_mesh, save_mesh
+    from ..photos.data import load
     from ..reconstruct.bake import bake
-    from ..reconstruct.data import load
-    from ..reconstruct.metrics import mean_figures
-    from ..scene import load_mesh, save_mesh
 
     if args.size is not None:
         between("--size", args.size, 16, 8192)

@@ -60,13 +60,13 @@ def run(args: argparse.Namespace) -> int:
 def _environment(path: str | None) -> Any:
     if path is None:
         return None
-    from ..scene import load_image
+    from ..io import load_image
 
     return load_image(path)[..., :3].contiguous()
 
 
 def _window(args: argparse.Namespace, mesh: Any, environment: Any) -> int:
-    from ..reconstruct.loop import Stop
+    from ..fitting.loop import Stop
     from ..viewer.window import Window
 
     try:

@@ -18,7 +18,7 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from ..backends import specialize
-    from ..doctor import architectures, usual_kernels
+    from ..checks.machine import architectures, usual_kernels
 
     wrong = [arch for arch in args.arch or () if not re.fullmatch(r"sm_\d{2,3}a?", arch)]
     if wrong:

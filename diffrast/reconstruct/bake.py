@@ -18,18 +18,18 @@ from scipy.spatial import cKDTree
 
 import diffrast.torch as dr
 
-from ..scene.atlas import atlas
-from ..scene.bake_textures import fill_gaps
-from ..scene.image import srgb_to_linear
-from ..scene.mesh import Mesh
+from ..fitting.appearance import Textured, render_textured
+from ..fitting.loop import Batches, Progress, Stop, cosine
+from ..fitting.metrics import evaluate
+from ..fitting.targets import Targets, make_targets, texture_side
+from ..io.image import srgb_to_linear
+from ..mesh.atlas import atlas
+from ..mesh.bake_textures import fill_gaps
+from ..mesh.mesh import Mesh
+from ..mesh.unwrap import unwrap
+from ..photos.data import View
 from ..scene.passes import clip_matrices
-from ..scene.unwrap import unwrap
-from .appearance import Textured, render_textured
-from .data import View
-from .loop import Batches, Progress, Stop, cosine
-from .metrics import evaluate
 from .orient import undo_turns
-from .targets import Targets, make_targets, texture_side
 
 BATCH = 4
 FAINT = 0.02  # of the median weight of the texels that are seen: below it a texel counts as unseen

@@ -14,18 +14,18 @@ from scipy import ndimage
 
 import diffrast.torch as dr
 
-from ..scene.camera import Camera
-from ..scene.lie import so3_exp
-from ..scene.remesh import edge_for_faces, isotropic, smooth
-from .appearance import Textured
-from .checkpoint import Checkpoint
-from .fit import Rates
-from .geometry import Shape, fit_shape
+from ..camera.camera import Camera
+from ..camera.lie import so3_exp
+from ..fitting.appearance import Textured
+from ..fitting.checkpoint import Checkpoint
+from ..fitting.fit import Rates
+from ..fitting.geometry import Shape, fit_shape
+from ..fitting.loop import Run, cosine
+from ..fitting.targets import make_targets
+from ..mesh.remesh import edge_for_faces, isotropic, smooth
+from ..photos.agreement import common_point
+from ..photos.views import View
 from .hull import bounds, visual_hull
-from .loop import Run, cosine
-from .preflight import common_point
-from .targets import make_targets
-from .views import View
 
 if TYPE_CHECKING:
     from .state import State

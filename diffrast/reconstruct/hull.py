@@ -14,9 +14,9 @@ from scipy import ndimage
 from scipy.optimize import linprog
 from skimage.measure import marching_cubes
 
-from ..scene.remesh import drop_unused
-from .data import View
-from .repair import part_volumes, parts_of
+from ..mesh.remesh import drop_unused
+from ..mesh.topology import part_volumes, parts_of
+from ..photos.data import View
 
 
 def bounds(views: list[View], margin: float = 0.02) -> np.ndarray:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import torch
 
-from .data import View
+from ..photos.data import View
 from .hull import HullField, bounds
 
 

@@ -9,21 +9,22 @@ from pathlib import Path
 
 import torch
 
-from ..scene import Mesh, save_mesh
-from ..scene.files import write_bytes, write_text
-from ..scene.intersections import self_intersections
+from ..fitting.appearance import Textured
+from ..fitting.checkpoint import NAME as CHECKPOINT
+from ..fitting.metrics import DEFINITIONS, evaluate, mean_figures, resources
+from ..io import save_mesh
+from ..io.atomic import write_bytes, write_text
+from ..mesh import Mesh
+from ..mesh.intersections import self_intersections
+from ..photos.views import View
 from ..scene.passes import clip_matrices
 from . import config
-from .appearance import Textured
-from .checkpoint import NAME as CHECKPOINT
 from .config import NAME as CONFIG
-from .metrics import DEFINITIONS, evaluate, mean_figures, resources
 from .options import Options
 from .preflight import NAME as PREFLIGHT
 from .report import view_block, views_to_show, write_html
 from .state import State
 from .turntable import film_frames, write_film
-from .views import View
 
 OUTPUTS = ("mesh.glb", "turntable.mp4", "turntable.gif", "report.html", "metrics.json")  # and PREFLIGHT, CONFIG
 FILM_SIZE = 400  # pixels of a frame's height

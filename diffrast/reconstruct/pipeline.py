@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 
-from .checkpoint import NAME as CHECKPOINT
-from .checkpoint import Checkpoint
-from .distributed import Group, joined
-from .loop import Progress, Run, Stop
+from ..fitting.checkpoint import NAME as CHECKPOINT
+from ..fitting.checkpoint import Checkpoint
+from ..fitting.distributed import Group, joined
+from ..fitting.loop import Progress, Run, Stop
 from .options import Options, check, device_of, key_of
 from .output import claim
 from .stages import STAGES, stages_for

@@ -10,13 +10,13 @@ import torch
 
 import diffrast.torch as dr
 
-from ..scene.camera import Camera, look_at
-from ..scene.mesh import Mesh
+from ..camera.camera import Camera, look_at
+from ..fitting.appearance import Textured
+from ..fitting.targets import SAMPLES
+from ..mesh.mesh import Mesh
+from ..photos.views import View
 from ..scene.passes import clip_matrices, render_clay, to_clip
-from .appearance import Textured
-from .targets import SAMPLES
 from .turntable import upright
-from .views import View
 
 SIDES = ("front", "right", "back", "left", "top", "bottom")
 FOV = math.radians(25)

@@ -13,92 +13,18 @@ import numpy as np
 import torch
 from scipy import ndimage
 
-from ..scene.files import write_bytes
-from ..scene.image import encode, srgb_to_linear
-from .views import View
+from ..camera.overlay import overlay
+from ..io.atomic import write_bytes
+from ..io.image import encode, srgb_to_linear
+from ..photos.agreement import mask_rectangle
+from ..photos.views import View
 
 if TYPE_CHECKING:
     from .state import State
 
 NAME = "preflight.jpg"
-FEWEST = 3  # views
 PICTURES, SIZE = 12, 320  # of the overlay: how many, and pixels of the longer side of each
 GREEN, ORANGE = (0.1, 0.9, 0.2), (1.0, 0.5, 0.0)
-
-
-# --- Cameras that do not see the object -------------------------------------------------------------------------------
-
-
-def common_point(views: list[View]) -> torch.Tensor:
-    """The point ``[3]`` that the rays through the middles of the masks pass: the one with the least sum of distances to
-    the rays' lines, by reweighted least squares (Weiszfeld 1937), so that a few wrong cameras do not move it."""
-    eyes = torch.stack([v.camera.center for v in views])
-    rays = torch.stack([_ray(v) for v in views])
-    across = torch.eye(3, dtype=torch.float64) - rays[:, :, None] * rays[:, None]
-    weights = torch.ones(len(views), dtype=torch.float64)
-    point = torch.zeros(3, dtype=torch.float64)
-    for _ in range(50):
-        A = (weights[:, None, None] * across).sum(0)
-        b = (weights[:, None, None] * across @ eyes[..., None]).sum(0)[:, 0]
-        point = torch.linalg.lstsq(A, b[:, None], driver="gelsd").solution[:, 0]
-        distance = (across @ (point - eyes)[..., None])[..., 0].norm(dim=1)
-        weights = 1 / distance.clamp_min(1e-6 * float(distance.max()) + 1e-12)
-    return point
-
-
-def _ray(view: View) -> torch.Tensor:
-    left, bottom, right, top = _rectangle(view)
-    pixel = torch.tensor([(left + right) / 2, (bottom + top) / 2], dtype=torch.float64)
-    away = view.camera.unproject(pixel, torch.tensor(1.0, dtype=torch.float64)) - view.camera.center
-    return away / away.norm()
-
-
-def _rectangle(view: View) -> tuple[int, int, int, int]:
-    """Left, bottom, right, top of the mask."""
-    assert view.alpha is not None
-    on = view.alpha > 0.5
-    rows, cols = torch.nonzero(on.any(dim=1))[:, 0], torch.nonzero(on.any(dim=0))[:, 0]
-    return int(cols[0]), int(rows[0]), int(cols[-1]) + 1, int(rows[-1]) + 1
-
-
-def without_blind(views: list[View]) -> tuple[list[View], list[str]]:
-    """The views whose cameras see what the others look at, and a sentence for each other one. Raises ``ValueError``
-    where fewer than half remain."""
-    point = common_point(views)
-    faults = {i: fault for i, v in enumerate(views) if (fault := _fault(v, point))}
-    seeing = [v for i, v in enumerate(views) if i not in faults]
-    sentences = [f"the camera of {views[i].path} {fault}" for i, fault in faults.items()]
-    if len(seeing) < max(FEWEST, len(views) / 2):
-        behind = sum(fault == AWAY for fault in faults.values())
-        advice = (
-            "; are the poses camera to world, with the axes that the layout asks for?"
-            if behind > len(views) / 2
-            else ""
-        )
-        raise ValueError(f"{len(faults)} of {len(views)} cameras do not see the object: {sentences[0]}{advice}")
-    return seeing, sentences
-
-
-AWAY = "looks away from where the others look"
-
-
-def _fault(view: View, point: torch.Tensor) -> str:
-    """What is wrong with a camera, if its mask, made twice as large, does not hold the point that all look at. Where
-    the mask touches the border the object may go on."""
-    pixel, depth = view.camera.project(point)
-    if float(depth) <= 0:
-        return AWAY
-    left, bottom, right, top = _rectangle(view)
-    (x, y), w, h = pixel.tolist(), right - left, top - bottom
-    height, width = view.shape
-    if (
-        (left > 0 and x < left - w)
-        or (right < width and x > right + w)
-        or (bottom > 0 and y < bottom - h)
-        or (top < height and y > top + h)
-    ):
-        return "does not see the object where its mask has it"
-    return ""
 
 
 # --- What there is ----------------------------------------------------------------------------------------------------
@@ -203,7 +129,7 @@ def _apparent(view: View, center: torch.Tensor) -> float:
 
 
 def _touches_border(view: View) -> bool:
-    left, bottom, right, top = _rectangle(view)
+    left, bottom, right, top = mask_rectangle(view)
     height, width = view.shape
     return left == 0 or bottom == 0 or right == width or top == height
 
@@ -248,7 +174,7 @@ def _tile(view: View, box: np.ndarray, size: int) -> torch.Tensor:
     inside = small[..., 3].numpy() > 0.5
     tile = small[..., :3] * (0.35 + 0.65 * small[..., 3:])  # the background is dimmed
     tile[torch.from_numpy(inside & ~ndimage.binary_erosion(inside))] = torch.tensor(GREEN)
-    return camera.overlay(_box_edges(box), tile, color=ORANGE, radius=0.8)
+    return overlay(camera, _box_edges(box), tile, color=ORANGE, radius=0.8)
 
 
 def _box_edges(box: np.ndarray, steps: int = 200) -> torch.Tensor:

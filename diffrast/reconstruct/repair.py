@@ -7,18 +7,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 import scipy.sparse as sp
 import torch
-from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 import diffrast.torch as dr
 
-from ..scene.intersections import self_intersections
-from ..scene.largesteps import laplacian
+from ..fitting.geometry import Shape
+from ..mesh.intersections import self_intersections
+from ..mesh.remesh import at_most, drop_unused, edge_for_faces
+from ..mesh.solid import solid_surface
+from ..mesh.topology import laplacian, part_volumes, parts_of
+from ..photos.data import View
 from ..scene.passes import clip_matrices, to_clip
-from ..scene.remesh import at_most, drop_unused, edge_for_faces
-from ..scene.solid import solid_surface
-from .data import View
-from .geometry import Shape
 
 if TYPE_CHECKING:
     from .state import State
@@ -124,19 +123,6 @@ def _grow(adjacency: sp.csr_matrix, start: np.ndarray, rings: int) -> np.ndarray
     for _ in range(rings):
         on |= (adjacency @ on.astype(np.int32)) > 0
     return np.flatnonzero(on)
-
-
-def parts_of(f: np.ndarray, count: int) -> np.ndarray:
-    """The number, from 0, of the connected part that each face belongs to, int ``[F]``."""
-    ends = (np.ones(2 * len(f)), (f[:, :2].ravel(), f[:, 1:].ravel()))
-    _, part = connected_components(sp.coo_matrix(ends, shape=(count, count)), directed=False)
-    return np.unique(part[f[:, 0]], return_inverse=True)[1].reshape(-1)
-
-
-def part_volumes(v: np.ndarray, f: np.ndarray, part: np.ndarray) -> np.ndarray:
-    """The signed volume of each part: negative for a cavity, which faces inwards."""
-    a, b, c = (v[f[:, k], :3] for k in range(3))
-    return np.bincount(part, weights=(a * np.cross(b, c)).sum(axis=1) / 6)
 
 
 MOST = 32  # parts, by volume: what is left of a hull in space may be crumbs without number

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from ..scene.image import encode
+from ..fitting.metrics import DEFINITIONS
+from ..fitting.targets import over_white
+from ..io.image import encode
+from ..photos.views import View
 from . import config, portraits
-from .metrics import DEFINITIONS
-from .targets import over_white
-from .views import View
 
 if TYPE_CHECKING:
     from .state import State

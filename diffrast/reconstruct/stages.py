@@ -7,24 +7,25 @@ from typing import TypeVar
 
 import numpy as np
 
-from .appearance import Textured, fit_texture
-from .appearance import unwrap as cut_charts
-from .calibration import EVERYTHING, POSES, correct_cameras
+from ..fitting.appearance import Textured, fit_texture
+from ..fitting.appearance import unwrap as cut_charts
+from ..fitting.coverage import fill_unseen, views_of_texels
+from ..fitting.exposure import equal_exposures
+from ..fitting.fit import Rates
+from ..fitting.geometry import Shape, fit_shape
+from ..fitting.material import Material, fit_material, start_material
+from ..fitting.targets import texture_side
+from ..photos.agreement import without_blind
+from ..photos.calibration import EVERYTHING, POSES, correct_cameras
+from ..photos.data import View, kept_out, load
 from .cameras import cameras, locate_held_out, outlines
-from .coverage import count_views
-from .data import View, kept_out, load
-from .exposure import equal_exposures
-from .fit import Rates
-from .geometry import Shape, fit_shape
-from .material import material
 from .options import Options
 from .orient import undo_turns
 from .output import write_outputs
-from .preflight import preflight, without_blind
+from .preflight import preflight
 from .repair import tidy, without_cuts
 from .start import start
 from .state import Stage, State
-from .targets import texture_side
 
 T = TypeVar("T")
 # Smoothness once the shape is about right: with more, corners are rounded off; with a quarter, the texture was smeared.
@@ -103,6 +104,41 @@ def correct(state: State) -> None:
     state.views = correct_cameras(state.views, state.held, found)
     locate_held_out(state, model)
     equal_exposures(state, model)
+
+
+def count_views(state: State) -> None:
+    """Ends a stage that made ``state.model``: counts the photographs that show each texel, and fills those that none
+    does."""
+    assert state.model is not None
+    seen = views_of_texels(state.ctx, state.model, state.targets(0))
+    model = replace(state.model, seen=seen)
+    state.model = replace(model, texture=fill_unseen(state.ctx, model, model.texture))
+    unseen = float((seen[model.covered] == 0).float().mean())
+    if unseen > 0.002:
+        state.notes.append(f"no photograph shows {unseen:.1%} of the texture; colours there are those around, smoothed")
+
+
+def material(state: State) -> None:
+    """A stage: what the texture shows taken apart into material and light."""
+
+    def begin() -> Material:
+        assert state.model is not None, "no stage before this one left a model"
+        return start_material(state.ctx, state.model)
+
+    model = state.run.checkpoint.begin("material", Material, begin)
+    state.model, factor = fit_material(
+        state.ctx,
+        state.run,
+        "material",
+        model,
+        state.targets(0),
+        bumps=state.options.normal_map,
+        **state.budget("material"),
+    )
+    state.findings["light"] = (
+        "its mean radiance is 1 by convention, or less where paint would be too bright; paint and light were scaled by "
+        f"{factor:.2f} and {1 / factor:.2f} for that"
+    )
 
 
 STAGES = (

@@ -11,16 +11,17 @@ import torch
 
 import diffrast.torch as dr
 
-from ..scene import Mesh, icosphere, load_mesh
+from ..fitting.geometry import Shape
+from ..fitting.grid import Grid, fit_grid
+from ..fitting.targets import make_targets
+from ..io import load_mesh
+from ..mesh import Mesh, icosphere
+from ..mesh.remesh import smooth
+from ..photos.data import View
 from ..scene.passes import clip_matrices, to_clip
-from ..scene.remesh import smooth
-from .data import View
-from .geometry import Shape
-from .grid import Grid, fit_grid
 from .hull import HullField, visual_hull
 from .repair import as_shape, tidy
 from .state import State
-from .targets import make_targets
 
 # Faces with which the coarse stage is fast: thin parts need them more than it needs to be faster.
 ENOUGH = 8000

@@ -12,14 +12,14 @@ import torch
 
 import diffrast.torch as dr
 
-from .appearance import Textured
-from .calibration import Calibration
-from .data import View
-from .fit import Rates
-from .geometry import Shape
-from .loop import Run
+from ..fitting.appearance import Textured
+from ..fitting.fit import Rates
+from ..fitting.geometry import Shape
+from ..fitting.loop import Run
+from ..fitting.targets import Targets, make_targets
+from ..photos.calibration import Calibration
+from ..photos.data import View
 from .options import DEFAULT_STEPS, Options
-from .targets import Targets, make_targets
 
 
 @dataclass(frozen=True)

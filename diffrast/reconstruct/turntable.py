@@ -10,14 +10,14 @@ import imageio.v2 as imageio
 import numpy as np
 import torch
 
-from ..scene.camera import Camera, look_at
-from ..scene.files import atomic_path
-from ..scene.image import to_uint8
-from ..scene.mesh import Mesh
+from ..camera.camera import Camera, look_at
+from ..fitting.appearance import Textured
+from ..fitting.targets import SAMPLES
+from ..io.atomic import atomic_path
+from ..io.image import to_uint8
+from ..mesh.mesh import Mesh
+from ..photos.data import View
 from ..scene.passes import clip_matrices, render_clay, to_clip
-from .appearance import Textured
-from .data import View
-from .targets import SAMPLES
 
 
 def upright(views: list[View], center: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -15,8 +15,8 @@ import torch
 
 import diffrast.torch as dr
 
+from ..mesh.material_data import ALPHA_MODES, MaterialData
 from . import brdf
-from .gltf_material import ALPHA_MODES, MaterialData
 from .light import Lamp, Surrounding, sh_basis
 from .parameters import own
 from .split_sum import split_sum
@@ -62,7 +62,7 @@ def sample(texture: torch.Tensor | None, surface: Surface) -> torch.Tensor | Non
     if texture.dim() < 3:
         return texture[None]
     if surface.uv is None or surface.uv_da is None:
-        raise ValueError("Material: a texture needs UVs, and the mesh has none; see diffrast.scene.unwrap")
+        raise ValueError("Material: a texture needs UVs, and the mesh has none; see diffrast.mesh.unwrap")
     return dr.texture(texture[None], surface.uv[None, None], surface.uv_da[None, None])[0, 0]
 
 

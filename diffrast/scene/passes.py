@@ -6,8 +6,8 @@ import torch
 
 import diffrast.torch as dr
 
-from .camera import Camera
-from .mesh import Mesh, vertex_normals
+from ..camera.camera import Camera
+from ..mesh.mesh import Mesh, vertex_normals
 
 
 def clip_planes(camera: Camera, box: torch.Tensor) -> tuple[float, float]:

@@ -17,11 +17,11 @@ from torch.nn.functional import pad
 
 import diffrast.torch as dr
 
-from .camera import Camera
+from ..camera.camera import Camera
+from ..mesh.mesh import Mesh
 from .environment import EnvironmentLight
 from .light import Lamp, Surrounding
 from .material import Lambert, Lighting, Material, MetallicRoughness
-from .mesh import Mesh
 from .shadow import ShadowMap, shadow_map
 from .surface import Surface, points
 from .vectors import unit

@@ -8,7 +8,7 @@ import torch
 
 import diffrast.torch as dr
 
-from .mesh import Mesh
+from ..mesh.mesh import Mesh
 from .vectors import constant, scale, unit
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from PIL import Image, ImageDraw
 
-from ..scene.image import from_pil
+from ..io.image import from_pil
 from .model import Surface
 
 PITCH = 22  # pixels from arrow to arrow

@@ -11,12 +11,12 @@ import torch
 
 import diffrast.torch as dr
 
-from ..scene.camera import Camera
+from ..camera.camera import Camera
+from ..io.image import linear_to_srgb
 from ..scene.environment import PreparedEnvironment
-from ..scene.image import linear_to_srgb
 from .arrows import with_arrows
-from .camera import UPS
 from .model import Model, Surface
+from .orbit import UPS
 from .surroundings import upright
 
 VARNISH = 0.35  # roughness

@@ -14,13 +14,13 @@ import torch
 
 import diffrast.torch as dr
 
-from ..scene import save_mesh
-from ..scene.image import encode, encode_png, to_uint8
+from ..io import save_mesh
+from ..io.image import encode, encode_png, to_uint8
 from . import protocol
-from .camera import Pose
 from .channels import Options
+from .orbit import Pose
 from .photographs import SIDE, contact_sheet
-from .scene import Scene
+from .shown import Scene
 
 FILM_FRAMES, FILM_RATE = 90, 30
 Job = Callable[[Scene, Pose, Options, int, int, str], Iterator[bytes | None]]

@@ -10,8 +10,8 @@ import torch
 
 import diffrast.torch as dr
 
-from ..scene.camera import Camera
-from ..scene.mesh import Mesh, vertex_normals
+from ..camera.camera import Camera
+from ..mesh.mesh import Mesh, vertex_normals
 from ..scene.passes import clip_matrices, to_clip
 from .surroundings import Environment, studio
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from ..scene.camera import Camera
-from ..scene.image import from_uint8, to_uint8
+from ..camera.camera import Camera
+from ..io.image import from_uint8, to_uint8
 from .letterbox import checked_image, inside, letterbox
 
 SIDE = 96  # pixels of a thumbnail's longer side

@@ -14,8 +14,8 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
-from .camera import Pose
-from .scene import CHANNELS
+from .orbit import Pose
+from .shown import CHANNELS
 
 VERSION = 1
 

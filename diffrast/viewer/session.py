@@ -7,8 +7,8 @@ import time
 from collections import deque
 from dataclasses import dataclass, replace
 
-from .camera import Pose
 from .channels import Options
+from .orbit import Pose
 
 MAX_IN_FLIGHT = 2  # frames sent and not yet acknowledged: one on its way while the page shows the other
 MOVING = 0.15  # seconds after the last movement for which pictures stay small

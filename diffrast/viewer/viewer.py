@@ -13,14 +13,14 @@ from typing import Any
 
 import torch
 
-from ..scene.mesh import Mesh
+from ..mesh.mesh import Mesh
 from . import protocol
-from .camera import UPS
 from .channels import Options
 from .control import Control
-from .scene import CHANNELS, Scene
+from .orbit import UPS
 from .server import Server, is_loopback
 from .session import Session, with_fields
+from .shown import CHANNELS, Scene
 from .worker import Worker
 
 logger = logging.getLogger("diffrast")

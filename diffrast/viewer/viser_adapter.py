@@ -24,13 +24,13 @@ import torch
 
 import diffrast.torch as dr
 
-from ..scene.camera import Camera
-from ..scene.image import to_uint8
-from ..scene.mesh import Mesh
+from ..camera.camera import Camera
+from ..io.image import to_uint8
+from ..mesh.mesh import Mesh
 from .channels import CHANNELS, Options, draw
 from .pace import Pace
-from .scene import Scene
 from .session import MOVING
+from .shown import Scene
 
 logger = logging.getLogger("diffrast")
 

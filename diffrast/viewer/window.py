@@ -18,12 +18,12 @@ import torch
 
 import diffrast.torch as dr
 
-from ..scene.image import from_uint8, save_image, to_uint8
-from ..scene.mesh import Mesh
+from ..io.image import from_uint8, save_image, to_uint8
+from ..mesh.mesh import Mesh
 from .channels import CHANNELS, Options
 from .pace import Pace
-from .scene import Scene
 from .session import MOVING
+from .shown import Scene
 
 VERTEX = """#version 330
 out vec2 uv;

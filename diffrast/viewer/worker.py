@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator
 
 import diffrast.torch as dr
 
-from ..scene.image import encode
+from ..io.image import encode
 from . import exports, protocol
 from .pace import Pace
-from .scene import Scene
 from .session import Order, Session
+from .shown import Scene
 from .threads import one_thread
 
 logger = logging.getLogger("diffrast")

@@ -1,0 +1,1 @@
+"""One descent for every job: shape, texture, material, pose."""

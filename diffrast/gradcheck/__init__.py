@@ -1,0 +1,28 @@
+"""A benchmark of differentiable renderers' gradients: scenes, a supersampled truth with its noise floor, metrics.
+
+`python -m diffrast.gradcheck` prints a table; `diffrast.gradcheck.gradients(adapters={"mine": MyAdapter()})` measures
+another renderer. Not imported by `import diffrast`.
+"""
+
+from .adapters import OURS, Adapter, Primitives
+from .gradients import gradients
+from .pictures import pictures
+from .problems import PROBLEMS, cube_from, problems
+from .scene import Scene
+from .scenes import SCENES
+from .truth import Truth, truth_of
+
+__all__ = [
+    "OURS",
+    "PROBLEMS",
+    "SCENES",
+    "Adapter",
+    "Primitives",
+    "Scene",
+    "Truth",
+    "cube_from",
+    "gradients",
+    "pictures",
+    "problems",
+    "truth_of",
+]

@@ -1,0 +1,92 @@
+"""The visual hull: what a reconstruction starts from."""
+
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+from helpers.ring import SMALL, ring_views, torus
+
+from diffrast.photos.data import View
+from diffrast.reconstruct import stages
+from diffrast.reconstruct.hull import HullField, bounds, drop_parts, visual_hull
+from diffrast.reconstruct.start import start
+from diffrast.reconstruct.state import State
+
+
+@pytest.fixture(scope="module")
+def views() -> list[View]:
+    return ring_views()
+
+
+def test_hull_of_a_torus_keeps_its_hole(views):
+    box = bounds(views)
+    assert (np.abs(box) >= np.array([1.35, 1.35, 0.35]) * 0.97).all()
+    assert np.linalg.norm(box[1] - box[0]) < 1.25 * np.linalg.norm([2.7, 2.7, 0.7])
+    v, f = visual_hull(views, box, resolution=72)
+    mesh = trimesh.Trimesh(v, f, process=False)
+    assert mesh.is_watertight
+    assert mesh.euler_number == 0  # genus 1
+    assert 0.98 < mesh.volume / torus().volume < 1.35  # a hull holds the object, and is little larger from all around
+    near_surface = np.abs(np.hypot(np.hypot(v[:, 0], v[:, 1]) - 1, v[:, 2]) - 0.35)
+    assert np.median(near_surface) < 0.05
+
+
+def test_hull_field_is_negative_outside_of_any_outline(views):
+    points = torch.rand(500, 3, generator=torch.Generator().manual_seed(0)) * 3 - 1.5
+    field = HullField(views)(points)
+    inside = torch.hypot(torch.hypot(points[:, 0], points[:, 1]) - 1, points[:, 2]) < 0.3
+    assert bool((field[inside] > 0).all())
+    far = torch.hypot(points[:, 0], points[:, 1]) < 0.3  # in the hole
+    assert bool((field[far & (points[:, 2].abs() < 0.3)] < 0).all())
+
+
+def test_spare_votes_forgive_a_wrong_mask(views):
+    broken = [View(**v.__dict__) for v in views]
+    broken[3].alpha = torch.zeros_like(broken[3].alpha)
+    broken[3].alpha[30:40, 30:40] = 1.0
+    points = torch.tensor([[0.0, 1.0, 0.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
+    assert int((HullField(broken)(points) > 0).sum()) < 3
+    assert bool((HullField(broken, spare=1)(points) > 0).all())
+    assert bool((HullField(broken, spare=1)(torch.zeros(1, 3)) < 0).all())
+
+
+def test_pixels_in_doubt_do_not_carve(views):
+    doubtful = [View(**v.__dict__) for v in views]
+    doubtful[0].alpha = torch.zeros_like(doubtful[0].alpha)
+    assert bool((HullField(doubtful)(torch.tensor([[0.0, 1.0, 0.0]])) < 0).all())
+    doubtful[0].doubt = torch.ones_like(doubtful[0].alpha, dtype=torch.bool)
+    assert bool((HullField(doubtful)(torch.tensor([[0.0, 1.0, 0.0]])) > 0).all())
+
+
+def test_masks_of_another_object_are_refused(views, tmp_path):
+    wrong = [View(**v.__dict__) for v in views]
+    for i, view in enumerate(wrong):
+        view.alpha = torch.zeros_like(view.alpha)
+        x, y = (10, 50) if i % 2 else (50, 10)
+        view.alpha[y : y + 12, x : x + 12] = 1.0
+    with pytest.raises(ValueError, match=r"camera poses and masks do not fit together|no common inside"):
+        state = State(
+            Path(), Path(), SMALL, cast(Any, None), torch.device("cpu"), stages.STAGES, used=wrong, box=bounds(wrong)
+        )
+        start(state, wrong)
+
+
+def test_the_view_that_contradicts_all_others_is_named(views):
+    wrong = [View(**v.__dict__) for v in views]
+    wrong[2].alpha = torch.zeros_like(wrong[2].alpha)
+    wrong[2].alpha[1:6, 1:6] = 1.0
+    with pytest.raises(ValueError, match=rf"all but {wrong[2].path} have one"):
+        bounds(wrong)
+
+
+def test_floaters_and_cavities_are_dropped():
+    big, small, cavity = (trimesh.creation.icosphere(subdivisions=2, radius=r) for r in (1.0, 0.1, 0.5))
+    small.apply_translation([3, 0, 0])
+    cavity.invert()
+    mesh = trimesh.util.concatenate([small, big, cavity])
+    v, f = drop_parts(np.asarray(mesh.vertices), np.asarray(mesh.faces), keep=0.02)
+    assert len(f) == len(big.faces)
+    np.testing.assert_allclose(np.linalg.norm(v, axis=1), 1, atol=1e-9)
