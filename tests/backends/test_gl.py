@@ -1,4 +1,4 @@
-"""What OpenGL draws, beside what the CPU draws. Where triangles have to be the same, and where not: tests/helpers/edges.py."""
+"""What OpenGL draws, beside what the CPU draws; helpers/edges.py says where triangles have to be the same."""
 
 import logging
 import math

@@ -1,4 +1,4 @@
-"""What ptxas says of compiled kernels: `python tests/helpers/nvrtc.py sm_80` prints registers, stack and spills of each."""
+"""What ptxas says of compiled kernels: `python tests/helpers/nvrtc.py sm_80` prints registers, stack and spills."""
 
 import re
 import sys
