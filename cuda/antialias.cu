@@ -10,27 +10,28 @@
 
 template <typename T>
 struct AntialiasArgs {
-  const T* color;     // [B, H, W, C]
-  const T* rast;      // [B, H, W, 4]
-  const T* pos;       // [B|1, V, 4]
-  const int* tri;     // [F, 3]
-  const int* ring;    // [F, 3]
-  i8* side;           // [B|1, F] 1 counter-clockwise, -1 clockwise, 0 covers nothing; or null: computed where it is
-                      // needed
-  u8* silhouettes;    // [B|1, F] bit e: the edge opposite to corner e is a silhouette; or null, likewise
-  u8* pairs;          // [B, H, W] low half: the pair with the pixel to the right, high half: with the pixel above
-  T* out;             // [B, H, W, C]
-  const T* grad_out;  // [B, H, W, C]
-  T* grad_color;      // [B, H, W, C] or null
-  T* grad_pos;        // [slabs, B|1, V, 4] or null
+  const T* color;   // [B, H, W, C]
+  const T* rast;    // [B, H, W, 4]
+  const T* pos;     // [B|1, V, 4]
+  const int* tri;   // [F, 3]
+  const int* ring;  // silhouettes, find: [F, 3]
+  i8* side;         // side, silhouettes, find: [B|1, F] or null (computed where it is needed); 1 counter-clockwise,
+                    // -1 clockwise, 0 covers nothing
+  u8* silhouettes;  // silhouettes, find: [B|1, F] or null, likewise; bit e: the edge opposite to corner e is one
+  u8* pairs;        // find, blend, bwd, jvp: [B, H, W] low half: the pair with the pixel to the right, high half: with
+                    // the pixel above
+  T* out;           // blend, jvp: [B, H, W, C]
+  const T* grad_out;  // bwd, jvp: [B, H, W, C]
+  T* grad_color;      // bwd: [B, H, W, C] or null
+  T* grad_pos;        // bwd, jvp: [slabs, B|1, V, 4] or null
   i64 count;          // B * H * W
   i64 height, width, channels;
   i64 triangles;                 // F
   i64 pos_stride, table_stride;  // V * 4 and F, or 0 where the batch shares the positions
-  i64 cull;                      // 0 none, 1 back, 2 front
-  i64 run;                       // how many pixels make one element
-  i64 slab_size;                 // numel of one copy of grad_pos
-  double boost;
+  i64 cull;                      // side, silhouettes, find: enum Cull
+  i64 run;                       // find, blend, bwd, jvp: how many pixels make one element
+  i64 slab_size;                 // bwd: numel of one copy of grad_pos
+  double boost;                  // bwd, jvp: factor of the gradient of pos
 
   DR_FN void slab(i64 k) {
     if (grad_pos) grad_pos += k * slab_size;

@@ -2,9 +2,9 @@
 //
 // A kernel is an element function `template <typename T> DR_FN void op(const Args<T>& a, i64 i)` that handles
 // element i, and one line DR_KERNEL(op, Args) or DR_SCATTER(op, Args). NVRTC makes of it a grid-stride kernel
-// `op_f32` / `op_f64`, the C++ compiler a threaded loop of the same name. Every field of an Args struct is 8
-// bytes wide (pointer, i64 or double), so that Python can pack it without knowing the struct; `op_words` lets
-// it check the count.
+// `op_f32` / `op_f64`, the C++ compiler a threaded loop of the same name. Python reads the Args structs from
+// these files (backends/arguments.py says how): pointers come first, then numbers, and every field is 8 bytes
+// wide (pointer, i64 or double). `op_words` lets it check that the library was compiled from the same files.
 #pragma once
 
 typedef long long i64;
@@ -53,6 +53,9 @@ template <typename T>
 DR_FN void store4(T* p, i64 i, Vec4<T> v) {
   p[4 * i] = v.x, p[4 * i + 1] = v.y, p[4 * i + 2] = v.z, p[4 * i + 3] = v.w;
 }
+
+// Which triangles are not drawn.
+enum Cull { kCullNone, kCullBack, kCullFront };
 
 // A number's bits, and back.
 #if defined(__CUDACC__)

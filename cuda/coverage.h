@@ -9,7 +9,7 @@
 #include "exact.h"
 
 struct Problem {
-  i64 vertices, triangles, height, width, cull;  // cull: 0 none, 1 back, 2 front
+  i64 vertices, triangles, height, width, cull;  // cull: enum Cull
 };
 
 enum Flag : u32 {
@@ -118,7 +118,7 @@ struct Setup {
     }
     int sign = D > 0 ? 1 : -1;
     if (fabs(D) <= 3.6e-15 * size) sign = exact_orientation(q[0], q[1], q[2]);
-    if (sign == 0 || sign == (s.cull == 1 ? -1 : s.cull == 2 ? 1 : 0)) return false;
+    if (sign == 0 || sign == (s.cull == kCullBack ? -1 : s.cull == kCullFront ? 1 : 0)) return false;
     const double W = (double)s.width, H = (double)s.height;
     for (int k = 0; k < 3; ++k) edge[k].setup(q[(k + 1) % 3], q[(k + 2) % 3], sign, W, H);
     double a = 0, b = 0, c = 0;

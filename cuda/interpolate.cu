@@ -9,18 +9,18 @@ struct InterpolateArgs {
   const T* rast_db;          // [B, H, W, 4] or null
   const int* tri;            // [F, 3]
   const i64* diff_attrs;     // [D] channels that get derivatives
-  T* out;                    // [B, H, W, A]
-  T* out_da;                 // [B, H, W, 2 D]
-  const T* grad_out;         // [B, H, W, A]
-  const T* grad_out_da;      // [B, H, W, 2 D]
-  T* grad_attr;              // [slabs, B|1, V, A] or null
-  T* grad_rast;              // [B, H, W, 4]
-  T* grad_rast_db;           // [B, H, W, 4] or null
+  T* out;                    // fwd: [B, H, W, A]
+  T* out_da;                 // fwd: [B, H, W, 2 D]
+  const T* grad_out;         // bwd: [B, H, W, A]
+  const T* grad_out_da;      // bwd: [B, H, W, 2 D] or null
+  T* grad_attr;              // bwd: [slabs, B|1, V, A] or null
+  T* grad_rast;              // bwd: [B, H, W, 4]
+  T* grad_rast_db;           // bwd: [B, H, W, 4] or null
   i64 pixels;                // H * W of one image
   i64 vertices, triangles;   // V, F
   i64 channels, diff_count;  // A, D
   i64 attr_stride;           // V * A, or 0 where the batch shares the attributes
-  i64 slab_size;             // numel of one copy of grad_attr
+  i64 slab_size;             // bwd: numel of one copy of grad_attr
 
   DR_FN void slab(i64 k) {
     if (grad_attr) grad_attr += k * slab_size;

@@ -11,24 +11,25 @@ struct WalkArgs {
   const T* rast;      // [B, H, W, 4]
   const T* pos;       // [B|1, V, 4]
   const int* tri;     // [F, 3]
-  const int* ring;    // [F, 3]
-  i8* side;           // [B|1, F] 1 counter-clockwise, -1 clockwise, 0 covers nothing; or null: computed where needed
-  u8* code;           // [B, H, W] bit 0: something crosses the pair with the pixel to the right, bit 1: above;
-                      // bits 2 and 3: and it runs closer to the pair's direction than across
-  T* place;           // [B, H, W, 2] where, from the centre (0) to the other (1)
-  int* owner;         // [B, H, W, 2, 2] what crosses (struct Owner)
-  T* out;             // [B, H, W, C]
-  const T* grad_out;  // [B, H, W, C]
-  T* grad_color;      // [B, H, W, C] or null
-  T* grad_pos;        // [slabs, B|1, V, 4] or null
+  const int* ring;    // find: [F, 3]
+  i8* side;           // side, find: [B|1, F] or null (computed where it is needed); 1 counter-clockwise, -1 clockwise,
+                      // 0 covers nothing
+  u8* code;           // find, blend, bwd, jvp: [B, H, W] bit 0: something crosses the pair with the pixel to the right,
+                      // bit 1: above; bits 2 and 3: and it runs closer to the pair's direction than across
+  T* place;           // find, blend, bwd, jvp: [B, H, W, 2] where, from the centre (0) to the other (1)
+  int* owner;         // find, blend, bwd, jvp: [B, H, W, 2, 2] what crosses (struct Owner)
+  T* out;             // blend, jvp: [B, H, W, C]
+  const T* grad_out;  // bwd, jvp: [B, H, W, C]
+  T* grad_color;      // bwd: [B, H, W, C] or null
+  T* grad_pos;        // bwd, jvp: [slabs, B|1, V, 4] or null
   i64 count;          // B * H * W
   i64 height, width, channels;
   i64 triangles;                 // F
   i64 pos_stride, table_stride;  // V * 4 and F, or 0 where the batch shares the positions
-  i64 cull;                      // 0 none, 1 back, 2 front
-  i64 run;                       // how many pixels make one element
-  i64 slab_size;                 // numel of one copy of grad_pos
-  double boost;
+  i64 cull;                      // side, find: enum Cull
+  i64 run;                       // find, blend, bwd, jvp: how many pixels make one element
+  i64 slab_size;                 // bwd: numel of one copy of grad_pos
+  double boost;                  // bwd, jvp: factor of the gradient of pos
 
   DR_FN void slab(i64 k) {
     if (grad_pos) grad_pos += k * slab_size;

@@ -33,7 +33,7 @@ DR_FN Corners<T> corners_of(const RepairArgs<T>& a, i64 image, int id) {
 // triangle's orientation, since with positive w their weighted sum has.
 template <typename T>
 DR_FN int covers_surely(const Corners<T>& t, double X, double Y, i64 cull) {
-  bool left = cull != 2, right = cull != 1, maybe_left = left, maybe_right = right;
+  bool left = cull != kCullFront, right = cull != kCullBack, maybe_left = left, maybe_right = right;
   for (int k = 0; k < 3; ++k) {
     const T *p = t.v[(k + 1) % 3], *q = t.v[(k + 2) % 3];
     const double px = p[0], py = p[1], pw = p[3], qx = q[0], qy = q[1], qw = q[3];

@@ -8,16 +8,16 @@ struct ResolveArgs {
   const T* pos;           // [B|1, V, 4]
   const int* tri;         // [F, 3]
   const int* id;          // [B, H, W] visible triangle + 1, or 0
-  T* rast;                // [B, H, W, 4]
-  T* rast_db;             // [B, H, W, 4] or null
-  const T* grad_rast;     // [B, H, W, 4]
-  const T* grad_rast_db;  // [B, H, W, 4] or null
-  T* grad_pos;            // [slabs, B|1, V, 4]
+  T* rast;                // fwd: [B, H, W, 4]
+  T* rast_db;             // fwd: [B, H, W, 4] or null
+  const T* grad_rast;     // bwd: [B, H, W, 4]
+  const T* grad_rast_db;  // bwd: [B, H, W, 4] or null
+  T* grad_pos;            // bwd: [slabs, B|1, V, 4]
   i64 count;              // B * H * W
   i64 height, width;
   double inv_height, inv_width;
   i64 pos_stride;  // V * 4, or 0 where the batch shares the positions
-  i64 slab_size;   // numel of one copy of grad_pos
+  i64 slab_size;   // bwd: numel of one copy of grad_pos
 
   DR_FN void slab(i64 k) { grad_pos += k * slab_size; }
 };

@@ -24,7 +24,7 @@ DR_FN int side_of(const Args& a, i64 view, i64 t) {
   }
   if (!(det > 4e-15 * size) && !(det < -4e-15 * size)) return 0;
   const int sign = det > 0 ? 1 : -1;
-  return sign == (a.cull == 1 ? -1 : a.cull == 2 ? 1 : 0) ? 0 : sign;
+  return sign == (a.cull == kCullBack ? -1 : a.cull == kCullFront ? 1 : 0) ? 0 : sign;
 }
 
 // The half-edge on which the surface goes on beyond an edge of triangle t, which faces `along`: that of a

@@ -10,23 +10,23 @@ static const int kMaxLevels = 24;
 template <typename T>
 struct TextureArgs {
   const T* level[kMaxLevels];  // [B|1, (6|max(1, D >> l),) max(1, Ht >> l), max(1, Wt >> l), C]
-  T* grad_level[kMaxLevels];   // as level, or null; of the first worker
-  T* scratch;                  // [slabs - 1, slab_size] the other workers' gradients, level after level
+  T* grad_level[kMaxLevels];   // bwd: as level, or null; of the first worker
+  T* scratch;                  // bwd: [slabs - 1, slab_size] the other workers' gradients, level after level
   const T* uv;                 // [B, H, W, 2], cube and volume: [B, H, W, 3]
   const T* uv_da;              // [B, H, W, 4], cube and volume: [B, H, W, 6], or null
   const T* bias;               // [B, H, W] or null
-  T* out;                      // [B, H, W, C]
-  const T* grad_out;           // [B, H, W, C]
-  T* grad_uv;                  // as uv, or null
-  T* grad_uv_da;               // as uv_da, or null
-  T* grad_bias;                // as bias, or null
+  T* out;                      // fwd: [B, H, W, C]
+  const T* grad_out;           // bwd: [B, H, W, C]
+  T* grad_uv;                  // bwd: as uv, or null
+  T* grad_uv_da;               // bwd: as uv_da, or null
+  T* grad_bias;                // bwd: as bias, or null
   i64 levels;
   i64 batch, faces, depth, height, width, channels;  // B|1 of the texture, 1 or 6, 1 or D, Ht, Wt, C
   i64 count, pixels;                                 // B * H * W, and H * W of one image
   i64 boundary;                                      // enum Boundary
   i64 linear_levels;                                 // whether neighbouring levels are blended
   i64 max_anisotropy;                                // of the filter of that name
-  i64 slab_size;
+  i64 slab_size;                                     // bwd: numel of one copy of the levels' gradients
 
   DR_FN int boundary_mode() const {
 #if defined(DR_BOUNDARY)

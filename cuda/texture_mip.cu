@@ -7,11 +7,11 @@
 
 template <typename T>
 struct TextureMipArgs {
-  const T* fine;         // [N, h, w, C]
-  T* coarse;             // [N, max(1, h / 2), max(1, w / 2), C]
-  const T* grad_coarse;  // as coarse
-  const T* grad_own;     // as fine: what came to these texels themselves, or null
-  T* grad_fine;          // as fine: that and the coarse texels' share
+  const T* fine;         // fwd: [N, h, w, C]
+  T* coarse;             // fwd: [N, max(1, h / 2), max(1, w / 2), C]
+  const T* grad_coarse;  // bwd: as coarse
+  const T* grad_own;     // bwd: as fine: what came to these texels themselves, or null
+  T* grad_fine;          // bwd: as fine: that and the coarse texels' share
   i64 height, width;     // h, w
   i64 channels;
 };
@@ -113,11 +113,11 @@ DR_FN void texture_mip_bwd(const TextureMipArgs<T>& a, i64 i) {
 
 template <typename T>
 struct VolumeMipArgs {
-  const T* fine;             // [N, d, h, w, C]
-  T* coarse;                 // [N, max(1, d / 2), max(1, h / 2), max(1, w / 2), C]
-  const T* grad_coarse;      // as coarse
-  const T* grad_own;         // as fine: what came to these voxels themselves, or null
-  T* grad_fine;              // as fine: that and the coarse voxels' share
+  const T* fine;             // fwd: [N, d, h, w, C]
+  T* coarse;                 // fwd: [N, max(1, d / 2), max(1, h / 2), max(1, w / 2), C]
+  const T* grad_coarse;      // bwd: as coarse
+  const T* grad_own;         // bwd: as fine: what came to these voxels themselves, or null
+  T* grad_fine;              // bwd: as fine: that and the coarse voxels' share
   i64 depth, height, width;  // d, h, w
   i64 channels;
 };

@@ -26,7 +26,7 @@ struct SearchArgs {
   const T* before_depth;  // [B, H, W] previous layer, or null
   const int* before_id;   // [B, H, W] or null
   u64* nearest;           // [B, H, W]
-  u32* lowest;            // [B, H, W] triangle + 1; double only
+  u32* lowest;            // [B, H, W] or null: triangle + 1; double only
   u32* queue;             // [items] for warps from the front, for all blocks from the back
   u32* queued;            // [2] how many of each
   int* id;                // [B, H, W] out: triangle + 1, or 0

@@ -1,15 +1,14 @@
 """The CPU backend: the kernels of `cuda/`, compiled by the C++ compiler and reached through ctypes."""
 
 import ctypes
-import struct
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from . import memory
-
-Argument = torch.Tensor | int | float | None
+from . import arguments, memory
+from .visibility import Visibility
 
 SUFFIX = {torch.float32: "f32", torch.float64: "f64"}
 
@@ -68,42 +67,38 @@ class CpuBackend:
 
     def __init__(self, path: Path) -> None:
         self.library = load(path)
-        self._kernels: dict[tuple[str, torch.dtype], tuple] = {}
+        self._kernels: dict[tuple[str, torch.dtype], tuple[Callable[..., None], arguments.Layout]] = {}
 
-    def _kernel(self, name: str, dtype: torch.dtype) -> tuple:
-        key = (name, dtype)
-        if key not in self._kernels:
-            try:
-                function = getattr(self.library, f"{name}_{SUFFIX[dtype]}")
-                words = ctypes.c_longlong.in_dll(self.library, f"{name}_words").value
-            except (AttributeError, ValueError) as error:
-                raise RuntimeError(
-                    f"the compiled library lacks {name}: it is older than the sources. {BUILD}"
-                ) from error
-            function.argtypes, function.restype = (ctypes.c_char_p, ctypes.c_longlong, ctypes.c_int), None
-            self._kernels[key] = (function, words)
-        return self._kernels[key]
+    def _kernel(self, name: str, dtype: torch.dtype) -> tuple[Callable[..., None], arguments.Layout]:
+        layout = arguments.of(name)
+        try:
+            function: Any = getattr(self.library, f"{name}_{SUFFIX[dtype]}")
+            words = ctypes.c_longlong.in_dll(self.library, f"{name}_words").value
+        except (AttributeError, ValueError) as error:
+            raise RuntimeError(f"the compiled library lacks {name}: it is older than the sources. {BUILD}") from error
+        if layout.format.size != 8 * words:
+            raise RuntimeError(f"the compiled library has another {name}: it is older than the sources. {BUILD}")
+        function.argtypes, function.restype = (ctypes.c_char_p, ctypes.c_longlong, ctypes.c_int), None
+        return function, layout
 
     def launch(
         self,
         kernel: str,
         dtype: torch.dtype,
         count: int,
-        args: Sequence[Argument],
-        workers: int | None = None,
+        /,
         *,
+        workers: int | None = None,
         constants: Mapping[str, int] | None = None,
-        sums: Sequence[torch.Tensor] = (),
+        shared: torch.Tensor | None = None,
+        **fields: arguments.Field,
     ) -> None:
-        """Runs element function `kernel` for elements 0..count-1. `constants` and `sums` matter on GPUs only.
-
-        `args` are the fields of the kernel's Args struct in order; every field is 8 bytes: a tensor gives its address,
-        None a null pointer. Tensors must be contiguous and outlive the call (it returns when the work is done).
-        """
-        function, words = self._kernel(kernel, dtype)
-        if len(args) != words:
-            raise RuntimeError(f"kernel {kernel} takes {words} arguments but got {len(args)}; a stale library? {BUILD}")
-        function(pack(args), count, workers or torch.get_num_threads())
+        """See `Backend.launch`. `constants` and `shared` matter on GPUs only. Returns when the work is done."""
+        found = self._kernels.get((kernel, dtype))
+        if found is None:
+            found = self._kernels[kernel, dtype] = self._kernel(kernel, dtype)
+        function, layout = found
+        function(layout.pack(fields), count, workers or torch.get_num_threads())
 
     def while_asleep(self, work: Callable[[], None]) -> None:
         """Calls `work` while OpenMP's other threads sleep (cuda/while_asleep.cpp); raises what it raises."""
@@ -120,9 +115,9 @@ class CpuBackend:
         if errors:
             raise errors[0]
 
-    def visibility(self, dtype: torch.dtype, args: Sequence[Argument]) -> None:
-        """Finds the visible triangles; `args` as VisibilityArgs in cuda/visibility_cpu.cpp."""
-        self.launch("visibility", dtype, 0, args)
+    def visibility(self, search: Visibility) -> None:
+        """Finds the visible triangles (cuda/visibility_cpu.cpp)."""
+        self.launch("visibility", search.dtype, 0, **search.fields(), ranges=search.ranges, batch=search.batch)
 
     def workers(self, count: int) -> int:
         """How many threads a scatter kernel over `count` elements runs on, each with private copies of the
@@ -135,19 +130,6 @@ class CpuBackend:
 
     def empty(self, shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
         return memory.empty(shape, dtype)
-
-
-def pack(args: Sequence[Argument]) -> bytes:
-    """The Args struct as bytes: pointers and integers as int64, floats as double."""
-    values: list[int | float] = []
-    layout = []
-    for arg in args:
-        if isinstance(arg, torch.Tensor):
-            values.append(arg.data_ptr())
-        else:
-            values.append(0 if arg is None else arg)
-        layout.append("d" if isinstance(arg, float) else "q")
-    return struct.pack("=" + "".join(layout), *values)
 
 
 def create() -> CpuBackend:

@@ -16,11 +16,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from . import specialize
-from .compute import footprint, search
-from .cpu import Argument, pack
+from . import arguments, compute, specialize
+from .visibility import Visibility
 
-BLOCK = 256  # threads; kBlockThreads in cuda/visibility.cu
+BLOCK = arguments.constant("kBlockThreads")
 MOST_BLOCKS = 1 << 20  # beyond, each thread takes several elements
 ADDENDS_PER_ELEMENT = 1024  # a bound: a pixel adds to at most this many places that might be one (65 taps of 8 texels)
 
@@ -86,10 +85,8 @@ class CudaBackend:
         self._cupy = load_cupy()
         self._functions: dict[tuple[specialize.Kernel, int], Any] = {}
         self._lock = threading.Lock()
-        self._waited, self._said = (
-            0.0,
-            False,
-        )  # seconds for kernels to be compiled or read from disk; whether that was said
+        self._waited = 0.0  # seconds for kernels to be compiled or read from disk
+        self._said = False  # whether that was said
 
     def _function(self, kernel: specialize.Kernel, device: torch.device) -> Any:
         key = kernel, device.index or 0
@@ -123,66 +120,64 @@ class CudaBackend:
         kernel: str,
         dtype: torch.dtype,
         count: int,
-        args: Sequence[Argument],
-        workers: int | None = None,
+        /,
         *,
+        workers: int | None = None,
         constants: Mapping[str, int] | None = None,
-        sums: Sequence[torch.Tensor] = (),
+        shared: torch.Tensor | None = None,
+        **fields: arguments.Field,
     ) -> None:
-        """Runs element function `kernel` for elements 0..count-1 on the current stream; see CpuBackend.launch.
+        """See `Backend.launch`; on the current stream.
 
-        constants: preprocessor names that the kernel is compiled with.
-        sums: the gradients that elements share, zero at the start. With torch.use_deterministic_algorithms(True) they
-            are summed in fixed point: the kernel runs twice and takes 8 bytes more for each sum.
+        With torch.use_deterministic_algorithms(True) `shared` is summed in fixed point: the kernel runs twice and takes
+        8 bytes more for each sum.
         """
         if count == 0:
             return
-        device = next(arg.device for arg in args if isinstance(arg, torch.Tensor))
-        if sums and self.fixed_point():
-            self._launch_fixed(kernel, dtype, count, args, constants, sums, device)
+        packed = arguments.of(kernel).pack(fields)
+        device = next(field.device for field in fields.values() if isinstance(field, torch.Tensor))
+        if shared is not None and self.fixed_point():
+            self._launch_fixed(kernel, dtype, count, packed, constants, shared)
         else:
-            self._run(specialize.kernel(kernel, dtype, constants), count, args, device)
+            self._run(specialize.kernel(kernel, dtype, constants), count, device, packed)
 
     def _run(
-        self, kernel: specialize.Kernel, count: int, args: Sequence[Argument], device: torch.device, *more: Any
+        self, kernel: specialize.Kernel, count: int, device: torch.device, packed: bytes, *more: np.ndarray
     ) -> None:
         blocks = min(-(-count // BLOCK), MOST_BLOCKS)
         with torch.cuda.device(device):
             function = self._function(kernel, device)
             stream = self._cupy.cuda.ExternalStream(torch.cuda.current_stream(device).cuda_stream, device.index)
             with stream:
-                function((blocks,), (BLOCK,), (_struct(args), np.int64(count), *more))
+                function((blocks,), (BLOCK,), (_struct(packed), np.int64(count), *more))
 
     def _launch_fixed(
         self,
         kernel: str,
         dtype: torch.dtype,
         count: int,
-        args: Sequence[Argument],
+        packed: bytes,
         constants: Mapping[str, int] | None,
-        sums: Sequence[torch.Tensor],
-        device: torch.device,
+        values: torch.Tensor,
     ) -> None:
-        (values,) = sums
+        device = values.device
         fixed = specialize.kernel(kernel, dtype, {**(constants or {}), "DR_FIXED": 1})
         with _room(f"sums of {kernel} in fixed point", 8 * values.numel()):
             integers = torch.zeros(values.numel(), dtype=torch.int64, device=device)
         largest = torch.zeros(1, dtype=torch.int64, device=device)
         headroom = 2.0 ** (61 - (count * ADDENDS_PER_ELEMENT).bit_length())
+        sums: dict[str, Any] = {"values": values, "sums": integers, "largest": largest, "headroom": headroom}
         for phase in (0, 1):
-            self._run(fixed, count, args, device, _struct((values, integers, largest, headroom, phase)))
-        self._run(
-            specialize.kernel("fixed_finish", dtype), values.numel(), (integers, largest, values, headroom), device
-        )
+            more = arguments.layout("Fixed").pack({**sums, "phase": phase})
+            self._run(fixed, count, device, packed, _struct(more))
+        self.launch("fixed_finish", dtype, values.numel(), **sums)
 
-    def visibility(self, dtype: torch.dtype, args: Sequence[Argument]) -> None:
-        """Finds the visible triangles; `args` as VisibilityArgs in cuda/visibility_cpu.cpp."""
-        pos = args[0]
-        assert isinstance(pos, torch.Tensor)
-        device = torch.cuda.get_device_properties(pos.device)
+    def visibility(self, search: Visibility) -> None:
+        """Finds the visible triangles (compute.py)."""
+        device: Any = torch.cuda.get_device_properties(search.pos.device)
         threads = device.multi_processor_count * device.max_threads_per_multi_processor // BLOCK * BLOCK
-        with _room("rasterize()'s search for visible triangles", footprint(dtype, args)):
-            search(self.launch, dtype, args, threads)
+        with _room("rasterize()'s search for visible triangles", compute.footprint(search)):
+            compute.find(self.launch, search, threads)
 
     def workers(self, count: int) -> int:
         """One: elements share one copy of the gradients and add to it atomically."""
@@ -221,9 +216,8 @@ def _struct_type(size: int) -> np.dtype:
     return np.dtype({"names": ["fields"], "formats": [(np.uint8, (size,))]})
 
 
-def _struct(args: Sequence[Argument]) -> np.ndarray:
-    """The Args struct as CuPy passes it by value: an array that holds one element of a structured type."""
-    packed = pack(args)
+def _struct(packed: bytes) -> np.ndarray:
+    """A struct as CuPy passes it by value: an array that holds one element of a structured type."""
     return np.frombuffer(packed, dtype=_struct_type(len(packed)))
 
 

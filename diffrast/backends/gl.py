@@ -7,15 +7,14 @@ of it. The pipeline snaps vertices to 1/256 pixel or so and computes depths in f
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
 import numpy as np
 import torch
 
-from .. import backends as registry
-from .cpu import Argument
+from . import registry
 from .gl_context import Contexts, Unavailable
 from .gl_draw import (
     BEFORE_DEPTHS,
@@ -35,6 +34,7 @@ from .gl_draw import (
     Target,
 )
 from .gl_interop import CudaInterop, HostTransfer, SharedTransfer, Transfer
+from .visibility import Visibility
 
 MOST_PIXELS = 1 << 25  # of the images that are drawn at once: 256 MiB of ids and depths
 MOST_VERTEX_BYTES = 1 << 28
@@ -59,7 +59,8 @@ class Mesh:
     base: np.ndarray  # [B] of `first`, as triangles of the mesh are counted
 
     @staticmethod
-    def of(pos: torch.Tensor, tri: torch.Tensor, ranges: torch.Tensor | None, batch: int) -> "Mesh":
+    def of(search: Visibility) -> "Mesh":
+        pos, tri, ranges, batch = search.pos, search.tri, search.ranges, search.batch
         if ranges is None:
             first, count = np.zeros(batch, np.int64), np.full(batch, tri.shape[0])
         else:
@@ -117,7 +118,7 @@ class Painter:
         pos = torch.tensor([[[-9.0, 0, 0, 1], [0, -9, 0, 1], [9, 0, 0, 1]]], device=device)
         tri = torch.tensor([[0, 1, 2]], dtype=torch.int32, device=device)
         ids = torch.empty(1, 3, 3, dtype=torch.int32, device=device)
-        self.visibility((pos, tri, None, None, None, ids, None, 1, 3, 1, 3, 3, 12, 0))
+        self.visibility(Visibility(pos, tri, ids))
         return ids
 
     def _turn_over(self) -> None:
@@ -127,39 +128,38 @@ class Painter:
         self.api.ClipControl(UPPER_LEFT, NEGATIVE_ONE_TO_ONE)
         self.api.FrontFace(CLOCKWISE)
 
-    def visibility(self, args: Sequence[Any]) -> None:
-        (pos, tri, ranges, before_depth, before_id, ids, depth, batch, vertices, triangles, height, width, _, cull) = (
-            args
-        )
-        if triangles == 0 or vertices == 0:
-            ids.zero_()
+    def visibility(self, search: Visibility) -> None:
+        """Draws, and reads back what was seen."""
+        vertices, height, width, depth = search.vertices, search.height, search.width, search.depth
+        if search.triangles == 0 or vertices == 0:
+            search.id.zero_()
             if depth is not None:
                 depth.fill_(1)
             return
-        if 3 * triangles >= 1 << 32:
-            raise ValueError(f"rasterize(): OpenGL draws fewer than 2^32 / 3 triangles; got {triangles}")
-        mesh = Mesh.of(pos, tri, ranges, batch)
-        (self.api.Enable if cull else self.api.Disable)(CULL_FACE)
-        if cull:
-            self.api.CullFace(CULLED[cull])
+        if 3 * search.triangles >= 1 << 32:
+            raise ValueError(f"rasterize(): OpenGL draws fewer than 2^32 / 3 triangles; got {search.triangles}")
+        mesh = Mesh.of(search)
+        (self.api.Enable if search.cull else self.api.Disable)(CULL_FACE)
+        if search.cull:
+            self.api.CullFace(CULLED[search.cull])
         self._upload(mesh.tri, self.indices)
         tile = self._tile(height, width)
         at_once = max(1, min(self.most_layers, MOST_PIXELS // (tile[0] * tile[1])))
-        if ranges is None:
+        if search.ranges is None:
             at_once = max(1, min(at_once, MOST_VERTEX_BYTES // (16 * vertices)))
         else:
             self._upload(mesh.pos, self.positions)
-        for begin in range(0, batch, at_once):
-            group = slice(begin, min(batch, begin + at_once))
-            if ranges is None:
+        for begin in range(0, search.batch, at_once):
+            group = slice(begin, min(search.batch, begin + at_once))
+            if search.ranges is None:
                 self._upload(mesh.pos[group], self.positions)
-            self._command(mesh, group, vertices if ranges is None else 0)
+            self._command(mesh, group, vertices if search.ranges is None else 0)
 
-            def draw(group=group) -> None:
+            def draw(group: slice = group) -> None:
                 for rows, columns in _tiles(height, width, *tile):
                     part = (group, rows, columns)
-                    target = self._draw(height, width, part, before_id, before_depth)
-                    self._fetch(target.ids, ids, part)
+                    target = self._draw(search, part)
+                    self._fetch(target.ids, search.id, part)
                     if depth is not None:
                         self._fetch(target.depths, depth, part)
 
@@ -205,15 +205,9 @@ class Painter:
             self._arrays[program] = self.gl.vertex_array(program, content, index_buffer=self.indices.buffer)
         return self._arrays[program]
 
-    def _draw(
-        self,
-        height: int,
-        width: int,
-        part: tuple[slice, slice, slice],
-        before_id: torch.Tensor | None,
-        before_depth: torch.Tensor | None,
-    ) -> Target:
+    def _draw(self, search: Visibility, part: tuple[slice, slice, slice]) -> Target:
         group, rows, columns = part
+        height, width, before_id, before_depth = search.height, search.width, search.before_id, search.before_depth
         shape = (group.stop - group.start, rows.stop - rows.start, columns.stop - columns.start)
         target = self._target(shape)
         target.clear()
@@ -294,28 +288,22 @@ class GlBackend:
             self.description = painter.description
         self._without: dict[int, str] = {}  # CUDA devices that have no OpenGL of their own, and why
 
-    def visibility(self, dtype: torch.dtype, args: Sequence[Argument]) -> None:
-        """Finds the visible triangles; `args` as VisibilityArgs in cuda/visibility_cpu.cpp.
+    def visibility(self, search: Visibility) -> None:
+        """Finds the visible triangles.
 
         What the pipeline saw is looked at again beside edges (cuda/repair.cu). The depth of a layer is stored as OpenGL
         has it, (z/w + 1) / 4, and is good for finding the next layer only. float64 is beyond OpenGL: the exact search
         of the tensors' device takes its place.
         """
-        pos = args[0]
-        assert isinstance(pos, torch.Tensor)
-        if dtype != torch.float32:
-            kernels = registry.kernels_for(pos)
+        kernels, ids = registry.kernels_for(search.pos), search.id
+        if search.dtype != torch.float32:
             say(f"OpenGL computes in float32: float64 positions are rasterized by {kernels.name!r}")
-            kernels.visibility(dtype, args)
+            kernels.visibility(search)
             return
-        ids, depth = args[5], args[6]
-        assert isinstance(ids, torch.Tensor)
         seen = self.empty(ids.shape, ids.dtype, ids.device)
-        with self._context(pos.device).current() as painter:
-            painter.visibility((*args[:5], seen, *args[6:]))
-        (tri, _, before_depth, before_id), sizes = args[1:5], args[8:]
-        fields = (pos, tri, before_depth, before_id, seen, ids, depth, *sizes)
-        registry.kernels_for(pos).launch("visibility_repair", dtype, ids.numel(), fields)
+        with self._context(search.pos.device).current() as painter:
+            painter.visibility(replace(search, id=seen))
+        kernels.launch("visibility_repair", search.dtype, ids.numel(), **search.fields(), seen=seen)
 
     def _context(self, device: torch.device) -> Any:
         cuda = device.index if device.type == "cuda" else None

@@ -11,10 +11,9 @@ from typing import Any
 
 import torch
 
-Node = Any  # torch's graph nodes have no common public type
+from ..ops.registration import saved
 
-# Where the operator `antialias` keeps what it was given (its saved tensors).
-COLOR, RAST, POS, TRI = range(4)
+Node = Any  # torch's graph nodes have no common public type
 
 
 def lens(loss: torch.Tensor, *, image: torch.Tensor | None = None, vertices: torch.Tensor | None = None) -> Lens:
@@ -47,10 +46,10 @@ def lens(loss: torch.Tensor, *, image: torch.Tensor | None = None, vertices: tor
             "lens(): the picture must come from antialias(color, rast, pos, tri); found no such call behind it"
         )
     try:
-        saved = drawn.saved_tensors
+        given = saved(drawn)
     except RuntimeError as error:
         raise ValueError("lens(): the graph has been freed; call lens before backward()") from error
-    color, rast, pos, tri = (saved[k] for k in (COLOR, RAST, POS, TRI))
+    color, pos = given.color, given.pos
     points = vertices
     if points is None:
         leaves = [n.variable for n in nodes if hasattr(n, "variable")]
@@ -74,7 +73,7 @@ def lens(loss: torch.Tensor, *, image: torch.Tensor | None = None, vertices: tor
     moved = gradient.get(id(points), torch.zeros_like(points))
     moved, at = (t.detach()[..., :3].reshape(-1, pos.shape[-2], 3) for t in (moved, points))
     shown = color if image is None else image
-    return Lens(loss, pixels.detach(), moved.sum(0), shown.detach(), at[0], rast.detach(), tri)
+    return Lens(loss, pixels.detach(), moved.sum(0), shown.detach(), at[0], given.rast.detach(), given.tri)
 
 
 def _behind(root: Node) -> list[Node]:

@@ -8,12 +8,10 @@ from typing import Any
 
 import torch
 
+from ..ops import registration
 from .findings import Finding, Findings
 
 Node = Any  # torch's graph nodes have no common public type
-
-# Where positions and the rasterization stand among an operator's inputs.
-RESOLVE_POS, ANTIALIAS_RAST, ANTIALIAS_POS = 0, 1, 2
 
 
 def lint(loss: torch.Tensor, *parameters: torch.Tensor) -> Findings:
@@ -108,9 +106,9 @@ def _connections(graph: _Graph, parameters: tuple[torch.Tensor, ...]) -> Iterato
 
 
 def _antialiased(graph: _Graph) -> Iterator[Finding]:
-    drawn = [n for n in graph.named("diffrast_resolve") if _wants(n, RESOLVE_POS)]
+    drawn = [n for n in graph.named("diffrast_resolve") if registration.wants(n, "pos")]
     smooth = graph.named("diffrast_antialias")
-    if drawn and not any(_wants(n, ANTIALIAS_POS) for n in smooth):
+    if drawn and not any(registration.wants(n, "pos") for n in smooth):
         why = "the pos that antialias got is detached" if smooth else "nothing on the way to the loss is antialiased"
         yield Finding(
             "not-antialiased",
@@ -121,15 +119,16 @@ def _antialiased(graph: _Graph) -> Iterator[Finding]:
 
 
 def _saved(node: Node, name: str) -> Any:
+    """What a node of the graph saved, of an operator of ours or of torch's."""
     try:
-        return getattr(node, name, None)
+        return getattr(registration.saved(node) if "diffrast_" in node.name() else node, name, None)
     except RuntimeError as error:
         raise ValueError("lint(): the graph has been freed; call lint before backward()") from error
 
 
 def _masks(graph: _Graph) -> Iterator[Finding]:
     for node in graph.named("diffrast_antialias"):
-        covered = _saved(node, "saved_tensors")[ANTIALIAS_RAST][..., 3] > 0
+        covered = _saved(node, "rast")[..., 3] > 0
         for user in graph.above(node):
             if any(_is_coverage(m, covered) for m in _mask_of(user)):
                 yield Finding(

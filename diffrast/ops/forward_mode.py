@@ -7,11 +7,14 @@ channels gives those derivatives at all pixels at once. Antialiasing has kernels
 """
 
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import torch
 from torch.autograd import forward_ad
 from torch.utils import _pytree as pytree
+
+from . import registration
 
 ops = torch.ops.diffrast
 Tangent = torch.Tensor | None
@@ -54,7 +57,12 @@ class _Dual(torch.autograd.Function):
     def jvp(ctx, _, __, *tangents):
         flat, outputs = _Dual._inputs(ctx)
         moving = [t if isinstance(t, torch.Tensor) else None for t in tangents]
-        found = RULES[ctx.name](pytree.tree_unflatten(flat, ctx.spec), pytree.tree_unflatten(moving, ctx.spec), outputs)
+        names = registration.names_of(ctx.name)
+        inputs, motions = (
+            SimpleNamespace(**dict(zip(names, pytree.tree_unflatten(values, ctx.spec), strict=True)))
+            for values in (flat, moving)
+        )
+        found = RULES[ctx.name](inputs, motions, outputs)
         return found[0] if ctx.single else tuple(found)
 
     @staticmethod
@@ -104,111 +112,108 @@ def _by_channel(
     return torch.stack(columns, -1)
 
 
-def _resolve(args, tangents, outputs):
+def _resolve(x: Any, d: Any, outputs: list[torch.Tensor]) -> list[Tangent]:
     """As if every pixel had a triangle of its own."""
-    (pos, tri, ids, with_db), (motion, *_), (rast, rast_db) = args, tangents, outputs
-    if motion is None:
+    rast, rast_db = outputs
+    ids, tri = x.ids, x.tri
+    if d.pos is None:
         return [torch.zeros_like(rast), torch.zeros_like(rast_db)]
     batch, pixels = ids.shape[0], ids.shape[1] * ids.shape[2]
     corners = tri[(ids - 1).clamp(min=0).long()].long().view(batch, 3 * pixels)
 
-    def own(values):
+    def own(values: torch.Tensor) -> torch.Tensor:
         values = values.expand(batch, *values.shape[-2:])
         return values.gather(1, corners[..., None].expand(-1, -1, 4)).contiguous()
 
-    place, moved = own(pos), own(motion)
     alone = torch.arange(3 * pixels, dtype=tri.dtype, device=tri.device).view(-1, 3)
     index = torch.arange(pixels, dtype=ids.dtype, device=ids.device).view(1, *ids.shape[1:])
     index = torch.where(ids > 0, index + 1, 0).contiguous()
-    shape = (*ids.shape, 12)
+    shape, place = (*ids.shape, 12), own(x.pos)
 
-    def first(cotangent):
+    def first(cotangent: torch.Tensor) -> Sequence[torch.Tensor]:
         return [ops.resolve_backward(cotangent, None, place, alone, index).view(shape)]
 
-    def second(cotangent):
+    def second(cotangent: torch.Tensor) -> Sequence[torch.Tensor]:
         return [ops.resolve_backward(torch.zeros_like(rast), cotangent, place, alone, index).view(shape)]
 
-    moved = moved.view(shape)
+    moved = own(d.pos).view(shape)
     return [
         _by_channel(rast, first, [moved]),
-        _by_channel(rast_db, second, [moved]) if with_db else torch.zeros_like(rast_db),
+        _by_channel(rast_db, second, [moved]) if x.with_db else torch.zeros_like(rast_db),
     ]
 
 
-def _interpolate(args, tangents, outputs):
+def _interpolate(x: Any, d: Any, outputs: list[torch.Tensor]) -> list[Tangent]:
     """Linear in the attributes and in rast_db, affine in u and v."""
-    (attr, rast, tri, rast_db, channels), (d_attr, d_rast, _, d_db, _) = args, tangents
     out, out_da = outputs
-    terms, terms_da = [], []
-    if d_attr is not None:
-        term, term_da = ops.interpolate(d_attr.contiguous(), rast, tri, rast_db, channels)
+    terms: list[torch.Tensor] = []
+    terms_da: list[torch.Tensor] = []
+    if d.attr is not None:
+        term, term_da = ops.interpolate(**{**vars(x), "attr": d.attr.contiguous()})
         terms.append(term)
         terms_da.append(term_da)
-    if d_rast is not None:
-        at = [torch.cat([uv, rast[..., 2:]], -1) for uv in (d_rast[..., :2], torch.zeros_like(rast[..., :2]))]
-        moved, still = (ops.interpolate(attr, r.contiguous(), tri, None, [])[0] for r in at)
+    if d.rast is not None:
+        at = [torch.cat([uv, x.rast[..., 2:]], -1) for uv in (d.rast[..., :2], torch.zeros_like(x.rast[..., :2]))]
+        moved, still = (ops.interpolate(x.attr, r.contiguous(), x.tri, None, [])[0] for r in at)
         terms.append(moved - still)
-    if d_db is not None:
-        terms_da.append(ops.interpolate(attr, rast, tri, d_db.contiguous(), channels)[1])
+    if d.rast_db is not None:
+        terms_da.append(ops.interpolate(**{**vars(x), "rast_db": d.rast_db.contiguous()})[1])
     return [_sum(*terms, like=out), _sum(*terms_da, like=out_da)]
 
 
-def _texture(args, tangents, outputs):
-    levels, *sampling = args
-    d_levels, *motions = tangents
-    out = outputs[0]
+def _sampling(out: torch.Tensor, d: Any, backward: Callable[..., Sequence[torch.Tensor]]) -> Tangent:
+    """The share of the coordinates in a sample's tangent; `backward` as for `_by_channel`, with what it has to give."""
+    motions = [d.uv, d.uv_da, d.bias]
+    needs = [motion is not None for motion in motions]
+    return _by_channel(out, lambda cotangent: backward(cotangent, needs), motions) if any(needs) else None
+
+
+def _texture(x: Any, d: Any, outputs: list[torch.Tensor]) -> list[Tangent]:
+    def backward(cotangent: torch.Tensor, needs: list[bool]) -> Sequence[torch.Tensor]:
+        none = [False] * len(x.levels)
+        return ops.texture_backward(grad_out=cotangent, **vars(x), needs_levels=none, needs_rest=needs)[1:]
+
     linear = None
-    if any(d is not None for d in d_levels):
-        moved = [torch.zeros_like(x) if d is None else d.contiguous() for x, d in zip(levels, d_levels, strict=True)]
-        linear = ops.texture(moved, *sampling)
-    rest = None
-    if any(d is not None for d in motions[:3]):
-        needs = [d is not None for d in motions[:3]]
-
-        def backward(cotangent):
-            return ops.texture_backward(cotangent, levels, *sampling, [False] * len(levels), needs)[1:]
-
-        rest = _by_channel(out, backward, motions[:3])
-    return [_sum(linear, rest, like=out)]
+    if any(motion is not None for motion in d.levels):
+        moved = [torch.zeros_like(v) if m is None else m.contiguous() for v, m in zip(x.levels, d.levels, strict=True)]
+        linear = ops.texture(**{**vars(x), "levels": moved})
+    return [_sum(linear, _sampling(outputs[0], d, backward), like=outputs[0])]
 
 
-def _texture_mipmapped(args, tangents, outputs):
-    tex, count, *sampling = args
-    d_tex, _, *motions = tangents
+def _texture_mipmapped(x: Any, d: Any, outputs: list[torch.Tensor]) -> list[Tangent]:
     out, flat = outputs
-    linear = None if d_tex is None else ops.texture_mipmapped(d_tex.contiguous(), count, *sampling)[0]
-    rest = None
-    if any(d is not None for d in motions[:3]):
-        needs = [d is not None for d in motions[:3]]
 
-        def backward(cotangent):
-            return ops.texture_mipmapped_backward(cotangent, tex, flat, count, *sampling, False, needs)[1:]
+    def backward(cotangent: torch.Tensor, needs: list[bool]) -> Sequence[torch.Tensor]:
+        given = {**vars(x), "flat": flat, "needs_tex": False, "needs_rest": needs}
+        return ops.texture_mipmapped_backward(grad_out=cotangent, **given)[1:]
 
-        rest = _by_channel(out, backward, motions[:3])
-    return [_sum(linear, rest, like=out), None]
+    linear = None if d.tex is None else ops.texture_mipmapped(**{**vars(x), "tex": d.tex.contiguous()})[0]
+    return [_sum(linear, _sampling(out, d, backward), like=out), None]
 
 
-def _texture_mip(args, tangents, outputs):
-    _, count, axes = args
-    motion = tangents[0]
+def _texture_mip(x: Any, d: Any, outputs: list[torch.Tensor]) -> Sequence[Tangent]:
+    still = d.tex is None
     return (
-        [torch.zeros_like(x) for x in outputs] if motion is None else ops.texture_mip(motion.contiguous(), count, axes)
+        [torch.zeros_like(level) for level in outputs]
+        if still
+        else ops.texture_mip(d.tex.contiguous(), x.count, x.axes)
     )
 
 
-def _antialias(kernel: str):
-    def rule(args, tangents, outputs):
-        color, rast, pos, tri, _, boost, _ = args
-        d_color, _, d_pos, *_ = tangents
-        d_color = torch.zeros_like(color) if d_color is None else d_color.contiguous()
-        d_pos = torch.zeros_like(pos) if d_pos is None else d_pos.contiguous()
-        found = outputs[1:]
-        return [getattr(ops, kernel)(d_color, d_pos, color, rast, pos, tri, *found, boost), *[None] * len(found)]
+def _antialias(operator: str) -> Callable[[Any, Any, list[torch.Tensor]], list[Tangent]]:
+    def rule(x: Any, d: Any, outputs: list[torch.Tensor]) -> list[Tangent]:
+        _, *found = outputs
+        color, pos = (
+            torch.zeros_like(v) if m is None else m.contiguous() for v, m in ((x.color, d.color), (x.pos, d.pos))
+        )
+        moved = getattr(ops, operator)(color, pos, x.color, x.rast, x.pos, x.tri, *found, x.boost)
+        return [moved, *[None] * len(found)]
 
     return rule
 
 
-# Rules: (arguments, their tangents, outputs) -> tangents of the outputs. FIXED: outputs that have no derivative.
+# Rules: (inputs by name, their tangents likewise, outputs) -> tangents of the outputs. FIXED: outputs that have no
+# derivative.
 RULES = {
     "resolve": _resolve,
     "interpolate": _interpolate,

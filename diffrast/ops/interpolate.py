@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 
 import torch
 
 from .. import backends
-from . import forward_mode, validate
+from . import forward_mode, registration, validate
 
 
 def interpolate(
@@ -80,114 +81,98 @@ def _channel_table(channels: tuple[int, ...], device: torch.device) -> torch.Ten
 # --- The operators ----------------------------------------------------------------------------------------------------
 
 
-def _attr_stride(attr: torch.Tensor) -> int:
-    shared = attr.dim() == 2 or attr.shape[0] == 1
-    return 0 if shared else attr.shape[-2] * attr.shape[-1]
+def _fields(x: Any, diff_attrs: list[int]) -> dict[str, Any]:
+    """What both kernels are given."""
+    attr, shared = x.attr, x.attr.dim() == 2 or x.attr.shape[0] == 1
+    return {
+        "attr": attr,
+        "rast": x.rast,
+        "rast_db": x.rast_db,
+        "tri": x.tri,
+        "diff_attrs": _channel_table(tuple(diff_attrs), attr.device),
+        "pixels": x.rast.shape[1:3].numel(),
+        "vertices": attr.shape[-2],
+        "triangles": x.tri.shape[0],
+        "channels": attr.shape[-1],
+        "diff_count": len(diff_attrs),
+        "attr_stride": 0 if shared else attr.shape[-2] * attr.shape[-1],
+    }
 
 
-def _sizes(attr: torch.Tensor, rast: torch.Tensor, tri: torch.Tensor, diff_attrs: list[int], slab: int) -> tuple:
-    pixels = rast.shape[1] * rast.shape[2]
-    return (pixels, attr.shape[-2], tri.shape[0], attr.shape[-1], len(diff_attrs), _attr_stride(attr), slab)
-
-
-# Schemas are spelt out where lists occur: torch 2.6 cannot read `list[int]`.
-@torch.library.custom_op(
-    "diffrast::interpolate",
-    mutates_args=(),
-    schema="(Tensor attr, Tensor rast, Tensor tri, Tensor? rast_db, int[] diff_attrs) -> (Tensor, Tensor)",
+@registration.operator(
+    "interpolate", "(Tensor attr, Tensor rast, Tensor tri, Tensor? rast_db, int[] diff_attrs) -> (Tensor, Tensor)"
 )
-def _interpolate(
-    attr: torch.Tensor, rast: torch.Tensor, tri: torch.Tensor, rast_db: torch.Tensor | None, diff_attrs: list[int]
-) -> tuple[torch.Tensor, torch.Tensor]:
-    validate.index_range("interpolate", tri, attr.shape[-2], "attr")
-    run = backends.kernels_for(rast)
-    out = run.empty((*rast.shape[:3], attr.shape[-1]), rast.dtype, rast.device)
-    out_da = run.empty((*rast.shape[:3], 2 * len(diff_attrs)), rast.dtype, rast.device)
-    channels = _channel_table(tuple(diff_attrs), rast.device)
-    sizes = _sizes(attr, rast, tri, diff_attrs, 0)
-    args = (attr, rast, rast_db, tri, channels, out, out_da, None, None, None, None, None, *sizes)
-    run.launch("interpolate_fwd", rast.dtype, rast.shape[:3].numel(), args)
+def _interpolate(x: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    validate.index_range("interpolate", x.tri, x.attr.shape[-2], "attr")
+    run, image = backends.kernels_for(x.rast), x.rast.shape[:3]
+    out = run.empty((*image, x.attr.shape[-1]), x.rast.dtype, x.rast.device)
+    out_da = run.empty((*image, 2 * len(x.diff_attrs)), x.rast.dtype, x.rast.device)
+    run.launch("interpolate_fwd", x.rast.dtype, image.numel(), **_fields(x, x.diff_attrs), out=out, out_da=out_da)
     return out, out_da
 
 
-@_interpolate.register_fake
-def _(attr, rast, tri, rast_db, diff_attrs):
-    return rast.new_empty((*rast.shape[:3], attr.shape[-1])), rast.new_empty((*rast.shape[:3], 2 * len(diff_attrs)))
-
-
-@torch.library.custom_op(
-    "diffrast::interpolate_backward",
-    mutates_args=(),
-    schema="(Tensor grad_out, Tensor? grad_out_da, Tensor attr, Tensor rast, Tensor tri, Tensor? rast_db, int[] "
-    "diff_attrs, "
-    "bool needs_attr) -> (Tensor, Tensor, Tensor)",
+registration.fake(
+    _interpolate,
+    lambda x: (
+        x.rast.new_empty((*x.rast.shape[:3], x.attr.shape[-1])),
+        x.rast.new_empty((*x.rast.shape[:3], 2 * len(x.diff_attrs))),
+    ),
 )
-def _interpolate_backward(
-    grad_out: torch.Tensor,
-    grad_out_da: torch.Tensor | None,
-    attr: torch.Tensor,
-    rast: torch.Tensor,
-    tri: torch.Tensor,
-    rast_db: torch.Tensor | None,
-    diff_attrs: list[int],
-    needs_attr: bool,
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    run = backends.kernels_for(rast)
-    if grad_out_da is None:
-        diff_attrs = []
-    workers = run.workers(rast.shape[:3].numel()) if needs_attr else None
-    grad_attr = attr.new_zeros((workers or 0, *attr.shape))
+
+
+@registration.operator(
+    "interpolate_backward",
+    "(Tensor grad_out, Tensor? grad_out_da, Tensor attr, Tensor rast, Tensor tri, Tensor? rast_db, "
+    "int[] diff_attrs, bool needs_attr) -> (Tensor, Tensor, Tensor)",
+)
+def _interpolate_backward(x: Any) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    rast, pixels = x.rast, x.rast.shape[:3].numel()
+    run, diff_attrs = backends.kernels_for(rast), [] if x.grad_out_da is None else x.diff_attrs
+    workers = run.workers(pixels) if x.needs_attr else None
+    grad_attr = x.attr.new_zeros((workers or 0, *x.attr.shape))
     grad_rast = run.empty(rast.shape, rast.dtype, rast.device)
     grad_db = run.empty(rast.shape if diff_attrs else (0,), rast.dtype, rast.device)
-    channels = _channel_table(tuple(diff_attrs), rast.device)
-    da = grad_out_da.contiguous() if grad_out_da is not None else None
-    sizes = _sizes(attr, rast, tri, diff_attrs, attr.numel())
-    args = (
-        attr,
-        rast,
-        rast_db,
-        tri,
-        channels,
-        None,
-        None,
-        grad_out.contiguous(),
-        da,
-        grad_attr if needs_attr else None,
-        grad_rast,
-        grad_db if diff_attrs else None,
-        *sizes,
+    run.launch(
+        "interpolate_bwd",
+        rast.dtype,
+        pixels,
+        **_fields(x, diff_attrs),
+        grad_out=x.grad_out.contiguous(),
+        grad_out_da=None if x.grad_out_da is None else x.grad_out_da.contiguous(),
+        grad_attr=grad_attr if x.needs_attr else None,
+        grad_rast=grad_rast,
+        grad_rast_db=grad_db if diff_attrs else None,
+        slab_size=x.attr.numel(),
+        workers=workers,
+        shared=grad_attr if x.needs_attr else None,
     )
-    sums = (grad_attr,) if needs_attr else ()
-    run.launch("interpolate_bwd", rast.dtype, rast.shape[:3].numel(), args, workers, sums=sums)
     return grad_attr[0] if workers == 1 else grad_attr.sum(0), grad_rast, grad_db
 
 
-@_interpolate_backward.register_fake
-def _(grad_out, grad_out_da, attr, rast, tri, rast_db, diff_attrs, needs_attr):
-    with_db = bool(diff_attrs) and grad_out_da is not None
-    return torch.empty_like(attr), torch.empty_like(rast), rast.new_empty(rast.shape if with_db else (0,))
+registration.fake(
+    _interpolate_backward,
+    lambda x: (
+        torch.empty_like(x.attr),
+        torch.empty_like(x.rast),
+        x.rast.new_empty(x.rast.shape if x.diff_attrs and x.grad_out_da is not None else (0,)),
+    ),
+)
 
 
-def _setup_context(ctx, inputs, output):
-    attr, rast, tri, rast_db, ctx.diff_attrs = inputs
-    ctx.save_for_backward(attr, rast, tri, rast_db)
-    ctx.set_materialize_grads(False)
-
-
-def _backward(ctx, grad_out, grad_out_da):
-    attr, rast, tri, rast_db = ctx.saved_tensors
-    if not ctx.diff_attrs:
+def _backward(
+    saved: Any, needs: Any, grad_out: torch.Tensor | None, grad_out_da: torch.Tensor | None
+) -> registration.Gradients:
+    if not saved.diff_attrs:
         grad_out_da = None
     if grad_out is None and grad_out_da is None:
-        return None, None, None, None, None
+        return {}
     if grad_out is None:
-        grad_out = rast.new_zeros((*rast.shape[:3], attr.shape[-1]))
-    needs_attr = ctx.needs_input_grad[0]
+        grad_out = saved.rast.new_zeros((*saved.rast.shape[:3], saved.attr.shape[-1]))
     grad_attr, grad_rast, grad_db = torch.ops.diffrast.interpolate_backward(
-        grad_out, grad_out_da, attr, rast, tri, rast_db, ctx.diff_attrs, needs_attr
+        grad_out=grad_out, grad_out_da=grad_out_da, **vars(saved), needs_attr=needs.attr
     )
-    with_db = rast_db is not None and grad_out_da is not None
-    return grad_attr if needs_attr else None, grad_rast, None, grad_db if with_db else None, None
+    with_db = saved.rast_db is not None and grad_out_da is not None
+    return {"attr": grad_attr if needs.attr else None, "rast": grad_rast, "rast_db": grad_db if with_db else None}
 
 
-_interpolate.register_autograd(_backward, setup_context=_setup_context)
+registration.gradients(_interpolate, _backward, registration.names_of(_interpolate), outputs=("out", "out_da"))

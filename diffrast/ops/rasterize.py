@@ -10,10 +10,11 @@ from typing import Any
 import torch
 
 from .. import backends
-from . import forward_mode, validate
+from ..backends.arguments import choices
+from . import forward_mode, registration, validate
 from .context import RasterizeContext, choose, say_once
 
-CULL = ("none", "back", "front")
+CULL = choices("Cull")
 
 
 def rasterize(
@@ -188,8 +189,7 @@ def _visibility(
     before_depth: torch.Tensor | None,
     with_depth: bool,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    vertices = pos.shape[-2]
-    validate.index_range("rasterize", tri, vertices, "pos")
+    validate.index_range("rasterize", tri, pos.shape[-2], "pos")
     if tri.shape[0] >= 2**31 - 1:
         raise ValueError(f"rasterize(): tri must have fewer than 2^31 - 1 triangles; got {tri.shape[0]}")
     if ranges is not None:
@@ -198,29 +198,14 @@ def _visibility(
     run = backends.get(choose(backend, pos))
     ids = run.empty((batch, height, width), torch.int32, pos.device)
     depth = run.empty((batch, height, width) if with_depth else (0,), pos.dtype, pos.device)
-    pos_stride = vertices * 4 if ranges is None else 0
     # Asking a GPU would make the CPU wait for it; what is not finite is not drawn there either.
     if pos.device.type == "cpu" and not bool(torch.isfinite(pos).all()):
         bad = int((~torch.isfinite(pos)).any(-1).sum())
         say_once(f"rasterize(): {bad} of {pos[..., 0].numel()} positions are not finite; their triangles are not drawn")
     run.visibility(
-        pos.dtype,
-        (
-            pos,
-            tri,
-            ranges,
-            before_depth,
-            before_id,
-            ids,
-            depth if with_depth else None,
-            batch,
-            vertices,
-            tri.shape[0],
-            height,
-            width,
-            pos_stride,
-            CULL.index(cull),
-        ),
+        backends.Visibility(
+            pos, tri, ids, depth if with_depth else None, ranges, before_depth, before_id, CULL.index(cull)
+        )
     )
     return ids, depth
 
@@ -232,11 +217,12 @@ def _checked_ranges(ranges: torch.Tensor, triangles: int) -> torch.Tensor:
     return ranges.to(torch.int32).contiguous()
 
 
-@_visibility.register_fake
-def _(pos, tri, ranges, height, width, cull, backend, before_id, before_depth, with_depth):
-    batch = pos.shape[0] if ranges is None else ranges.shape[0]
-    shape = (batch, height, width)
-    return pos.new_empty(shape, dtype=torch.int32), pos.new_empty(shape if with_depth else (0,))
+def _visibility_outputs(x: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    shape = ((x.pos if x.ranges is None else x.ranges).shape[0], x.height, x.width)
+    return x.pos.new_empty(shape, dtype=torch.int32), x.pos.new_empty(shape if x.with_depth else (0,))
+
+
+registration.fake(_visibility, _visibility_outputs)
 
 
 @torch.library.custom_op("diffrast::resolve", mutates_args=())
@@ -247,14 +233,14 @@ def _resolve_op(
     shape = tuple(ids.shape)
     rast = run.empty((*shape, 4), pos.dtype, pos.device)
     rast_db = run.empty((*shape, 4 if with_db else 0), pos.dtype, pos.device)
-    args = (pos, tri, ids, rast, rast_db if with_db else None, None, None, None, *_sizes(pos, ids, 0))
-    run.launch("resolve_fwd", pos.dtype, ids.numel(), args)
+    outputs = {"rast": rast, "rast_db": rast_db if with_db else None}
+    run.launch("resolve_fwd", pos.dtype, ids.numel(), **_resolve_fields(pos, tri, ids), **outputs)
     return rast, rast_db
 
 
-@_resolve_op.register_fake
-def _(pos, tri, ids, with_db):
-    return pos.new_empty((*ids.shape, 4)), pos.new_empty((*ids.shape, 4 if with_db else 0))
+registration.fake(
+    _resolve_op, lambda x: (x.pos.new_empty((*x.ids.shape, 4)), x.pos.new_empty((*x.ids.shape, 4 if x.with_db else 0)))
+)
 
 
 @torch.library.custom_op("diffrast::resolve_backward", mutates_args=())
@@ -265,37 +251,49 @@ def _resolve_backward(
     workers = run.workers(ids.numel())
     grad_pos = pos.new_zeros((workers, *pos.shape))
     grad_db = None if grad_rast_db is None else grad_rast_db.contiguous()
-    args = (pos, tri, ids, None, None, grad_rast.contiguous(), grad_db, grad_pos, *_sizes(pos, ids, pos.numel()))
-    run.launch("resolve_bwd", pos.dtype, ids.numel(), args, workers, sums=(grad_pos,))
+    run.launch(
+        "resolve_bwd",
+        pos.dtype,
+        ids.numel(),
+        **_resolve_fields(pos, tri, ids),
+        grad_rast=grad_rast.contiguous(),
+        grad_rast_db=grad_db,
+        grad_pos=grad_pos,
+        slab_size=pos.numel(),
+        workers=workers,
+        shared=grad_pos,
+    )
     return grad_pos.sum(0) if workers > 1 else grad_pos[0]
 
 
-@_resolve_backward.register_fake
-def _(grad_rast, grad_rast_db, pos, tri, ids):
-    return torch.empty_like(pos)
+registration.fake(_resolve_backward, lambda x: torch.empty_like(x.pos))
 
 
-def _sizes(pos: torch.Tensor, ids: torch.Tensor, slab: int) -> tuple:
+def _resolve_fields(pos: torch.Tensor, tri: torch.Tensor, ids: torch.Tensor) -> dict[str, Any]:
     height, width = ids.shape[1:]
-    return (ids.numel(), height, width, 1.0 / height, 1.0 / width, pos.shape[1] * 4 if pos.dim() == 3 else 0, slab)
+    return {
+        "pos": pos,
+        "tri": tri,
+        "id": ids,
+        "count": ids.numel(),
+        "height": height,
+        "width": width,
+        "inv_height": 1.0 / height,
+        "inv_width": 1.0 / width,
+        "pos_stride": pos.shape[1] * 4 if pos.dim() == 3 else 0,
+    }
 
 
-def _setup_context(ctx, inputs, output):
-    pos, tri, ids, with_db = inputs
-    ctx.save_for_backward(pos, tri, ids)
-    ctx.with_db = with_db
-    ctx.set_materialize_grads(False)
-
-
-def _backward(ctx, grad_rast, grad_rast_db):
-    pos, tri, ids = ctx.saved_tensors
-    if not ctx.with_db:
+def _backward(
+    saved: Any, needs: Any, grad_rast: torch.Tensor | None, grad_rast_db: torch.Tensor | None
+) -> registration.Gradients:
+    if not saved.with_db:
         grad_rast_db = None
     if grad_rast is None and grad_rast_db is None:
-        return None, None, None, None
+        return {}
     if grad_rast is None:
-        grad_rast = pos.new_zeros((*ids.shape, 4))
-    return torch.ops.diffrast.resolve_backward(grad_rast, grad_rast_db, pos, tri, ids), None, None, None
+        grad_rast = saved.pos.new_zeros((*saved.ids.shape, 4))
+    return {"pos": torch.ops.diffrast.resolve_backward(grad_rast, grad_rast_db, saved.pos, saved.tri, saved.ids)}
 
 
-_resolve_op.register_autograd(_backward, setup_context=_setup_context)
+registration.gradients(_resolve_op, _backward, ("pos", "tri", "ids", "with_db"), outputs=("rast", "rast_db"))

@@ -2,15 +2,17 @@
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import torch
 
 from .. import backends
-from . import forward_mode, validate
+from ..backends.arguments import constant
+from . import forward_mode, registration, validate
 
-# A field of the kernel's struct (cuda/texture.cu) holds this many addresses; 2^24 texels along an axis are also what
-# float32 coordinates can tell apart.
-MAX_LEVELS = 24
+# As many addresses as the kernels' struct holds; 2^24 texels along an axis are also what float32 coordinates can tell
+# apart.
+MAX_LEVELS = constant("kMaxLevels")
 MAX_SIZE = 1 << MAX_LEVELS
 
 
@@ -111,8 +113,8 @@ def build_levels(levels: list[torch.Tensor], axes: int) -> None:
     """Fills levels 1, 2, ... from level 0."""
     run = backends.kernels_for(levels[0])
     for fine, coarse in pairwise(levels):
-        args = (fine, coarse, None, None, None, *fine.shape[-1 - axes :])
-        run.launch(_kernel("fwd", axes), fine.dtype, coarse.shape[:-1].numel(), args)
+        elements = coarse.shape[:-1].numel()
+        run.launch(_kernel("fwd", axes), fine.dtype, elements, fine=fine, coarse=coarse, **_sizes(fine, axes))
 
 
 def fold_levels(grads: list[torch.Tensor], axes: int) -> None:
@@ -125,8 +127,14 @@ def _fold(coarse: torch.Tensor, own: torch.Tensor | None, fine: torch.Tensor, ax
     """`fine` becomes `own`, or zero, and the share of the gradient of the level above."""
     even = axes == 2 and fine.shape[-3] % 2 == 0 and fine.shape[-2] % 2 == 0
     elements = (coarse if even else fine).shape[:-1].numel()  # coarse texels with their children, or fine ones
-    args = (None, None, coarse, own, fine, *fine.shape[-1 - axes :])
-    backends.kernels_for(fine).launch(_kernel("bwd", axes), fine.dtype, elements, args)
+    grads = {"grad_coarse": coarse, "grad_own": own, "grad_fine": fine}
+    run = backends.kernels_for(fine)
+    run.launch(_kernel("bwd", axes), fine.dtype, elements, **grads, **_sizes(fine, axes))
+
+
+def _sizes(fine: torch.Tensor, axes: int) -> dict[str, Any]:
+    names = ("depth", "height", "width", "channels")
+    return dict(zip(names[3 - axes :], fine.shape[-1 - axes :], strict=True))
 
 
 def _kernel(direction: str, axes: int) -> str:
@@ -136,45 +144,40 @@ def _kernel(direction: str, axes: int) -> str:
 # --- The operators ----------------------------------------------------------------------------------------------------
 
 
-@torch.library.custom_op(
-    "diffrast::texture_mip", mutates_args=(), schema="(Tensor tex, int count, int axes) -> Tensor[]"
-)
-def _texture_mip(tex: torch.Tensor, count: int, axes: int) -> list[torch.Tensor]:
-    run = backends.kernels_for(tex)
-    above = [run.empty(level_shape(tex, axes, level), tex.dtype, tex.device) for level in range(1, count + 1)]
-    build_levels([tex, *above], axes)
+@registration.operator("texture_mip", "(Tensor tex, int count, int axes) -> Tensor[]")
+def _texture_mip(x: Any) -> list[torch.Tensor]:
+    shapes = [level_shape(x.tex, x.axes, level) for level in range(1, x.count + 1)]
+    above = [backends.kernels_for(x.tex).empty(shape, x.tex.dtype, x.tex.device) for shape in shapes]
+    build_levels([x.tex, *above], x.axes)
     return above
 
 
-@_texture_mip.register_fake
-def _(tex, count, axes):
-    return [tex.new_empty(level_shape(tex, axes, level)) for level in range(1, count + 1)]
-
-
-@torch.library.custom_op(
-    "diffrast::texture_mip_backward", mutates_args=(), schema="(Tensor[] grad_levels, int[] shape, int axes) -> Tensor"
+registration.fake(
+    _texture_mip, lambda x: [x.tex.new_empty(level_shape(x.tex, x.axes, level)) for level in range(1, x.count + 1)]
 )
-def _texture_mip_backward(grad_levels: list[torch.Tensor], shape: list[int], axes: int) -> torch.Tensor:
-    grad = grad_levels[-1].contiguous()
+
+
+@registration.operator("texture_mip_backward", "(Tensor[] grad_levels, int[] shape, int axes) -> Tensor")
+def _texture_mip_backward(x: Any) -> torch.Tensor:
+    grad = x.grad_levels[-1].contiguous()
     run = backends.kernels_for(grad)
-    for level in reversed(range(len(grad_levels))):
-        own = grad_levels[level - 1].contiguous() if level > 0 else None
-        fine = run.empty(shape if own is None else own.shape, grad.dtype, grad.device)
-        _fold(grad, own, fine, axes)
+    for level in reversed(range(len(x.grad_levels))):
+        own = x.grad_levels[level - 1].contiguous() if level > 0 else None
+        fine = run.empty(x.shape if own is None else own.shape, grad.dtype, grad.device)
+        _fold(grad, own, fine, x.axes)
         grad = fine
     return grad
 
 
-@_texture_mip_backward.register_fake
-def _(grad_levels, shape, axes):
-    return grad_levels[0].new_empty(shape)
+registration.fake(_texture_mip_backward, lambda x: x.grad_levels[0].new_empty(x.shape))
 
 
-def _setup_context(ctx, inputs, output):
-    ctx.shape, ctx.axes = list(inputs[0].shape), inputs[2]
+def _setup_context(ctx: Any, inputs: tuple[torch.Tensor, int, int], output: list[torch.Tensor]) -> None:
+    tex, _, ctx.axes = inputs
+    ctx.shape = list(tex.shape)
 
 
-def _backward(ctx, grad_levels):
+def _backward(ctx: Any, grad_levels: list[torch.Tensor]) -> tuple[torch.Tensor, None, None]:
     return torch.ops.diffrast.texture_mip_backward(grad_levels, ctx.shape, ctx.axes), None, None
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from .. import backends
-from . import validate
+from . import registration, validate
 from .known import Known
 
 
@@ -81,10 +81,9 @@ def _topology(tri: torch.Tensor) -> torch.Tensor:
     key = (torch.minimum(start, end).long() << 32 | torch.maximum(start, end).long()).flatten()
     key, order = torch.sort(key, stable=True)
     ring = torch.empty_like(tri)
-    backends.kernels_for(tri).launch("topology_link", torch.float32, key.numel(), (tri, key, order, ring, key.numel()))
+    given = {"tri": tri, "key": key, "order": order, "ring": ring}
+    backends.kernels_for(tri).launch("topology_link", torch.float32, key.numel(), **given, count=key.numel())
     return ring
 
 
-@_topology.register_fake
-def _(tri):
-    return torch.empty_like(tri)
+registration.fake(_topology, lambda x: torch.empty_like(x.tri))

@@ -5,12 +5,9 @@ Everything of it but the atomics is the code that runs on the GPU: queues, tiles
 Python.
 """
 
-from collections.abc import Sequence
-from typing import Any
+from functools import partial
 
-import torch
-
-from diffrast.backends import compute
+from diffrast.backends import Visibility, compute
 from diffrast.backends.cpu import CpuBackend, library_path
 
 THREADS = 512  # two blocks
@@ -19,8 +16,8 @@ THREADS = 512  # two blocks
 class EmulatedBackend(CpuBackend):
     name = "emulated"
 
-    def visibility(self, dtype: torch.dtype, args: Sequence[Any]) -> None:
-        compute.search(lambda kernel, d, count, fields: self.launch(kernel, d, count, fields, 1), dtype, args, THREADS)
+    def visibility(self, search: Visibility) -> None:
+        compute.find(partial(self.launch, workers=1), search, THREADS)
 
 
 def create() -> EmulatedBackend:
