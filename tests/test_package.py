@@ -13,8 +13,7 @@ import pytest
 import torch
 
 import diffrast
-from diffrast import backends
-from diffrast.backends import cpu
+from diffrast.backends import arguments, cpu
 
 ROOT = Path(__file__).resolve().parents[1]
 LIBRARIES = sorted((ROOT / "diffrast" / "_native").glob("*.so"))
@@ -128,14 +127,22 @@ def test_variant_follows_the_processor(monkeypatch, tmp_path, capability, presen
     assert cpu.library_path().name == f"libdiffrast_{chosen}.so"
 
 
-def test_wrong_number_of_kernel_arguments_is_caught():
-    with pytest.raises(RuntimeError, match=r"kernel resolve_fwd takes \d+ arguments but got 1"):
-        backends.get("cpu").launch("resolve_fwd", torch.float32, 0, (None,))
-
-
-def test_library_of_other_sources_is_explained():
-    with pytest.raises(RuntimeError, match=r"lacks no_such_kernel: it is older than the sources\. Build it"):
-        backends.get("cpu").launch("no_such_kernel", torch.float32, 0, ())
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("struct NewArgs {\n  const T* new_field;  // [B]\n};\nDR_KERNEL(new_kernel, NewArgs)\n", "lacks new_kernel"),
+        ("struct ResolveArgs {\n  i64 count;\n};\nDR_KERNEL(resolve_fwd, ResolveArgs)\n", "has another resolve_fwd"),
+    ],
+)
+def test_library_of_other_sources_is_explained(monkeypatch, tmp_path, source, said):
+    (tmp_path / "new.cu").write_text(source)
+    monkeypatch.setattr(arguments, "source_folder", lambda name: tmp_path)
+    monkeypatch.setattr(arguments, "_text", arguments._text.__wrapped__)
+    monkeypatch.setattr(arguments, "kernels", arguments.kernels.__wrapped__)
+    monkeypatch.setattr(arguments, "layout", arguments.layout.__wrapped__)
+    (kernel,) = arguments.kernels()
+    with pytest.raises(RuntimeError, match=rf"{said}: it is older than the sources\. Build it"):
+        cpu.create().launch(kernel, torch.float32, 0)
 
 
 # --- The same result on every instruction set -------------------------------------------------------------------------

@@ -157,9 +157,8 @@ def test_memory_that_runs_out_is_named(device, monkeypatch):
         run.empty((64, 64, 4), torch.float32, torch.device("cpu"))
     pos, tri, _ = problem()
     ids = torch.zeros(1, 24, 32, dtype=torch.int32)
-    args = (pos, tri, None, None, None, ids, None, 1, pos.shape[1], len(tri), 24, 32, 0, 0)
     with pytest.raises(torch.OutOfMemoryError, match=f"{24 * 32 * 8 + 4 * len(tri)} bytes for rasterize.*search"):
-        run.visibility(torch.float32, args)
+        run.visibility(backends.Visibility(pos, tri, ids))
 
 
 def test_indices_are_read_back_once(monkeypatch):

@@ -24,7 +24,8 @@ def fixed_sum(tmp_path_factory):
         pointers += [ctypes.c_void_p(tensor.data_ptr()) for tensor in (sums, largest)]
         library.add(ctypes.c_longlong(len(value)), *pointers, ctypes.c_double(HEADROOM))
         out = torch.empty(PLACES)
-        backends.get("cpu").launch("fixed_finish", torch.float32, PLACES, (sums, largest, out, HEADROOM))
+        given = {"sums": sums, "largest": largest, "values": out, "headroom": HEADROOM}
+        backends.get("cpu").launch("fixed_finish", torch.float32, PLACES, **given)
         return out.numpy()
 
     return total

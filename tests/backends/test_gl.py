@@ -76,11 +76,11 @@ def test_layers_by_the_geometry_shader_are_the_same(painter, cull):
     shape = (3, 20, 30)
 
     def two_layers():
-        before, drawn = (None, None), []
+        before, drawn = {}, []
         for _ in range(2):
             ids, depth = torch.empty(shape, dtype=torch.int32), torch.empty(shape)
-            painter.visibility((pos.float(), tri, None, *before, ids, depth, 3, 42, 14, 20, 30, 168, cull))
-            before, drawn = (depth, ids), [*drawn, ids, depth]
+            painter.visibility(backends.Visibility(pos.float(), tri, ids, depth, **before, cull=cull))
+            before, drawn = {"before_depth": depth, "before_id": ids}, [*drawn, ids, depth]
         return drawn
 
     by_vertex = two_layers()
@@ -248,15 +248,15 @@ def test_work_is_split_by_layers_pixels_and_sizes(painter, monkeypatch):
     pos, ranges = pos.float(), torch.tensor([[0, 14], [3, 5], [7, 0], [1, 12], [13, 1]], dtype=torch.int32)
     shape = (5, 48, 80)
 
-    def draw(before=(None, None), given=None):
+    def draw(given=None, **before):
         ids, depth = torch.full(shape, -7, dtype=torch.int32), torch.empty(shape)
-        p, stride = (pos, 42 * 4) if given is None else (pos[0], 0)
-        painter.visibility((p, tri, given, before[1], before[0], ids, depth, 5, 42, 14, 48, 80, stride, 0))
+        p = pos if given is None else pos[0]
+        painter.visibility(backends.Visibility(p, tri, ids, depth, given, **before))
         return ids, depth
 
     def pictures():
-        first = draw()
-        return [first[0], draw(first)[0], draw(given=ranges)[0]]
+        ids, depth = draw()
+        return [ids, draw(before_id=ids, before_depth=depth)[0], draw(given=ranges)[0]]
 
     whole = pictures()
     assert all((picture > 0).any() for picture in whole)

@@ -79,14 +79,12 @@ def shared():
 
 def layers(owned, pos, tri, size, count=2, ranges=None):
     batch = pos.shape[0] if ranges is None else ranges.shape[0]
-    before, drawn = (None, None), []
+    before, drawn = {}, []
     for _ in range(count):
         ids, depth = (torch.empty(batch, *size, dtype=t) for t in (torch.int32, torch.float32))
         with owned.current() as painter:
-            vertices = pos.shape[-2]
-            stride = 4 * vertices if ranges is None else 0
-            painter.visibility((pos, tri, ranges, *before, ids, depth, batch, vertices, len(tri), *size, stride, 0))
-        before, drawn = (depth, ids), [*drawn, ids, depth]
+            painter.visibility(backends.Visibility(pos, tri, ids, depth, ranges, **before))
+        before, drawn = {"before_depth": depth, "before_id": ids}, [*drawn, ids, depth]
     return drawn
 
 
@@ -270,8 +268,6 @@ def test_shared_memory_on_a_gpu():
     owned = backends.get("gl").contexts.get(0)
     got = torch.empty(3, 64, 64, dtype=torch.int32, device=device)
     with owned.current() as painter:
-        painter.visibility(
-            (pos.float().to(device), tri.to(device), None, None, None, got, None, 3, 42, 14, 64, 64, 168, 0)
-        )
+        painter.visibility(backends.Visibility(pos.float().to(device), tri.to(device), got))
     want = layers(backends.get("gl").contexts.get(None), pos.float(), tri, (64, 64), 1)[0]
     assert (got.cpu() != want).float().mean() < 1e-3
