@@ -70,7 +70,7 @@ class Worker:
 
     def __init__(self, root: Path) -> None:
         command = [sys.executable, __file__, "--answer"]
-        env = {**os.environ, "PYTHONPATH": str(root)}
+        env = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
         self.process = subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def measure(self, calls: int) -> dict[str, float]:

@@ -44,9 +44,9 @@ class Layout:
     arrays: dict[str, int]  # how many elements the fields hold that are arrays
     format: struct.Struct
 
-    def pack(self, given: Mapping[str, Field]) -> bytes:
+    def pack(self, given: Mapping[str, Any]) -> bytes:
         """The struct: tensors become addresses, None a null pointer. TypeError names a field that is wrong."""
-        fields = {**self.fields, **given}
+        fields: dict[str, Any] = {**self.fields, **given}
         if len(fields) > len(self.fields):
             unknown = next(name for name in given if name not in self.fields)
             raise TypeError(f"{self.owner} has no field {unknown}; it has {', '.join(self.fields)}")
@@ -69,15 +69,15 @@ class Layout:
         words = [value.data_ptr() if isinstance(value, torch.Tensor) else value or 0 for value in values]
         return struct.pack(f"={len(words)}q", *words)
 
-    def _fault(self, given: Mapping[str, Field]) -> str:
+    def _fault(self, given: Mapping[str, Any]) -> str:
         missing = [name for name, value in self.fields.items() if value is REQUIRED and name not in given]
         if missing:
             return f"needs the field {', '.join(missing)}"
-        kinds = dict.fromkeys(self.fields, ("a number", (int, float)))
-        kinds.update(dict.fromkeys([*self.fields][: self.pointers], ("a tensor or None", (torch.Tensor, NoneType))))
+        pointers = list(self.fields)[: self.pointers]
         for name, value in given.items():
-            kind, types = kinds[name]
+            types = (torch.Tensor, NoneType) if name in pointers else (int, float)
             if name not in self.arrays and not isinstance(value, types):
+                kind = "a tensor or None" if name in pointers else "a number"
                 return f"takes {kind} for {name}; got {type(value).__name__}"
         return "takes integers of 64 bits, and numbers with a fraction only where C has a double"
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
@@ -85,7 +86,8 @@ def _groups(search: Visibility) -> Iterator[Group]:
             yield Group(first, min(images, batch - first) * triangles)
         return
     group = Group(0)
-    for image, (start, count) in enumerate(search.ranges.tolist()):
+    ranges: Any = search.ranges
+    for image, (start, count) in enumerate(ranges.tolist()):
         if len(group.starts) == RANGES or group.items + count > MOST_ITEMS:
             if group.items:
                 yield group

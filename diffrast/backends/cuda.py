@@ -7,7 +7,7 @@ CuPy's own stream and memory pool are never used.
 import logging
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
@@ -174,7 +174,8 @@ class CudaBackend:
 
     def visibility(self, search: Visibility) -> None:
         """Finds the visible triangles (compute.py)."""
-        device: Any = torch.cuda.get_device_properties(search.pos.device)
+        of_torch: Any = torch.cuda  # declares no type of these properties
+        device = of_torch.get_device_properties(search.pos.device)
         threads = device.multi_processor_count * device.max_threads_per_multi_processor // BLOCK * BLOCK
         with _room("rasterize()'s search for visible triangles", compute.footprint(search)):
             compute.find(self.launch, search, threads)
@@ -194,7 +195,7 @@ class CudaBackend:
 
 
 @contextmanager
-def _room(purpose: str, size: int) -> Iterator[None]:
+def _room(purpose: str, size: int) -> Generator[None, None, None]:
     """Where memory runs out, the error says how many bytes were wanted for what."""
     try:
         yield

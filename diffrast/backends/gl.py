@@ -64,7 +64,7 @@ class Mesh:
         if ranges is None:
             first, count = np.zeros(batch, np.int64), np.full(batch, tri.shape[0])
         else:
-            first, count = ranges.numpy().astype(np.int64).T
+            first, count = (ranges[:, k].numpy().astype(np.int64) for k in (0, 1))
         finite = torch.isfinite(pos).all(-1)
         if bool(finite.all()):
             return Mesh(pos, tri, first, count, first)
@@ -110,7 +110,7 @@ class Painter:
         """Raises RuntimeError unless the trial picture is right on its way from this device and back."""
         ids = self._trial(device).cpu()
         if not (bool((ids[0, 0] == 1).all()) and bool((ids[0, 2] == 0).all())):
-            raise RuntimeError(f"a triangle drawn with {self.description} is not where it should be: {ids.tolist()}")
+            raise RuntimeError(f"a triangle drawn with {self.description} is not where it should be: {ids}")
 
     def _trial(self, device: torch.device) -> torch.Tensor:
         """Triangle + 1, `[1, 3, 3]`, of a triangle over the lower half of the picture, up to the middle of its middle
@@ -192,7 +192,8 @@ class Painter:
         commands["first"] = 3 * mesh.first[group]
         commands["base_vertex"] = vertices * np.arange(count)
         commands["base_instance"] = np.arange(count)
-        images = np.stack([np.arange(count), mesh.base[group]], 1).astype(np.int32)
+        rows: list[Any] = [np.arange(count), mesh.base[group]]
+        images = np.stack(rows, 1).astype(np.int32)
         for store, data in ((self.images, images), (self.commands, commands)):
             if store.fit(data.nbytes):
                 self._forget_arrays()
@@ -217,7 +218,7 @@ class Painter:
         offset_y = (height - 2 * rows.start) / shape[1] - 1
         up = -1 if self.upside_down else 1
         program["tile"].value = (scale_x, up * scale_y, offset_x, up * offset_y)
-        before = []
+        before: list[Layers] = []
         if before_id is not None and before_depth is not None:
             for unit, (tensor, kind) in enumerate(((before_id, IDS), (before_depth, BEFORE_DEPTHS))):
                 self.api.ActiveTexture(0x84C0 + unit)

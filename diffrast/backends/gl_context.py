@@ -10,7 +10,7 @@ import os
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
@@ -65,7 +65,7 @@ class Unavailable(RuntimeError):
 class Library:
     """The functions of a shared library that are asked for, by name; None for one that it lacks."""
 
-    def __init__(self, library: ctypes.CDLL, table: dict[str, tuple]) -> None:
+    def __init__(self, library: ctypes.CDLL, table: dict[str, tuple[Any, ...]]) -> None:
         extension = getattr(library, "eglGetProcAddress", None)
         if extension is not None:
             extension.restype, extension.argtypes = Pointer, [Text]
@@ -109,7 +109,7 @@ def glx() -> Library | None:
 
 
 @contextmanager
-def preserved() -> Iterator[None]:
+def preserved() -> Generator[None, None, None]:
     """Makes what was current in this thread current again, or nothing if nothing was."""
     e, x = egl(), glx()
     api = e.QueryAPI()
@@ -253,7 +253,7 @@ class OwnedContext:
                 raise Unavailable(f"its driver fails ({error})") from error
 
     @contextmanager
-    def current(self) -> Iterator[Any]:
+    def current(self) -> Generator[Any, None, None]:
         """Makes the context current and gives what was built in it."""
         if os.getpid() != self._process:
             raise RuntimeError(

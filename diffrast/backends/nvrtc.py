@@ -31,7 +31,7 @@ class Compiled:
 def library_path() -> Path | None:
     """libnvrtc: of an `nvidia` package (the major version of torch's CUDA first), of a toolkit, or of the system."""
     spec = importlib.util.find_spec("nvidia")
-    found = []
+    found: list[Path] = []
     for folder in spec.submodule_search_locations or () if spec else ():
         for pattern in ("cuda_nvrtc/lib/libnvrtc.so.1[0-9]", "cu1[0-9]/lib/libnvrtc.so.1[0-9]"):
             found += sorted(Path(folder).glob(pattern))

@@ -49,7 +49,7 @@ def kernel(name: str, dtype: torch.dtype, constants: Mapping[str, int] | None = 
 @cache
 def _files() -> dict[str, tuple[str, str]]:
     """Kernel name -> (file name, flattened text)."""
-    found = {}
+    found: dict[str, tuple[str, str]] = {}
     for path in sorted(source_folder("cuda").glob("*.cu")):
         text = flatten(path)
         for name in ENTRY.findall(text):
@@ -125,7 +125,7 @@ def _with_lines(text: str, log: str) -> str:
             continue
         lines[file, number] = line
         number += 1
-    out = []
+    out: list[str] = []
     for message in log.splitlines():
         out.append(message)
         place = re.match(r"(\S+?)\((\d+)\)", message)

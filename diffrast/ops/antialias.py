@@ -4,6 +4,8 @@ Laine et al. 2020, section 3; docs/MATH.md, section 5.
 """
 
 import torch
+from jaxtyping import Float, Integer
+from torch import Tensor
 
 from . import forward_mode, validate
 from .antialias_operators import MODES
@@ -12,16 +14,16 @@ from .topology import Topology, topology_of
 
 
 def antialias(
-    color: torch.Tensor,
-    rast: torch.Tensor,
-    pos: torch.Tensor,
-    tri: torch.Tensor,
+    color: Float[Tensor, "batch height width channels"],
+    rast: Float[Tensor, "batch height width 4"],
+    pos: Float[Tensor, "*shared vertices 4"],
+    tri: Integer[Tensor, "faces 3"],
     topology_hash: Topology | None = None,
     pos_gradient_boost: float = 1.0,
     *,
     cull: str = "none",
     mode: str = "area",
-) -> torch.Tensor:
+) -> Float[Tensor, "batch height width channels"]:
     """Blends the pixels on both sides of a discontinuity by the areas on both of its sides.
 
     Args:

@@ -17,46 +17,48 @@ from torch.utils import _pytree as pytree
 from . import registration
 
 ops = torch.ops.diffrast
+autograd_state: Any = forward_ad  # the level is not public
 Tangent = torch.Tensor | None
 
 
 def call(name: str, *args: Any) -> Any:
     """`torch.ops.diffrast.<name>(*args)`, with tangents where forward mode is on."""
-    if torch.compiler.is_compiling() or forward_ad._current_level < 0:
+    if torch.compiler.is_compiling() or autograd_state._current_level < 0:
         return getattr(ops, name)(*args)
     flat, spec = pytree.tree_flatten(args)
-    out = _Dual.apply(name, spec, *flat)
+    apply: Callable[..., Any] = getattr(_Dual, "apply")  # noqa: B009 - torch does not declare its type
+    out = apply(name, spec, *flat)
     return list(out) if name == "texture_mip" else out
 
 
 class _Dual(torch.autograd.Function):
     @staticmethod
-    def forward(name, spec, *flat):
+    def forward(name: str, spec: pytree.TreeSpec, *flat: Any) -> Any:
         out = getattr(ops, name)(*pytree.tree_unflatten(flat, spec))
-        return tuple(out) if isinstance(out, list) else out
+        return tuple(out) if name == "texture_mip" else out
 
     @staticmethod
-    def setup_context(ctx, inputs, output):
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
         ctx.name, ctx.spec, *flat = inputs
-        outputs = output if isinstance(output, tuple) else (output,)
+        ctx.single = isinstance(output, torch.Tensor)
+        outputs: tuple[torch.Tensor, ...] = (output,) if ctx.single else output
         ctx.tensors = [isinstance(x, torch.Tensor) for x in flat]
         ctx.others = [None if t else x for t, x in zip(ctx.tensors, flat, strict=True)]
         kept = [x for x in flat if isinstance(x, torch.Tensor)]
         ctx.save_for_forward(*kept, *outputs)
         ctx.save_for_backward(*kept, *outputs)
-        ctx.single = not isinstance(output, tuple)
         ctx.mark_non_differentiable(*(outputs[k] for k in FIXED.get(ctx.name, ()) if k < len(outputs)))
 
     @staticmethod
-    def _inputs(ctx):
-        saved = list(ctx.saved_tensors)
+    def _inputs(ctx: Any) -> tuple[list[Any], list[torch.Tensor]]:
+        saved: list[torch.Tensor] = list(ctx.saved_tensors)
         flat = [saved.pop(0) if tensor else other for tensor, other in zip(ctx.tensors, ctx.others, strict=True)]
         return flat, saved
 
     @staticmethod
-    def jvp(ctx, _, __, *tangents):
+    def jvp(ctx: Any, *grad_inputs: Any) -> Any:
         flat, outputs = _Dual._inputs(ctx)
-        moving = [t if isinstance(t, torch.Tensor) else None for t in tangents]
+        moving = [t if isinstance(t, torch.Tensor) else None for t in grad_inputs[2:]]
         names = registration.names_of(ctx.name)
         inputs, motions = (
             SimpleNamespace(**dict(zip(names, pytree.tree_unflatten(values, ctx.spec), strict=True)))
@@ -66,7 +68,7 @@ class _Dual(torch.autograd.Function):
         return found[0] if ctx.single else tuple(found)
 
     @staticmethod
-    def backward(ctx, *grads):
+    def backward(ctx: Any, *grads: Tangent) -> Any:
         flat, _ = _Dual._inputs(ctx)
         with torch.enable_grad():
             leaves = [
@@ -74,7 +76,7 @@ class _Dual(torch.autograd.Function):
                 for x, needed in zip(flat, ctx.needs_input_grad[2:], strict=True)
             ]
             out = getattr(ops, ctx.name)(*pytree.tree_unflatten(leaves, ctx.spec))
-            outputs = [out] if isinstance(out, torch.Tensor) else list(out)
+            outputs: list[torch.Tensor] = [out] if isinstance(out, torch.Tensor) else list(out)
         pairs = [(o, g) for o, g in zip(outputs, grads, strict=True) if o.requires_grad and g is not None]
         wanted = [x for x in leaves if isinstance(x, torch.Tensor) and x.requires_grad]
         found = iter(_grad(pairs, wanted))
@@ -98,7 +100,7 @@ def _by_channel(
 ) -> torch.Tensor:
     """The tangent of `out` `[..., C]` whose pixels depend on their own pixel of each input alone: `backward` maps a
     cotangent of out to the gradients of those inputs `[..., n]`, whose tangents are `motions`."""
-    columns = []
+    columns: list[torch.Tensor] = []
     for channel in range(out.shape[-1]):
         cotangent = torch.zeros_like(out)
         cotangent[..., channel] = 1
@@ -184,7 +186,7 @@ def _texture_mipmapped(x: Any, d: Any, outputs: list[torch.Tensor]) -> list[Tang
     out, flat = outputs
 
     def backward(cotangent: torch.Tensor, needs: list[bool]) -> Sequence[torch.Tensor]:
-        given = {**vars(x), "flat": flat, "needs_tex": False, "needs_rest": needs}
+        given: dict[str, Any] = {**vars(x), "flat": flat, "needs_tex": False, "needs_rest": needs}
         return ops.texture_mipmapped_backward(grad_out=cotangent, **given)[1:]
 
     linear = None if d.tex is None else ops.texture_mipmapped(**{**vars(x), "tex": d.tex.contiguous()})[0]

@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Float, Integer
+from torch import Tensor
 
 from .context import RasterizeContext
 from .interpolate import interpolate
@@ -30,11 +32,11 @@ class GBuffer(NamedTuple):
 
 def gbuffer(
     ctx: RasterizeContext,
-    pos: torch.Tensor,
-    tri: torch.Tensor,
-    attrs: torch.Tensor | Mapping[str, torch.Tensor],
-    resolution: Sequence[int],
-    ranges: torch.Tensor | None = None,
+    pos: Float[Tensor, "*batch vertices 4"],
+    tri: Integer[Tensor, "faces 3"],
+    attrs: Float[Tensor, "*shared vertices channels"] | Mapping[str, Float[Tensor, "*shared vertices _"]],
+    resolution: Sequence[int] | Integer[Tensor, "2"],
+    ranges: Integer[Tensor, "images 2"] | None = None,
     *,
     cull: str = "none",
 ) -> GBuffer:

@@ -5,18 +5,20 @@ from functools import lru_cache
 from typing import Any
 
 import torch
+from jaxtyping import Float, Integer
+from torch import Tensor
 
 from .. import backends
 from . import forward_mode, registration, validate
 
 
 def interpolate(
-    attr: torch.Tensor,
-    rast: torch.Tensor,
-    tri: torch.Tensor,
-    rast_db: torch.Tensor | None = None,
-    diff_attrs: Sequence[int] | str | None = None,
-) -> tuple[torch.Tensor, torch.Tensor]:
+    attr: Float[Tensor, "*shared vertices channels"],
+    rast: Float[Tensor, "batch height width 4"],
+    tri: Integer[Tensor, "faces 3"],
+    rast_db: Float[Tensor, "batch height width 4"] | None = None,
+    diff_attrs: Sequence[int] | Integer[Tensor, "differentiated"] | str | None = None,
+) -> tuple[Float[Tensor, "batch height width channels"], Float[Tensor, "batch height width derivatives"]]:
     """Interpolates vertex attributes over the visible triangles.
 
     Args:
@@ -61,13 +63,13 @@ def interpolate(
     return out.to(dtype), out_da.to(dtype)
 
 
-def _channels(diff_attrs: Sequence[int] | str | None, count: int) -> list[int]:
+def _channels(diff_attrs: Any, count: int) -> list[int]:
     if diff_attrs is None:
         return []
     if isinstance(diff_attrs, str):
         validate.choice("interpolate", "diff_attrs", diff_attrs, ("all",))
         return list(range(count))
-    values = diff_attrs.tolist() if isinstance(diff_attrs, torch.Tensor) else list(diff_attrs)
+    values: Sequence[Any] = validate.listed(diff_attrs)
     channels = [validate.integer("interpolate", "diff_attrs", c, -count, count - 1) for c in values]
     return [c % count for c in channels]
 
@@ -127,7 +129,8 @@ registration.fake(
 )
 def _interpolate_backward(x: Any) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     rast, pixels = x.rast, x.rast.shape[:3].numel()
-    run, diff_attrs = backends.kernels_for(rast), [] if x.grad_out_da is None else x.diff_attrs
+    run = backends.kernels_for(rast)
+    diff_attrs: list[int] = [] if x.grad_out_da is None else x.diff_attrs
     workers = run.workers(pixels) if x.needs_attr else None
     grad_attr = x.attr.new_zeros((workers or 0, *x.attr.shape))
     grad_rast = run.empty(rast.shape, rast.dtype, rast.device)

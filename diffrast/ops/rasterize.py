@@ -5,9 +5,11 @@ Laine et al. 2020, section 3.2; coverage after Olano and Greer 1997; the rules a
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
+from jaxtyping import Float, Integer
+from torch import Tensor
 
 from .. import backends
 from ..backends.arguments import choices
@@ -19,14 +21,14 @@ CULL = choices("Cull")
 
 def rasterize(
     ctx: RasterizeContext,
-    pos: torch.Tensor,
-    tri: torch.Tensor,
-    resolution: Sequence[int],
-    ranges: torch.Tensor | None = None,
+    pos: Float[Tensor, "*batch vertices 4"],
+    tri: Integer[Tensor, "faces 3"],
+    resolution: Sequence[int] | Integer[Tensor, "2"],
+    ranges: Integer[Tensor, "images 2"] | None = None,
     grad_db: bool = True,
     *,
     cull: str = "none",
-) -> tuple[torch.Tensor, torch.Tensor]:
+) -> tuple[Float[Tensor, "images height width 4"], Float[Tensor, "images height width db"]]:
     """Rasterizes triangles at pixel centres.
 
     Args:
@@ -79,10 +81,10 @@ class DepthPeeler:
     def __init__(
         self,
         ctx: RasterizeContext,
-        pos: torch.Tensor,
-        tri: torch.Tensor,
-        resolution: Sequence[int],
-        ranges: torch.Tensor | None = None,
+        pos: Float[Tensor, "*batch vertices 4"],
+        tri: Integer[Tensor, "faces 3"],
+        resolution: Sequence[int] | Integer[Tensor, "2"],
+        ranges: Integer[Tensor, "images 2"] | None = None,
         grad_db: bool = True,
         *,
         cull: str = "none",
@@ -101,7 +103,9 @@ class DepthPeeler:
         self.ctx.active_depth_peeler = None
         self.before = None
 
-    def rasterize_next_layer(self) -> tuple[torch.Tensor, torch.Tensor]:
+    def rasterize_next_layer(
+        self,
+    ) -> tuple[Float[Tensor, "images height width 4"], Float[Tensor, "images height width db"]]:
         """The next layer as `(rast, rast_db)`. Raises RuntimeError outside the `with` block."""
         if self.ctx.active_depth_peeler is not self:
             raise RuntimeError(
@@ -124,7 +128,7 @@ class DepthPeeler:
         return _resolve(self.pos, self.tri, ids, self.ctx.output_db, self.grad_db)
 
 
-def triangle_id(rast: torch.Tensor) -> torch.Tensor:
+def triangle_id(rast: Float[Tensor, "*image 4"]) -> Integer[Tensor, "*image"]:
     """Triangle indices of a `rast` image as int64 `[B, H, W]`, -1 for background; exact at any number of triangles.
 
     Above 2^24 a float32 no longer counts exactly, so `rast[..., 3]` stores 2^24 + k as the k-th float32 after 2^24.
@@ -150,12 +154,11 @@ def _validate(
     validate.tensor(op, "pos", pos, shape, fits)
     validate.context_device(op, ctx.device, pos)
     tri = validate.triangles(op, tri, ("pos", pos))
-    if isinstance(resolution, torch.Tensor):
-        resolution = resolution.tolist()
-    if not isinstance(resolution, Sequence) or len(resolution) != 2:
-        raise ValueError(f"{op}(): resolution must be (height, width); got {validate.describe(resolution)}")
-    height = validate.integer(op, "resolution[0] (height)", resolution[0], 1, 1 << 20)
-    width = validate.integer(op, "resolution[1] (width)", resolution[1], 1, 1 << 20)
+    sizes = validate.listed(resolution)
+    if not isinstance(sizes, Sequence) or len(cast(Sequence[Any], sizes)) != 2:
+        raise ValueError(f"{op}(): resolution must be (height, width); got {validate.describe(sizes)}")
+    height = validate.integer(op, "resolution[0] (height)", sizes[0], 1, 1 << 20)
+    width = validate.integer(op, "resolution[1] (width)", sizes[1], 1, 1 << 20)
     validate.choice(op, "cull", cull, CULL)
     if ranges is not None:
         rule = "[B, 2] = (first triangle, count)"
@@ -213,7 +216,8 @@ def _visibility(
 def _checked_ranges(ranges: torch.Tensor, triangles: int) -> torch.Tensor:
     first, count = ranges.long().unbind(1)
     if bool(((first < 0) | (count < 0) | (first + count > triangles)).any()):
-        raise ValueError(f"rasterize(): ranges must lie within the {triangles} triangles of tri; got {ranges.tolist()}")
+        given = validate.listed(ranges)
+        raise ValueError(f"rasterize(): ranges must lie within the {triangles} triangles of tri; got {given}")
     return ranges.to(torch.int32).contiguous()
 
 
@@ -233,8 +237,8 @@ def _resolve_op(
     shape = tuple(ids.shape)
     rast = run.empty((*shape, 4), pos.dtype, pos.device)
     rast_db = run.empty((*shape, 4 if with_db else 0), pos.dtype, pos.device)
-    outputs = {"rast": rast, "rast_db": rast_db if with_db else None}
-    run.launch("resolve_fwd", pos.dtype, ids.numel(), **_resolve_fields(pos, tri, ids), **outputs)
+    given: dict[str, Any] = {**_resolve_fields(pos, tri, ids), "rast": rast, "rast_db": rast_db if with_db else None}
+    run.launch("resolve_fwd", pos.dtype, ids.numel(), **given)
     return rast, rast_db
 
 

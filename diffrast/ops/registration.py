@@ -43,7 +43,11 @@ def fake(operator: Any, outputs: Callable[[Any], Any]) -> None:
     """Says what the outputs of an operator look like, for tracing: a function of its inputs, by their names in one
     object, to empty tensors."""
     names = names_of(operator)
-    operator.register_fake(lambda *inputs: outputs(SimpleNamespace(**dict(zip(names, inputs, strict=True)))))
+
+    def by_name(*inputs: Any) -> Any:
+        return outputs(SimpleNamespace(**dict(zip(names, inputs, strict=True))))
+
+    operator.register_fake(by_name)
 
 
 def gradients(

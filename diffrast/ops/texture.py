@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from . import forward_mode, validate
 from .texture_mip import (
@@ -29,17 +31,17 @@ COORDINATES = {
 
 
 def texture(
-    tex: torch.Tensor,
-    uv: torch.Tensor,
-    uv_da: torch.Tensor | None = None,
-    mip_level_bias: torch.Tensor | None = None,
-    mip: Mip | Sequence[torch.Tensor] | None = None,
+    tex: Float[Tensor, "shared *texels channels"],
+    uv: Float[Tensor, "batch height width coordinates"],
+    uv_da: Float[Tensor, "batch height width derivatives"] | None = None,
+    mip_level_bias: Float[Tensor, "batch height width"] | None = None,
+    mip: Mip | Sequence[Float[Tensor, "shared *_ channels"]] | None = None,
     filter_mode: str = "auto",
     boundary_mode: str = "wrap",
     max_mip_level: int | None = None,
     *,
     max_anisotropy: int = 16,
-) -> torch.Tensor:
+) -> Float[Tensor, "batch height width channels"]:
     """Samples a texture at every pixel.
 
     Args:

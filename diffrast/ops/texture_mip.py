@@ -5,6 +5,8 @@ from itertools import pairwise
 from typing import Any
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from .. import backends
 from ..backends.arguments import constant
@@ -29,7 +31,9 @@ class Mip:
     shape: torch.Size
 
 
-def texture_construct_mip(tex: torch.Tensor, max_mip_level: int | None = None, cube_mode: bool = False) -> Mip:
+def texture_construct_mip(
+    tex: Float[Tensor, "images *texels channels"], max_mip_level: int | None = None, cube_mode: bool = False
+) -> Mip:
     """Builds the mip levels of a texture once, for several calls of `texture`.
 
     Args:
@@ -71,7 +75,9 @@ def shrinking_axes(tex: torch.Tensor, cube: bool) -> int:
     return 3 if is_volume(tex, cube) else 2
 
 
-def check_texture(op: str, tex: torch.Tensor, cube: bool, batch: int | None = None, like=None) -> None:
+def check_texture(
+    op: str, tex: torch.Tensor, cube: bool, batch: int | None = None, like: tuple[str, torch.Tensor] | None = None
+) -> None:
     """Raises unless `tex` is a texture, for `batch` images (None: any number) on the device and of the dtype of
     `like`."""
     sizes = None if batch is None else (1, batch)

@@ -91,7 +91,8 @@ def _sample_backward(
     wanted = [grad if grad.numel() else None for grad in grads]
     # Sums in fixed point want the levels in one piece.
     sums = torch.zeros(slab, dtype=uv.dtype, device=uv.device) if slab and run.fixed_point() else None
-    pieces = grad_levels if sums is None else sums.split([grad.numel() for grad in grad_levels])
+    sizes = [grad.numel() for grad in grad_levels]
+    pieces: Sequence[torch.Tensor] = grad_levels if sums is None else torch.split(sums, sizes)
     _launch(
         "bwd",
         levels,
@@ -181,7 +182,7 @@ def _shapes_above(x: Any) -> list[torch.Size]:
 def _levels(x: Any, flat: torch.Tensor) -> list[torch.Tensor]:
     """All levels: the texture, and those above it as views of one flat tensor."""
     shapes = _shapes_above(x)
-    pieces = flat.split([shape.numel() for shape in shapes])
+    pieces: Sequence[torch.Tensor] = torch.split(flat, [shape.numel() for shape in shapes])
     return [x.tex, *(piece.view(shape) for piece, shape in zip(pieces, shapes, strict=True))]
 
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from jaxtyping import Integer
+from torch import Tensor
 
 from .. import backends
 from . import registration, validate
@@ -24,7 +26,7 @@ class Topology:
         return Topology(self.ring.to(device))
 
 
-def antialias_construct_topology_hash(tri: torch.Tensor) -> Topology:
+def antialias_construct_topology_hash(tri: Integer[Tensor, "faces 3"]) -> Topology:
     """Finds the triangles that share each edge, for `antialias`.
 
     Args:
@@ -81,8 +83,8 @@ def _topology(tri: torch.Tensor) -> torch.Tensor:
     key = (torch.minimum(start, end).long() << 32 | torch.maximum(start, end).long()).flatten()
     key, order = torch.sort(key, stable=True)
     ring = torch.empty_like(tri)
-    given = {"tri": tri, "key": key, "order": order, "ring": ring}
-    backends.kernels_for(tri).launch("topology_link", torch.float32, key.numel(), **given, count=key.numel())
+    run, edges = backends.kernels_for(tri), key.numel()
+    run.launch("topology_link", torch.float32, edges, tri=tri, key=key, order=order, ring=ring, count=edges)
     return ring
 
 

@@ -30,6 +30,12 @@ def describe(value: Any) -> str:
     )
 
 
+def listed(value: Any) -> Any:
+    """The numbers of a tensor as lists; anything else as it is."""
+    anything: Any = value
+    return anything.tolist() if isinstance(value, torch.Tensor) else value
+
+
 def tensor(
     op: str,
     name: str,
