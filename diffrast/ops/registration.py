@@ -74,7 +74,6 @@ def gradients(
     lists = tuple(name for name in saves if kinds.get(name) == "List[Tensor]")  # one at most
     others = tuple(name for name in saves if name not in (*tensors, *lists))
     place = {name: i for i, name in enumerate((*names, *outputs))}
-    nothing = (None,) * len(names)
 
     def setup_context(ctx: Any, inputs: Sequence[Any], output: Any) -> None:
         given = (*inputs, *output) if len(outputs) > 1 else (*inputs, output)
@@ -90,7 +89,7 @@ def gradients(
             if grad is not None:
                 needs = SimpleNamespace(**dict(zip(names, ctx.needs_input_grad, strict=True)))
                 return tuple(map(backward(saved(ctx), needs, *grads).get, names))
-        return nothing
+        return tuple(None if isinstance(need, bool) else [None] * len(need) for need in ctx.needs_input_grad)
 
     operator.register_autograd(formula, setup_context=setup_context)
 
