@@ -179,36 +179,29 @@ def _resolve(
 # --- The operators ----------------------------------------------------------------------------------------------------
 
 
-@torch.library.custom_op("diffrast::visibility", mutates_args=())
-def _visibility(
-    pos: torch.Tensor,
-    tri: torch.Tensor,
-    ranges: torch.Tensor | None,
-    height: int,
-    width: int,
-    cull: str,
-    backend: str,
-    before_id: torch.Tensor | None,
-    before_depth: torch.Tensor | None,
-    with_depth: bool,
-) -> tuple[torch.Tensor, torch.Tensor]:
+@registration.operator(
+    "visibility",
+    "(Tensor pos, Tensor tri, Tensor? ranges, SymInt height, SymInt width, str cull, str backend, Tensor? before_id, "
+    "Tensor? before_depth, bool with_depth) -> (Tensor, Tensor)",
+)
+def _visibility(x: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    pos, tri, ranges = x.pos, x.tri, x.ranges
     validate.index_range("rasterize", tri, pos.shape[-2], "pos")
     if tri.shape[0] >= 2**31 - 1:
         raise ValueError(f"rasterize(): tri must have fewer than 2^31 - 1 triangles; got {tri.shape[0]}")
     if ranges is not None:
         ranges = _checked_ranges(ranges, tri.shape[0])
-    batch = pos.shape[0] if ranges is None else ranges.shape[0]
-    run = backends.get(choose(backend, pos))
-    ids = run.empty((batch, height, width), torch.int32, pos.device)
-    depth = run.empty((batch, height, width) if with_depth else (0,), pos.dtype, pos.device)
+    shape = ((pos if ranges is None else ranges).shape[0], x.height, x.width)
+    run = backends.get(choose(x.backend, pos))
+    ids = run.empty(shape, torch.int32, pos.device)
+    depth = run.empty(shape if x.with_depth else (0,), pos.dtype, pos.device)
     # Asking a GPU would make the CPU wait for it; what is not finite is not drawn there either.
     if pos.device.type == "cpu" and not bool(torch.isfinite(pos).all()):
         bad = int((~torch.isfinite(pos)).any(-1).sum())
         say_once(f"rasterize(): {bad} of {pos[..., 0].numel()} positions are not finite; their triangles are not drawn")
+    before = {"before_depth": x.before_depth, "before_id": x.before_id}
     run.visibility(
-        backends.Visibility(
-            pos, tri, ids, depth if with_depth else None, ranges, before_depth, before_id, CULL.index(cull)
-        )
+        backends.Visibility(pos, tri, ids, depth if x.with_depth else None, ranges, **before, cull=CULL.index(x.cull))
     )
     return ids, depth
 
@@ -229,15 +222,18 @@ def _visibility_outputs(x: Any) -> tuple[torch.Tensor, torch.Tensor]:
 registration.fake(_visibility, _visibility_outputs)
 
 
-@torch.library.custom_op("diffrast::resolve", mutates_args=())
-def _resolve_op(
-    pos: torch.Tensor, tri: torch.Tensor, ids: torch.Tensor, with_db: bool
-) -> tuple[torch.Tensor, torch.Tensor]:
+@registration.operator("resolve", "(Tensor pos, Tensor tri, Tensor ids, bool with_db) -> (Tensor, Tensor)")
+def _resolve_op(x: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    pos, ids = x.pos, x.ids
     run = backends.kernels_for(pos)
     shape = tuple(ids.shape)
     rast = run.empty((*shape, 4), pos.dtype, pos.device)
-    rast_db = run.empty((*shape, 4 if with_db else 0), pos.dtype, pos.device)
-    given: dict[str, Any] = {**_resolve_fields(pos, tri, ids), "rast": rast, "rast_db": rast_db if with_db else None}
+    rast_db = run.empty((*shape, 4 if x.with_db else 0), pos.dtype, pos.device)
+    given: dict[str, Any] = {
+        **_resolve_fields(pos, x.tri, ids),
+        "rast": rast,
+        "rast_db": rast_db if x.with_db else None,
+    }
     run.launch("resolve_fwd", pos.dtype, ids.numel(), **given)
     return rast, rast_db
 
@@ -247,21 +243,21 @@ registration.fake(
 )
 
 
-@torch.library.custom_op("diffrast::resolve_backward", mutates_args=())
-def _resolve_backward(
-    grad_rast: torch.Tensor, grad_rast_db: torch.Tensor | None, pos: torch.Tensor, tri: torch.Tensor, ids: torch.Tensor
-) -> torch.Tensor:
+@registration.operator(
+    "resolve_backward", "(Tensor grad_rast, Tensor? grad_rast_db, Tensor pos, Tensor tri, Tensor ids) -> Tensor"
+)
+def _resolve_backward(x: Any) -> torch.Tensor:
+    pos, ids, grad_db = x.pos, x.ids, x.grad_rast_db
     run = backends.kernels_for(pos)
     workers = run.workers(ids.numel())
     grad_pos = pos.new_zeros((workers, *pos.shape))
-    grad_db = None if grad_rast_db is None else grad_rast_db.contiguous()
     run.launch(
         "resolve_bwd",
         pos.dtype,
         ids.numel(),
-        **_resolve_fields(pos, tri, ids),
-        grad_rast=grad_rast.contiguous(),
-        grad_rast_db=grad_db,
+        **_resolve_fields(pos, x.tri, ids),
+        grad_rast=x.grad_rast.contiguous(),
+        grad_rast_db=None if grad_db is None else grad_db.contiguous(),
         grad_pos=grad_pos,
         slab_size=pos.numel(),
         workers=workers,

@@ -10,21 +10,25 @@ import torch
 
 Gradients = dict[str, Any]
 
-
-def names_of(operator: Any) -> list[str]:
-    """The names of an operator's inputs; of what `custom_op` returns, or of its name in `torch.ops.diffrast`."""
-    if isinstance(operator, str):
-        return _names(getattr(torch.ops.diffrast, operator).default)
-    return _names(operator._opoverload)
+library = torch.library.Library("diffrast", "FRAGMENT")
 
 
 @cache
-def _names(overload: Any) -> list[str]:
-    return [argument.name for argument in overload._schema.arguments]
+def kinds_of(operator: Any) -> dict[str, str]:
+    """The names and types of an operator's inputs; of what `custom_op` or `operator` returns."""
+    arguments = getattr(operator, "_opoverload", operator)._schema.arguments
+    return {argument.name: str(argument.type) for argument in arguments}
+
+
+def names_of(operator: Any) -> list[str]:
+    """The names of an operator's inputs; or of the one of this name in `torch.ops.diffrast`."""
+    return list(kinds_of(getattr(torch.ops.diffrast, operator).default if isinstance(operator, str) else operator))
 
 
 def operator(name: str, schema: str) -> Callable[[Callable[[Any], Any]], Any]:
-    """Registers a function as the operator `diffrast::<name>`; it is given the inputs by their names in one object."""
+    """Registers a function as the operator `diffrast::<name>`; it is given the inputs by their names in one object.
+
+    It does without what `torch.library.custom_op` looks at in every call, so its outputs must not be its inputs."""
 
     def define(function: Callable[[Any], Any]) -> Any:
         names: list[str] = []
@@ -32,9 +36,10 @@ def operator(name: str, schema: str) -> Callable[[Callable[[Any], Any]], Any]:
         def by_name(*inputs: Any) -> Any:
             return function(SimpleNamespace(**dict(zip(names, inputs, strict=True))))
 
-        made: Any = torch.library.custom_op(f"diffrast::{name}", by_name, mutates_args=(), schema=schema)
-        names += names_of(made)
-        return made
+        library.define(f"{name}{schema}", tags=(torch.Tag.pt2_compliant_tag,))
+        library.impl(name, by_name, "CompositeExplicitAutograd")
+        names += names_of(name)
+        return getattr(torch.ops.diffrast, name).default
 
     return define
 
@@ -47,7 +52,7 @@ def fake(operator: Any, outputs: Callable[[Any], Any]) -> None:
     def by_name(*inputs: Any) -> Any:
         return outputs(SimpleNamespace(**dict(zip(names, inputs, strict=True))))
 
-    operator.register_fake(by_name)
+    torch.library.register_fake(operator, by_name)
 
 
 def gradients(
@@ -69,7 +74,7 @@ def gradients(
         fixed: those that have no derivative.
     """
     names = names_of(operator)
-    kinds = {argument.name: str(argument.type) for argument in operator._opoverload._schema.arguments}
+    kinds = kinds_of(operator)
     tensors = tuple(name for name in saves if kinds.get(name, "Tensor") in ("Tensor", "Optional[Tensor]"))
     lists = tuple(name for name in saves if kinds.get(name) == "List[Tensor]")  # one at most
     others = tuple(name for name in saves if name not in (*tensors, *lists))
@@ -91,7 +96,7 @@ def gradients(
                 return tuple(map(backward(saved(ctx), needs, *grads).get, names))
         return tuple(None if isinstance(need, bool) else [None] * len(need) for need in ctx.needs_input_grad)
 
-    operator.register_autograd(formula, setup_context=setup_context)
+    torch.library.register_autograd(operator, formula, setup_context=setup_context)
 
 
 def saved(node: Any) -> Any:
