@@ -10,7 +10,8 @@ import torch
 
 Gradients = dict[str, Any]
 
-library = torch.library.Library("diffrast", "FRAGMENT")
+torch_library: Any = torch.library  # declares few of its types
+library = torch_library.Library("diffrast", "FRAGMENT")
 
 
 @cache
@@ -52,7 +53,7 @@ def fake(operator: Any, outputs: Callable[[Any], Any]) -> None:
     def by_name(*inputs: Any) -> Any:
         return outputs(SimpleNamespace(**dict(zip(names, inputs, strict=True))))
 
-    torch.library.register_fake(operator, by_name)
+    torch_library.register_fake(operator, by_name)
 
 
 def gradients(
@@ -96,7 +97,7 @@ def gradients(
                 return tuple(map(backward(saved(ctx), needs, *grads).get, names))
         return tuple(None if isinstance(need, bool) else [None] * len(need) for need in ctx.needs_input_grad)
 
-    torch.library.register_autograd(operator, formula, setup_context=setup_context)
+    torch_library.register_autograd(operator, formula, setup_context=setup_context)
 
 
 def saved(node: Any) -> Any:

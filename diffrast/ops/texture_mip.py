@@ -187,4 +187,4 @@ def _backward(ctx: Any, grad_levels: list[torch.Tensor]) -> tuple[torch.Tensor, 
     return torch.ops.diffrast.texture_mip_backward(grad_levels, ctx.shape, ctx.axes), None, None
 
 
-torch.library.register_autograd(_texture_mip, _backward, setup_context=_setup_context)
+registration.torch_library.register_autograd(_texture_mip, _backward, setup_context=_setup_context)
