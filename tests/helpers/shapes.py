@@ -22,6 +22,9 @@ from jaxtyping import jaxtyped
 SHAPED = re.compile(r"\b(Shaped|Num|Inexact|Real|Complex|Float|Integer|U?Int|Bool)\d*\[")
 
 
+HINTS: dict[str, Callable[[], dict[str, Any]]] = {}  # of every function that is checked, its shapes
+
+
 def checked(function: Callable) -> Callable:
     """The same function, which raises AssertionError where it returned though a shape or a dtype was not as said."""
     signature = inspect.signature(function)
@@ -31,6 +34,8 @@ def checked(function: Callable) -> Callable:
         """The annotations with shapes, evaluated at the first call, when all names are there."""
         notes = {name: note for name, note in function.__annotations__.items() if SHAPED.search(str(note))}
         return {n: eval(note, function.__globals__) if isinstance(note, str) else note for n, note in notes.items()}
+
+    HINTS[f"{function.__module__}.{function.__qualname__}"] = hints
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
