@@ -14,6 +14,7 @@ MODULE = """
 from __future__ import annotations
 
 from jaxtyping import Float, Int
+import torch
 from torch import Tensor
 
 
@@ -25,6 +26,14 @@ def moved(points: Float[Tensor, "N 3"], by: Float[Tensor, " 3"] | None = None) -
 
 def flat(points: Float[Tensor, "N 3"]) -> Float[Tensor, "N 2"]:
     return points[1:, :2]
+
+
+def count(*masks: Float[Tensor, "H W"] | None) -> int:
+    return len(masks)
+
+
+def zeros(count: int) -> Float[Tensor, "{count} 3"]:
+    return torch.zeros(count or 1, 3)
 
 
 class Body:
@@ -49,6 +58,8 @@ def test_what_is_as_said_passes(tmp_path: Path) -> None:
     module = load(tmp_path)
     points = torch.rand(5, 3)
     assert torch.equal(module.moved(points, torch.ones(3)), points + 1)
+    assert len(module.zeros(count=4)) == 4
+    assert module.count(torch.ones(2, 3), None, torch.zeros(2, 3)) == 2 + 1
     body = module.Body()
     body.kept = torch.zeros(4, 3, dtype=torch.int32)
     assert body.faces is body.kept
@@ -62,6 +73,10 @@ def test_what_is_not_as_said_fails(tmp_path: Path) -> None:
         module.moved(torch.ones(5, 3, dtype=torch.int64))
     with pytest.raises(AssertionError, match=r"flat\(\): return is torch.float32 \[4, 2\]"):
         module.flat(torch.rand(5, 3))
+    with pytest.raises(AssertionError, match=r"zeros\(\): return is torch.float32 \[1, 3\]"):
+        module.zeros(0)
+    with pytest.raises(AssertionError, match=r"count\(\): masks is torch.float32 \[3, 2\]"):
+        module.count(torch.ones(2, 3), torch.ones(3, 2))
     body = module.Body()
     body.kept = torch.zeros(4, 2, dtype=torch.int32)
     with pytest.raises(AssertionError, match=r"faces\(\): return"):

@@ -37,19 +37,33 @@ def checked(function: Callable) -> Callable:
 
     HINTS[f"{function.__module__}.{function.__qualname__}"] = hints
 
+    # jaxtyping reads sizes such as "{height} {width}" from the arguments by name: hence the signature.
+    first = inspect.Parameter("_result", inspect.Parameter.POSITIONAL_ONLY)
+
+    def verify(_result: Any, *args: Any, **kwargs: Any) -> None:
+        given = {**signature.bind(*args, **kwargs).arguments, "return": _result}
+        for name, hint in hints().items():
+            for value in _each(given, name):
+                if not is_bearable(value, hint):
+                    kind = f"{getattr(value, 'dtype', type(value).__name__)} {list(getattr(value, 'shape', ()))}"
+                    raise AssertionError(f"{function.__qualname__}(): {name} is {kind}, not {hint}")
+
+    vars(verify)["__signature__"] = signature.replace(parameters=[first, *signature.parameters.values()])
+    verify = jaxtyped(typechecker=None)(verify)  # a letter stands for one size in all of them
+
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
         result = function(*args, **kwargs)
-        if torch.compiler.is_compiling():
-            return result
-        values = {**signature.bind(*args, **kwargs).arguments, "return": result}
-        with jaxtyped("context"):  # a letter stands for one size in all of them
-            for name, hint in hints().items():
-                if name in values and not is_bearable(values[name], hint):
-                    shape = list(getattr(values[name], "shape", ()))
-                    kind = getattr(values[name], "dtype", type(values[name]).__name__)
-                    raise AssertionError(f"{function.__qualname__}(): {name} is {kind} {shape}, not {hint}")
+        if not torch.compiler.is_compiling():
+            verify(result, *args, **kwargs)
         return result
+
+    def _each(given: dict[str, Any], name: str) -> list[Any]:
+        """The values to which an annotation applies: none where a default stands, several behind a star."""
+        kind = signature.parameters[name].kind if name in signature.parameters else None
+        if name not in given or kind is inspect.Parameter.VAR_POSITIONAL:
+            return list(given.get(name, ()))
+        return list(given[name].values()) if kind is inspect.Parameter.VAR_KEYWORD else [given[name]]
 
     return call
 
