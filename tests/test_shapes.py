@@ -88,6 +88,12 @@ def test_a_refusal_keeps_its_words(tmp_path: Path) -> None:
         load(tmp_path).moved(torch.rand(5, 4))
 
 
+def test_a_compiled_graph_does_not_break(tmp_path: Path) -> None:
+    compiled = torch.compile(load(tmp_path).moved, fullgraph=True, backend="eager")
+    points = torch.rand(5, 3)
+    assert torch.equal(compiled(points, torch.ones(3)), points + 1)
+
+
 @pytest.mark.parametrize("name", [name for name, path in MODULES.items() if SHAPED.search(path.read_text())])
 def test_the_package_is_checked(name: str) -> None:
     """Every signature with shapes can be read, also of functions that no test calls."""
