@@ -50,11 +50,12 @@ test: .make/ready ## run the tests (REQUIRE_DATA=1, REQUIRE_GL=1, REQUIRE_BROWSE
 test-all: .make/ready ## run the tests, the slow ones too
 	$(TEST)
 
-lint: .make/dev ## check style, types and formatting
+lint: .make/dev ## check style, types and formatting, and that the code is no larger than its budget
 	$(VENV)/bin/ruff check $(PYTHON_CODE)
 	$(VENV)/bin/ruff format --check $(PYTHON_CODE)
 	$(VENV)/bin/clang-format --dry-run -Werror $(CXX_CODE)
 	$(VENV)/bin/pyright --pythonpath $(PY)
+	$(PY) tests/budget.py
 
 format: .make/dev ## format the code
 	$(VENV)/bin/ruff check --fix $(PYTHON_CODE)

@@ -6,6 +6,7 @@ python benchmarks/cube.py
 import argparse
 import json
 import runpy
+import sys
 import time
 from pathlib import Path
 
@@ -24,7 +25,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path, default=ROOT / "benchmarks" / "results" / "cube.json")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    cube = runpy.run_path(str(ROOT / "recipes" / "cube.py"))
+    sys.path.insert(0, str(ROOT / "recipes"))  # for what it shares with the other recipes
+    cube = runpy.run_path(str(ROOT / "recipes" / "01_cube.py"))
 
     rows = []
     print(f"mean vertex error after {args.steps} steps (side 1)")

@@ -1,20 +1,25 @@
 """Fixtures shared by all tests."""
 
+import json
 import os
-from collections.abc import Iterator
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
-from helpers import emulation
-from helpers.driven import Driven
-from helpers.viewing import browser, torus
+from helpers.backends_here import MISSING
+from helpers.ring import SHORT, ring_views
+from helpers.viewing import torus
 
+import diffrast.compat
 import diffrast.torch as dr
 from diffrast import backends
-from diffrast.io import save_mesh
-from diffrast.viewer import Viewer
+from diffrast.io import save_image, save_mesh
+from diffrast.photos import View
+from diffrast.reconstruct.pipeline import reconstruct
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -26,24 +31,6 @@ class Raster:
     name: str
     ctx: dr.RasterizeContext
     device: torch.device
-
-
-# Besides the backends of the package, the GPU's search for visible triangles as the CPU runs it.
-backends.LOADERS["emulated"] = emulation.create
-
-
-def _missing() -> dict[str, str]:
-    """Backends that cannot start here, and why."""
-    reasons = {}
-    for name in sorted(backends.LOADERS):
-        try:
-            backends.get(name)
-        except RuntimeError as error:
-            reasons[name] = str(error)
-    return reasons
-
-
-MISSING = _missing()
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -111,21 +98,72 @@ def glb(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def views() -> list[View]:
+    """Photographs of a torus from all around. Not to be changed."""
+    return ring_views()
+
+
+@pytest.fixture(scope="session")
+def dataset(tmp_path_factory: pytest.TempPathFactory, views: list[View]) -> Path:
+    """The same as a folder in the layout of NeRF's synthetic scenes. Not to be changed."""
+    folder = tmp_path_factory.mktemp("torus")
+    frames = []
+    for view in views:
+        save_image(folder / view.path, torch.cat([view.rgb, view.alpha[..., None]], dim=-1), linear=False)
+        pose = torch.linalg.inv(view.camera.world_to_camera).tolist()
+        frames.append({"file_path": view.name, "transform_matrix": pose})
+    scene = {"camera_angle_x": 0.65, "frames": frames}
+    (folder / "transforms_train.json").write_text(json.dumps(scene))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def whole(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
+    """A short reconstruction that ran to its end: its folder, and what it returned. Not to be changed."""
+    out = tmp_path_factory.mktemp("whole") / "out"
+    return out, reconstruct(dataset, out, SHORT)
+
+
 @pytest.fixture
-def viewer() -> Iterator[Viewer]:
-    """A viewer that shows a torus."""
-    with Viewer(port=0, quiet=True) as v:
-        v.show(mesh=torus())
-        yield v
-
-
-@pytest.fixture(scope="module")
-def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator:
-    """A headless Chromium."""
-    yield from browser(tmp_path_factory.mktemp("profile"))
+def threads():
+    """Gives back the number of threads that was, after what chooses another."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture
-def page(driver, viewer: Viewer) -> Driven:
-    """The viewer's page in it."""
-    return Driven(driver, viewer)
+def alias():
+    """The established interface's name, for one test."""
+    diffrast.compat.install()
+    yield
+    diffrast.compat.uninstall()
+
+
+@pytest.fixture(params=["RasterizeCudaContext", "RasterizeGLContext"])
+def context(request: pytest.FixtureRequest, alias):
+    """A context under each of the names that the established interface has for it."""
+    import nvdiffrast.torch as dr
+
+    return getattr(dr, request.param)()
+
+
+@pytest.fixture
+def gpu_check(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """benchmarks/gpu_check.py."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import gpu_check
+
+    return gpu_check
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A wheel made from a source distribution, in isolated environments that have no torch."""
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "build", "--outdir", str(folder), str(ROOT)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=900)
+    assert result.returncode == 0, result.stdout + result.stderr
+    (path,) = folder.glob("*.whl")
+    return path

@@ -16,20 +16,6 @@ import diffrast.compat
 import diffrast.torch
 
 
-@pytest.fixture
-def alias():
-    diffrast.compat.install()
-    yield
-    diffrast.compat.uninstall()
-
-
-@pytest.fixture(params=["RasterizeCudaContext", "RasterizeGLContext"])
-def context(request, alias):
-    import nvdiffrast.torch as dr
-
-    return getattr(dr, request.param)()
-
-
 def quad(z: float = 0.0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """A square in the middle of the picture: positions [4, 4], triangles [2, 3], texture coordinates [4, 2]."""
     corners = torch.tensor([[-0.61, -0.61], [0.61, -0.61], [0.61, 0.61], [-0.61, 0.61]])

@@ -10,14 +10,6 @@ import torch
 ROOT = Path(__file__).resolve().parents[1]
 
 
-@pytest.fixture
-def gpu_check(monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    import gpu_check
-
-    return gpu_check
-
-
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 @pytest.mark.parametrize("script", ["gpu_check.py", "gpu.py"])
 def test_without_a_gpu_it_says_so(script, tmp_path):

@@ -219,17 +219,6 @@ def pip(*args: str) -> None:
     assert result.returncode == 0, result.stdout + result.stderr
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A wheel made from a source distribution, in isolated environments that have no torch."""
-    folder = tmp_path_factory.mktemp("wheel")
-    command = [sys.executable, "-m", "build", "--outdir", str(folder), str(ROOT)]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=900)
-    assert result.returncode == 0, result.stdout + result.stderr
-    (path,) = folder.glob("*.whl")
-    return path
-
-
 @pytest.mark.slow
 def test_wheel_serves_every_python_and_holds_the_sources(wheel):
     assert re.fullmatch(rf"diffrast-{re.escape(diffrast.__version__)}-py3-none-\w+\.whl", wheel.name)

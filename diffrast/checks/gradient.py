@@ -11,6 +11,9 @@ from typing import Any
 
 import torch
 
+from ..io.image import linear_to_srgb, save_image
+from ..mesh.mesh import vertex_normals
+from ..ops.rasterize import triangle_id
 from ..ops.registration import saved
 
 Node = Any  # torch's graph nodes have no common public type
@@ -113,9 +116,6 @@ class Lens:
         pushes in.
         White: zero. The scale is the 99.5th percentile of the absolute values.
         """
-        from ..mesh.mesh import vertex_normals
-        from ..torch import triangle_id
-
         along = (self.vertices * vertex_normals(self.points, self.tri)).sum(-1, keepdim=True)
         corners = along[self.tri.long()].squeeze(-1)  # [F, 3]
         rast = self.rast[view]
@@ -126,8 +126,6 @@ class Lens:
 
     def save(self, path: str | os.PathLike, view: int = 0) -> None:
         """Writes what was drawn, the gradient by pixel and the gradient by vertex side by side; makes the folder."""
-        from ..io.image import linear_to_srgb, save_image
-
         drawn = self.picture[view][..., :3].float()
         drawn = linear_to_srgb(drawn if drawn.shape[-1] == 3 else drawn[..., :1].expand(-1, -1, 3))
         parts = [drawn.clamp(0, 1), *(p.float() for p in self.pictures(view).values())]

@@ -52,7 +52,7 @@ def load_image(
             light = hdr.decode_exr(path, max_pixels)
         else:
             light = hdr.decode_radiance(path.read_bytes(), f"image {path}", max_pixels)
-        image = torch.from_numpy(np.ascontiguousarray(light[::-1])).to(dtype)
+        image = torch.from_numpy(light[::-1].copy()).to(dtype)
         return image if linear else _colors(linear_to_srgb, image)
     return decode(path.read_bytes(), f"image {path}", linear=linear, dtype=dtype, max_pixels=max_pixels)
 

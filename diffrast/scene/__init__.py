@@ -1,6 +1,6 @@
 """Deferred shading: materials, lights, shadows, surroundings."""
 
-from .environment import EnvironmentLight
+from .environment import EnvironmentLight, latlong_directions
 from .light import AmbientLight, DirectionalLight, PointLight, SphericalHarmonicsLight, SpotLight
 from .material import BlinnPhong, Lambert, Material, MetallicRoughness, SphericalHarmonicsColor, Unlit
 from .passes import clip_matrices, to_clip
@@ -25,6 +25,7 @@ __all__ = [
     "SpotLight",
     "Unlit",
     "clip_matrices",
+    "latlong_directions",
     "reinhard",
     "render",
     "to_clip",

@@ -4,76 +4,13 @@ The kernels are compiled for a GPU all the same, and their launches checked: wha
 gpu-check`.
 """
 
-import contextlib
-import ctypes
-import os
-import types
-from pathlib import Path
-
 import pytest
 import torch
-from helpers import nvrtc, scenes
+from helpers import scenes
 
 import diffrast.torch as dr
 from diffrast import backends
 from diffrast.backends import cuda
-
-
-class Device:
-    """What CuPy and torch.cuda are asked for; launches go to the CPU's library, one after another."""
-
-    def __init__(self):
-        self.launches = []
-        self.loaded = []
-        self.capturing = False
-        self.stream = 12345
-        self.cuda = types.SimpleNamespace(ExternalStream=self.on_stream)
-
-    @contextlib.contextmanager
-    def on_stream(self, pointer, device):
-        self.current = pointer
-        yield
-        self.current = None
-
-    def RawModule(self, path):  # CuPy's name
-        self.loaded.append(path)
-        assert Path(path).read_bytes().startswith(b"\x7fELF")
-        return types.SimpleNamespace(get_function=lambda entry: lambda *call: self.launch(entry, *call))
-
-    def launch(self, entry, grid, block, args):
-        struct, count, *rest = args
-        assert self.current == self.stream
-        assert grid[0] * block[0] >= count or grid[0] == cuda.MOST_BLOCKS
-        assert struct.shape == (1,)
-        self.launches.append(entry)
-        library = backends.get("cpu").library
-        words = ctypes.c_longlong.in_dll(library, entry.rsplit("_", 1)[0] + "_words").value
-        assert struct.nbytes == 8 * words
-        assert not rest
-        getattr(library, entry)(ctypes.c_char_p(struct.tobytes()), ctypes.c_longlong(int(count)), 1)
-
-
-@pytest.fixture
-def device(monkeypatch, tmp_path):
-    if not nvrtc.available():
-        message = "libnvrtc is not installed; `pip install nvidia-cuda-nvrtc-cu12`"
-        pytest.fail(message) if os.environ.get("CI") == "true" else pytest.skip(message)
-    stand_in = Device()
-    monkeypatch.setenv("DIFFRAST_CACHE_DIR", str(tmp_path))
-    monkeypatch.setattr(cuda, "load_cupy", lambda: stand_in)
-    monkeypatch.setattr(cuda, "architecture", lambda device: "sm_90")
-    monkeypatch.setattr(torch.cuda, "device", lambda device: contextlib.nullcontext())
-    stream = types.SimpleNamespace(cuda_stream=stand_in.stream)
-    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: stream)
-    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: stand_in.capturing)
-    properties = types.SimpleNamespace(multi_processor_count=2, max_threads_per_multi_processor=2048)
-    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: properties)
-    backend = cuda.create()
-    backend.name, backend.device_type = "stand-in", "cpu"
-    monkeypatch.setitem(backends.LOADERS, "stand-in", lambda: backend)
-    monkeypatch.setitem(backends.KERNELS_FOR_DEVICE, "cpu", "stand-in")
-    yield stand_in
-    backends.get.cache_clear()
 
 
 def iteration(pos, tri, tex):

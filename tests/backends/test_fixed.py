@@ -1,34 +1,8 @@
 """Sums in fixed point, which a GPU makes under torch.use_deterministic_algorithms(True), executed on the CPU."""
 
-import ctypes
-
 import numpy as np
 import pytest
-import torch
-from helpers import emulated_library
-
-from diffrast import backends
-
-PLACES = 7
-HEADROOM = 2.0 ** (61 - 20)  # for up to 2^20 addends
-
-
-@pytest.fixture(scope="module")
-def fixed_sum(tmp_path_factory):
-    library = emulated_library.build("fixed_emulation", tmp_path_factory.mktemp("fixed"))
-
-    def total(place, value):
-        place, value = np.ascontiguousarray(place, np.int64), np.ascontiguousarray(value, np.float32)
-        sums, largest = torch.zeros(PLACES, dtype=torch.int64), torch.zeros(1, dtype=torch.int64)
-        pointers = [ctypes.c_void_p(array.ctypes.data) for array in (place, value)]
-        pointers += [ctypes.c_void_p(tensor.data_ptr()) for tensor in (sums, largest)]
-        library.add(ctypes.c_longlong(len(value)), *pointers, ctypes.c_double(HEADROOM))
-        out = torch.empty(PLACES)
-        given = {"sums": sums, "largest": largest, "values": out, "headroom": HEADROOM}
-        backends.get("cpu").launch("fixed_finish", torch.float32, PLACES, **given)
-        return out.numpy()
-
-    return total
+from helpers.fixed_point import PLACES
 
 
 def addends(count=20_000, scale=1.0, seed=0):

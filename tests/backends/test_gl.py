@@ -5,32 +5,18 @@ import math
 
 import pytest
 import torch
-from conftest import MISSING
 from helpers import scenes
+from helpers.backends_here import needs_gl
 from helpers.edges import assert_differs_on_edges_only
-from ops import test_oracle_rasterize, test_rasterize
 
 import diffrast.torch as dr
-from diffrast import backends
 from diffrast.backends import gl, gl_draw
 from diffrast.backends.sources import source_folder
 from diffrast.io import load_mesh
 
-pytestmark = pytest.mark.skipif("gl" in MISSING, reason=f"no OpenGL here: {MISSING.get('gl')}")
+pytestmark = needs_gl
 
 CPU = dr.RasterizeContext(backend="cpu")
-
-
-@pytest.fixture
-def ctx():
-    return dr.RasterizeContext(backend="gl")
-
-
-@pytest.fixture
-def painter(ctx):
-    """What draws for CPU tensors in this thread, with its context current."""
-    with backends.get("gl").contexts.get(None).current() as current:
-        yield current
 
 
 def compare(ctx, pos, tri, resolution, ranges=None, cull="none", most=None):
@@ -95,9 +81,9 @@ def test_layers_by_the_geometry_shader_are_the_same(painter, cull):
 
 
 @pytest.mark.parametrize("cull", ["none", "back", "front"])
-@pytest.mark.parametrize("scene", test_oracle_rasterize.SCENES)
+@pytest.mark.parametrize("scene", scenes.SCENES)
 def test_scenes(ctx, scene, cull):
-    pos, tri = test_oracle_rasterize.SCENES[scene]()
+    pos, tri = scenes.SCENES[scene]()
     for resolution in ((16, 32), (1, 1), (7, 5), (3, 64), (33, 17), (200, 300)):
         compare(ctx, pos.float(), tri, resolution, cull=cull)
 
@@ -113,7 +99,7 @@ def test_edges_and_corners_exactly_on_pixel_centres_are_exact(ctx):
 
 @pytest.mark.parametrize("scene", ["soup", "near", "lattice", "ball"])
 def test_peeled_layers(ctx, scene):
-    pos, tri = test_oracle_rasterize.SCENES[scene]()
+    pos, tri = scenes.SCENES[scene]()
     pos = pos.float()
     with dr.DepthPeeler(ctx, pos, tri, (48, 40)) as one, dr.DepthPeeler(CPU, pos, tri, (48, 40)) as other:
         layers = 0
@@ -128,7 +114,7 @@ def test_the_picture_that_the_figures_are_of(ctx):
     """A sphere of 1.3k triangles at 1024x1024: at most 1e-4 of the pixels differ."""
     u, v = torch.meshgrid(torch.linspace(0, math.pi, 19), torch.linspace(0, 2 * math.pi, 37), indexing="ij")
     points = torch.stack([u.sin() * v.cos(), u.sin() * v.sin(), u.cos()], -1).reshape(-1, 3)
-    tri = test_rasterize.grid_mesh(18, 36)
+    tri = scenes.grid_mesh(18, 36)
     ids = compare(ctx, perspective(points, 3.0)[None], tri, (1024, 1024), most=1e-4)
     assert (ids >= 0).float().mean() > 0.4
 
@@ -169,7 +155,7 @@ def test_real_meshes(ctx, data_folder, name):
 
 
 def test_a_ground_plane_through_the_near_plane_and_behind_the_eye(ctx):
-    ground = test_rasterize.grid_positions(12, 12, -40.0, 40.0).double()
+    ground = scenes.grid_positions(12, 12, -40.0, 40.0).double()
     x, z = ground[:, 0], ground[:, 1]
     c, s = math.cos(0.2), math.sin(0.2)
     ye, ze = -0.7 * c - z * s, -0.7 * s + z * c
@@ -177,7 +163,7 @@ def test_a_ground_plane_through_the_near_plane_and_behind_the_eye(ctx):
     a, b = -(far + near) / (far - near), -2 * far * near / (far - near)
     pos = torch.stack([x, ye, a * ze + b, -ze], 1).float()[None]
     assert (pos[..., 3] < 0).any()
-    ids = compare(ctx, pos, test_rasterize.grid_mesh(12, 12), (97, 128))
+    ids = compare(ctx, pos, scenes.grid_mesh(12, 12), (97, 128))
     assert 0.2 < (ids >= 0).float().mean() < 0.9
 
 
@@ -220,7 +206,7 @@ def test_positions_that_are_not_finite_take_their_triangles_with_them(ctx):
 
 def test_five_million_triangles_leave_no_hole(ctx):
     rows = columns = 1581
-    pos = test_rasterize.grid_positions(rows, columns, -1.1, 1.1)
+    pos = scenes.grid_positions(rows, columns, -1.1, 1.1)
     a = (torch.arange(rows)[:, None] * (columns + 1) + torch.arange(columns)).reshape(-1).int()
     tri = torch.cat(
         [torch.stack([a, a + 1, a + columns + 2], 1), torch.stack([a, a + columns + 2, a + columns + 1], 1)]

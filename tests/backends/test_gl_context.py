@@ -9,22 +9,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import MISSING
 from helpers import scenes
+from helpers.backends_here import needs_gl
+from helpers.one_triangle import POS, TRI, draw
 
 import diffrast.torch as dr
 from diffrast import backends
 from diffrast.backends import gl_context
 from diffrast.ops import context
-
-here = pytest.mark.skipif("gl" in MISSING, reason=f"no OpenGL here: {MISSING.get('gl')}")
-
-POS = torch.tensor([[[-1.0, -1, 0, 1], [3, -1, 0, 1], [-1, 3, 0, 1]]])
-TRI = torch.tensor([[0, 1, 2]], dtype=torch.int32)
-
-
-def draw(ctx, size=(4, 4)):
-    return dr.rasterize(ctx, POS, TRI, size)[0]
 
 
 def run(code: str) -> subprocess.CompletedProcess:
@@ -68,7 +60,7 @@ class Theirs:
         return tuple(pixels[0, 0].tolist()), tuple(pixels[7, 7].tolist())
 
 
-@here
+@needs_gl
 def test_two_hundred_steps_beside_another_context_that_draws():
     """Both keep their pictures: the optimization finds its target, the other program never sees a wrong pixel."""
     theirs = Theirs()
@@ -95,7 +87,7 @@ def test_two_hundred_steps_beside_another_context_that_draws():
     theirs.gl.release()
 
 
-@here
+@needs_gl
 def test_nothing_stays_current_where_nothing_was():
     def work():
         draw(dr.RasterizeContext(backend="gl"))
@@ -108,7 +100,7 @@ def test_nothing_stays_current_where_nothing_was():
     assert after == [(None, 0x30A0)]  # EGL_OPENGL_ES_API, a thread's initial API
 
 
-@here
+@needs_gl
 def test_a_window_systems_context_is_taken_away_and_given_back(monkeypatch):
     calls = []
 
@@ -134,7 +126,7 @@ def test_a_window_systems_context_is_taken_away_and_given_back(monkeypatch):
     assert calls == [(12, 0, 0, None), (12, 13, 14, 11)]
 
 
-@here
+@needs_gl
 def test_an_error_gives_the_users_context_back():
     theirs = Theirs()
     current = gl_context.egl().GetCurrentContext()
@@ -148,17 +140,7 @@ def test_an_error_gives_the_users_context_back():
 # --- How long contexts live -------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def alone():
-    """The number of open contexts, from none on."""
-    gc.collect()
-    backends.release(everywhere=True)
-    contexts = backends.get("gl").contexts
-    assert len(contexts) == 0
-    return contexts
-
-
-@here
+@needs_gl
 def test_a_context_is_opened_when_it_is_needed_and_released_on_demand(alone):
     ctx = dr.RasterizeContext(backend="gl")
     assert len(alone) == 0
@@ -172,7 +154,7 @@ def test_a_context_is_opened_when_it_is_needed_and_released_on_demand(alone):
     assert len(alone) == 1
 
 
-@here
+@needs_gl
 def test_the_last_context_takes_opengl_with_it(alone, monkeypatch):
     monkeypatch.setattr(context, "_living", type(context._living)())  # not those of other tests
     one, other = (dr.RasterizeContext(backend="gl") for _ in range(2))
@@ -186,7 +168,7 @@ def test_the_last_context_takes_opengl_with_it(alone, monkeypatch):
     assert len(alone) == 0
 
 
-@here
+@needs_gl
 def test_threads_have_contexts_of_their_own_which_go_with_them(alone):
     pos, tri = scenes.soup(1, 20)
     ctx = dr.RasterizeContext(backend="gl")
@@ -213,7 +195,7 @@ def test_threads_have_contexts_of_their_own_which_go_with_them(alone):
     assert len(alone) == 1
 
 
-@here
+@needs_gl
 def test_a_context_in_use_is_released_after_its_use(alone):
     contexts = backends.get("gl").contexts
     owned = contexts.get(None)
@@ -225,7 +207,7 @@ def test_a_context_in_use_is_released_after_its_use(alone):
     assert contexts.get(None) is not owned
 
 
-@here
+@needs_gl
 @pytest.mark.parametrize(
     "code",
     [
@@ -249,7 +231,7 @@ def test_a_process_ends_without_a_crash(code):
     assert (result.returncode, result.stderr) == (0, "")
 
 
-@here
+@needs_gl
 def test_a_forked_process_is_told_what_to_do():
     code = """
 import os
@@ -300,7 +282,7 @@ def change_resolution(count):
     return ctx
 
 
-@here
+@needs_gl
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
 @pytest.mark.parametrize("count", [250, pytest.param(2000, marks=pytest.mark.slow)])
 def test_changes_of_resolution_do_not_grow_memory(count):
@@ -313,7 +295,7 @@ def test_changes_of_resolution_do_not_grow_memory(count):
     assert ctx.backend == again.backend
 
 
-@here
+@needs_gl
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
 def test_contexts_opened_and_released_do_not_grow_memory():
     ctx = dr.RasterizeContext(backend="gl")

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from backends.test_gl_context import draw, here
+from helpers.backends_here import needs_gl
+from helpers.one_triangle import draw
 
 import diffrast.torch as dr
 from diffrast import backends
@@ -18,13 +19,6 @@ from diffrast.backends import gl_context
 from diffrast.ops import context
 
 # --- Where there is none ----------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def without_cache(monkeypatch):
-    gl_context.egl.cache_clear()
-    yield
-    gl_context.egl.cache_clear()
 
 
 APT = r"`apt-get install libegl1 libegl-mesa0 libgl1-mesa-dri` \(Debian, Ubuntu\)"
@@ -75,7 +69,7 @@ sys.exit(pytest.main(["--collect-only", "-q", "-v", "-p", "no:cacheprovider", sy
         assert "[gl-" not in result.stdout and "[cpu]" in result.stdout
 
 
-@here
+@needs_gl
 def test_without_a_driver(monkeypatch):
     monkeypatch.setattr(gl_context, "displays", lambda cuda: iter(()))
     with pytest.raises(RuntimeError, match=rf"EGL finds no display: no driver is installed; {APT}"):
@@ -84,7 +78,7 @@ def test_without_a_driver(monkeypatch):
         gl_context.OwnedContext(3, lambda gl, cuda: None)
 
 
-@here
+@needs_gl
 def test_a_version_too_low(monkeypatch):
     wanted = (0x3098, 9, 0x30FB, 9, 0x30FD, 1, gl_context.EGL_NONE)
     monkeypatch.setattr(gl_context, "CORE_PROFILE", wanted)
@@ -92,7 +86,7 @@ def test_a_version_too_low(monkeypatch):
         gl_context.OwnedContext(None, lambda gl, cuda: None)
 
 
-@here
+@needs_gl
 def test_a_driver_that_does_not_take_the_shaders():
     def build(gl, cuda):
         return gl.program(vertex_shader="#version 430 core\nvoid main() { nonsense }")

@@ -11,15 +11,10 @@ import torch
 from diffrast.backends import memory
 
 MB = 1 << 20
-pytestmark = pytest.mark.skipif(not hasattr(mmap, "MAP_ANONYMOUS"), reason="this system has no anonymous maps")
-
-
-@pytest.fixture(autouse=True)
-def pool(monkeypatch):
-    """A pool of this test's own."""
-    pool = memory.Pool()
-    monkeypatch.setattr(memory, "_pool", pool)
-    return pool
+pytestmark = [
+    pytest.mark.skipif(not hasattr(mmap, "MAP_ANONYMOUS"), reason="this system has no anonymous maps"),
+    pytest.mark.usefixtures("pool"),
+]
 
 
 def floats(megabytes: float) -> torch.Tensor:

@@ -2,16 +2,14 @@
 kernels."""
 
 import ctypes
-import os
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from helpers import nvrtc
+from helpers.nvrtc import compile_cuda
 
 from diffrast import backends
 from diffrast.backends.sources import flatten, source_folder
 
-ARCHITECTURES = ("sm_75", "sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120")
 # Registers and bytes of stack per thread, by the beginning of a kernel's name; the longest that fits counts. 64
 # registers let every SM of these GPUs hold half of its threads, 128 a quarter.
 BOUNDS = {
@@ -44,25 +42,10 @@ BOUNDS = {
     "visibility_large": (152, 800),
     "visibility_repair": (200, 928),  # one thread does what several would, at a few pixels
 }
-SOURCES = sorted(source_folder("cuda").glob("*.cu"))
 
 
-@pytest.fixture(scope="module")
-def compiled() -> dict[tuple[str, str], nvrtc.Compiled]:
-    """(file name, architecture) -> result."""
-    if not nvrtc.available():
-        message = "libnvrtc is not installed; `pip install nvidia-cuda-nvrtc-cu12` (Linux on x86-64 and arm64)"
-        if os.environ.get("CI") == "true":
-            pytest.fail(message)
-        pytest.skip(message)
-    jobs = [(path, arch) for path in SOURCES for arch in ARCHITECTURES]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        results = pool.map(lambda job: nvrtc.compile_cuda(flatten(job[0]), job[0].name, job[1]), jobs)
-        return {(path.name, arch): result for (path, arch), result in zip(jobs, results, strict=True)}
-
-
-@pytest.mark.parametrize("arch", ARCHITECTURES)
-@pytest.mark.parametrize("name", [path.name for path in SOURCES])
+@pytest.mark.parametrize("arch", nvrtc.ARCHITECTURES)
+@pytest.mark.parametrize("name", [path.name for path in nvrtc.SOURCES])
 def test_compiles_to_machine_code(compiled, name, arch):
     result = compiled[name, arch]
     assert result.ok, result.log
@@ -70,17 +53,17 @@ def test_compiles_to_machine_code(compiled, name, arch):
     assert nvrtc.report(result), f"{name} has no kernel:\n{result.log}"
 
 
-@pytest.mark.parametrize("arch", ARCHITECTURES)
+@pytest.mark.parametrize("arch", nvrtc.ARCHITECTURES)
 def test_no_kernel_spills_registers(compiled, arch):
-    uses = [use for name in SOURCES for use in nvrtc.report(compiled[name.name, arch])]
+    uses = [use for name in nvrtc.SOURCES for use in nvrtc.report(compiled[name.name, arch])]
     spilled = [use for use in uses if use.spill_stores or use.spill_loads]
     assert not spilled, "\n".join(map(str, uses))
 
 
-@pytest.mark.parametrize("arch", ARCHITECTURES)
+@pytest.mark.parametrize("arch", nvrtc.ARCHITECTURES)
 def test_registers_and_stack_stay_within_bounds(compiled, arch):
     over = []
-    for use in [use for name in SOURCES for use in nvrtc.report(compiled[name.name, arch])]:
+    for use in [use for name in nvrtc.SOURCES for use in nvrtc.report(compiled[name.name, arch])]:
         registers, stack = BOUNDS[max((b for b in BOUNDS if use.kernel.startswith(b)), key=len)]
         if use.registers > registers or use.stack > stack:
             over.append(f"{use} exceeds {registers} registers or {stack} bytes of stack")
@@ -90,17 +73,17 @@ def test_registers_and_stack_stay_within_bounds(compiled, arch):
 def test_cpu_library_has_every_kernel(compiled):
     """One source: what the GPU can launch, the CPU library exports under the same name."""
     library = ctypes.CDLL(backends.get("cpu").library._name)
-    kernels = {use.kernel for path in SOURCES for use in nvrtc.report(compiled[path.name, "sm_80"])}
+    kernels = {use.kernel for path in nvrtc.SOURCES for use in nvrtc.report(compiled[path.name, "sm_80"])}
     assert {"interpolate_fwd_f32", "interpolate_bwd_f64", "resolve_fwd_f32", "resolve_bwd_f64"} <= kernels
     assert [kernel for kernel in sorted(kernels) if not hasattr(library, kernel)] == []
 
 
 def test_nvrtc_defines_cudacc_and_reports_errors(compiled):
     fine = '#if !defined(__CUDACC__)\n#error no __CUDACC__\n#endif\nextern "C" __global__ void k(int* p) { *p = 1; }'
-    result = nvrtc.compile_cuda(fine, "fine.cu", "sm_80")
+    result = compile_cuda(fine, "fine.cu", "sm_80")
     assert result.ok, result.log
     assert [use.kernel for use in nvrtc.report(result)] == ["k"]
-    broken = nvrtc.compile_cuda('#line 7 "somewhere.h"\nint x = ;', "broken.cu", "sm_80")
+    broken = compile_cuda('#line 7 "somewhere.h"\nint x = ;', "broken.cu", "sm_80")
     assert not broken.ok
     assert "somewhere.h(7)" in broken.log
 

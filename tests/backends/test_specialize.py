@@ -1,12 +1,13 @@
 """Kernels compiled one by one at run time, as a GPU machine does it; the compiler needs no GPU."""
 
-import os
-
 import pytest
 import torch
 from helpers import nvrtc
+from helpers.nvrtc import compile_cuda
 
 from diffrast.backends import cuda, specialize
+
+pytestmark = pytest.mark.usefixtures("compiler")
 
 SCATTER = (
     "resolve_bwd",
@@ -20,14 +21,6 @@ SCATTER = (
     "texture_bwd_linear_3d",
     "texture_bwd_nearest_3d",
 )
-
-
-@pytest.fixture(autouse=True)
-def _compiler(tmp_path, monkeypatch):
-    if not nvrtc.available():
-        message = "libnvrtc is not installed; `pip install nvidia-cuda-nvrtc-cu12` (Linux on x86-64 and arm64)"
-        pytest.fail(message) if os.environ.get("CI") == "true" else pytest.skip(message)
-    monkeypatch.setenv("DIFFRAST_CACHE_DIR", str(tmp_path / "cache"))
 
 
 @pytest.mark.parametrize("arch", ["sm_75", "sm_90"])
@@ -52,7 +45,7 @@ def test_sums_in_fixed_point_compile(name, arch):
 def test_a_known_number_of_channels_and_boundary_compile_without_spills(name, channels):
     kernel = specialize.kernel(name, torch.float32, {"DR_CHANNELS": channels, "DR_BOUNDARY": 1})
     file, text = specialize.source_of(name)
-    compiled = nvrtc.compile_cuda(text, file, "sm_80", *kernel.options())
+    compiled = compile_cuda(text, file, "sm_80", *kernel.options())
     (use,) = nvrtc.report(compiled)
     assert use.kernel == kernel.entry
     assert use.spill_loads == use.spill_stores == 0
@@ -60,7 +53,7 @@ def test_a_known_number_of_channels_and_boundary_compile_without_spills(name, ch
 
 def test_only_the_kernel_that_is_asked_for_is_compiled():
     file, text = specialize.source_of("antialias_find")
-    compiled = nvrtc.compile_cuda(text, file, "sm_80", *specialize.kernel("antialias_find", torch.float64).options())
+    compiled = compile_cuda(text, file, "sm_80", *specialize.kernel("antialias_find", torch.float64).options())
     assert [use.kernel for use in nvrtc.report(compiled)] == ["antialias_find_f64"]
 
 

@@ -4,12 +4,6 @@ import ctypes
 
 import numpy as np
 import pytest
-from helpers import emulated_library
-
-
-@pytest.fixture(scope="module")
-def reduce(tmp_path_factory):
-    return emulated_library.build("warp_emulation", tmp_path_factory.mktemp("warp")).reduce
 
 
 @pytest.mark.parametrize("active", [0xFFFFFFFF, 0x1, 0x80000000, 0x0F0F0F0F, 0xA5A50001])

@@ -1,11 +1,9 @@
 """`diffrast doctor` and `diffrast warmup`."""
 
-import os
-
 import pytest
 import torch
-from conftest import MISSING
 from helpers import nvrtc
+from helpers.backends_here import needs_gl
 
 from diffrast import backends
 from diffrast.backends import specialize
@@ -23,7 +21,7 @@ def test_every_backend_is_listed_with_its_state(capsys):
     assert states["cuda"] == ("works" if torch.cuda.is_available() else "NO")
 
 
-@pytest.mark.skipif("gl" in MISSING, reason=f"no OpenGL here: {MISSING.get('gl')}")
+@needs_gl
 def test_opengl_says_what_draws(capsys):
     main(["doctor"])
     (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("gl ")]
@@ -67,9 +65,7 @@ def test_nothing_works(capsys, monkeypatch):
 
 
 def test_warmup_compiles_what_programs_use(capsys, monkeypatch, tmp_path):
-    if not nvrtc.available():
-        message = "libnvrtc is not installed; `pip install nvidia-cuda-nvrtc-cu12`"
-        pytest.fail(message) if os.environ.get("CI") == "true" else pytest.skip(message)
+    nvrtc.require()
     monkeypatch.setenv("DIFFRAST_CACHE_DIR", str(tmp_path))
     few = [k for k in doctor.usual_kernels() if k.name in ("resolve_fwd", "fixed_finish")]
     monkeypatch.setattr(doctor, "usual_kernels", lambda: few)

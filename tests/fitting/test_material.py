@@ -6,15 +6,14 @@ from pathlib import Path
 import pytest
 import torch
 import trimesh
-from helpers.ring import BOX, ring_cameras
-from reconstruct.test_cameras import CPU, new_run
+from helpers.ring import BOX, CPU, new_run, ring_cameras
+from helpers.solids import shape_of, torus
 
 import diffrast.torch as dr
 from diffrast.camera import look_at
 from diffrast.fitting import material
-from diffrast.fitting.appearance import fill_gaps, unwrap
+from diffrast.fitting.appearance import fill_gaps
 from diffrast.fitting.coverage import fill_unseen, views_of_texels
-from diffrast.fitting.geometry import Shape
 from diffrast.fitting.material import Material, fit_material, normalized, occlusion, start_material
 from diffrast.fitting.targets import make_targets
 from diffrast.io import load_mesh, save_mesh
@@ -25,20 +24,6 @@ from diffrast.photos.views import View
 from diffrast.scene.environment import EnvironmentLight, latlong_directions
 from diffrast.scene.material import MetallicRoughness
 from diffrast.scene.renderer import Scene, render
-
-
-def torus() -> trimesh.Trimesh:
-    return trimesh.creation.torus(1.0, 0.35, major_sections=48, minor_sections=24)
-
-
-def shape_of(mesh: trimesh.Trimesh) -> Shape:
-    vertices = torch.tensor(mesh.vertices, dtype=torch.float32)
-    return Shape(vertices, torch.tensor(mesh.faces, dtype=torch.int32), torch.full_like(vertices, 0.5))
-
-
-@pytest.fixture(scope="module")
-def unwrapped():
-    return unwrap(dr.RasterizeContext(), shape_of(torus()), 128)
 
 
 def from_above(views: int) -> list[View]:
@@ -95,7 +80,7 @@ def test_occlusion_of_a_bowl():
     shape = shape_of(ball)
     open_sky = occlusion(dr.RasterizeContext(), shape.vertices, shape.faces)
     assert float(open_sky.min()) > 0.9
-    ring = shape_of(torus())
+    ring = shape_of(torus(48))
     seen = occlusion(dr.RasterizeContext(), ring.vertices, ring.faces)
     distance = torch.hypot(ring.vertices[:, 0], ring.vertices[:, 1])
     outer, inner = seen[distance > 1.3].mean(), seen[distance < 0.7].mean()

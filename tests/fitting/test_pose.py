@@ -4,63 +4,25 @@ command."""
 import json
 import math
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
+from helpers.pot import camera, photo, teapot
 from helpers.viewing import torus
 
-import diffrast.torch as dr
 from diffrast import cli
-from diffrast.camera.camera import Camera
 from diffrast.camera.conventions import rigid
 from diffrast.camera.lie import so3_exp, so3_log
-from diffrast.commands.make_dataset import photograph
 from diffrast.fitting import pose as module
 from diffrast.fitting.pose import distinct, find_pose, jacobian, moved, place, sphere, units
 from diffrast.fitting.pose_model import Model, Poses, harmonics, relight, window
-from diffrast.io import load_image, save_image, save_mesh
+from diffrast.io import load_image, save_image
 from diffrast.mesh import Mesh
 from diffrast.photos.data import read_views
-from diffrast.viewer.model import Model as Drawn
-from diffrast.viewer.model import copy_mesh
-
-FOV = math.radians(30)
 
 
 def angle(a: torch.Tensor, b: torch.Tensor) -> float:
     return math.degrees(float(so3_log(a[:3, :3] @ b[:3, :3].T).norm()))
-
-
-def teapot() -> Mesh:
-    """A torus with a bump on one side and another one below: no two views of it are alike."""
-    mesh = torus()
-    v = mesh.vertices
-    bump = torch.exp(-4 * (v - torch.tensor([1.4, 0.0, 0.0])).square().sum(1, keepdim=True))
-    low = torch.exp(-4 * (v - torch.tensor([0.0, -0.4, 1.0])).square().sum(1, keepdim=True))
-    return replace(
-        mesh, vertices=v + bump * torch.tensor([0.9, 0.2, 0.0]) + low * torch.tensor([0.0, -0.7, 0.2])
-    ).welded()
-
-
-def camera(turn=(0.7, 0.4, -0.5), at=(0.3, -0.2, -7.0), width=160, height=120) -> Camera:
-    R = so3_exp(torch.tensor(turn, dtype=torch.float64))
-    view = rigid(R, torch.tensor(at, dtype=torch.float64))
-    return Camera.perspective(fov_y=FOV, width=width, height=height, world_to_camera=view)
-
-
-def photo(mesh: Mesh, of: Camera) -> torch.Tensor:
-    """Under a sky and a lamp, linear RGBA."""
-    return photograph(dr.RasterizeContext(), Drawn(copy_mesh(mesh)), of, 3, "y", unlit=False)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
-    path = tmp_path_factory.mktemp("pose")
-    save_mesh(path / "pot.glb", teapot())
-    save_image(path / "photo.png", photo(teapot(), camera()))
-    save_image(path / "flat.png", torch.full((120, 160, 3), 0.4))
-    return path
 
 
 # --- Parts ------------------------------------------------------------------------------------------------------------

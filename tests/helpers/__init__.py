@@ -1,1 +1,5 @@
-"""What several tests share."""
+"""What tests share. Importing it has the shapes in the package's signatures checked."""
+
+from .shapes import install
+
+install()

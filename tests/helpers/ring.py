@@ -2,6 +2,7 @@
 
 import functools
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,10 @@ import trimesh
 
 import diffrast.torch as dr
 from diffrast.camera import Camera, look_at
+from diffrast.fitting.loop import Progress, Run, Stop
 from diffrast.photos.data import View
-from diffrast.reconstruct.pipeline import Options
+from diffrast.reconstruct.cameras import _Unkept
+from diffrast.reconstruct.options import Options
 from diffrast.scene.passes import clip_matrices, finish, to_clip
 
 BOX = torch.tensor([[-1.4, -1.4, -0.5], [1.4, 1.4, 0.5]])
@@ -54,3 +57,11 @@ def ring_views() -> list[View]:
 
 
 SMALL = Options(holdout=2, steps=60, progress=False, faces=1500, texture=128, frames=2)
+SHORT = replace(SMALL, steps=24, faces=500, texture=64, frames=0, checkpoint=0.0)
+
+
+CPU = torch.device("cpu")
+
+
+def new_run() -> Run:
+    return Run(Progress({}, False), Stop(), torch.Generator().manual_seed(0), _Unkept())

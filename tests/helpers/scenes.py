@@ -105,3 +105,45 @@ def ball(batch=2, seed=30):
         w = 2.5 - z  # the eye on the z axis, near plane 1, far plane 4
         pos.append(torch.stack([2.2 * x, 2.2 * y, (5 * w - 8) / 3, w], -1))
     return through_float32(torch.stack(pos)), torch.tensor(tri, dtype=torch.int32)
+
+
+RESOLUTION = (16, 32)
+
+
+def broken():
+    """Good triangles and some that cover nothing: not finite, of no area, off the screen, behind the eye."""
+    pos, tri = soup(2, 14, seed=3)
+    pos[:, 4, 0] = torch.nan
+    pos[:, 9, 3] = torch.inf
+    pos[:, 14] = pos[:, 13]
+    pos[:, 17] = 2 * pos[:, 15]
+    pos[:, 18:21, 0] += 40
+    pos[:, 21:24] *= -1
+    pos[:, 24:27] = 0
+    return pos, tri
+
+
+SCENES = {
+    "soup": soup,
+    "near": near,
+    "sheet": sheet,
+    "ball": ball,
+    "lattice": lambda: lattice(RESOLUTION),
+    "broken": broken,
+}
+
+
+def grid_mesh(rows, columns):
+    """Indices of a triangulated grid of (rows + 1) x (columns + 1) vertices, diagonals alternating."""
+    faces = []
+    for r in range(rows):
+        for c in range(columns):
+            a = r * (columns + 1) + c
+            b, d, e = a + 1, a + columns + 1, a + columns + 2
+            faces += [(a, b, e), (a, e, d)] if (r + c) % 2 else [(a, b, d), (b, e, d)]
+    return torch.tensor(faces, dtype=torch.int32)
+
+
+def grid_positions(rows, columns, low=-1.5, high=1.5):
+    y, x = torch.meshgrid(torch.linspace(low, high, rows + 1), torch.linspace(low, high, columns + 1), indexing="ij")
+    return torch.stack([x, y, torch.zeros_like(x), torch.ones_like(x)], -1).reshape(-1, 4)

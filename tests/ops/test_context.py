@@ -8,20 +8,11 @@ import pytest
 import torch
 
 import diffrast.torch as dr
-from diffrast.ops import context
 
 POS = torch.tensor([[[-1.0, -1, 0, 1], [3, -1, 0, 1], [-1, 3, 0, 1]]])
 TRI = torch.tensor([[0, 1, 2]], dtype=torch.int32)
 
 without_cuda = pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
-
-
-@pytest.fixture
-def fresh_log(monkeypatch, caplog):
-    """As in a new process: nothing has been said yet."""
-    monkeypatch.setattr(context, "_said", set())
-    caplog.set_level(logging.INFO, logger="diffrast")
-    return caplog
 
 
 @without_cuda

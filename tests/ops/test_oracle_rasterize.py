@@ -4,35 +4,12 @@ import pytest
 import torch
 from helpers import scenes
 from helpers.gradients import assert_agree, gradients
+from helpers.scenes import RESOLUTION, SCENES
 from reference import rasterize as oracle
 
 import diffrast.torch as dr
 
 DTYPES = [torch.float64, torch.float32]
-RESOLUTION = (16, 32)
-
-
-def broken():
-    """Good triangles and some that cover nothing: not finite, of no area, off the screen, behind the eye."""
-    pos, tri = scenes.soup(2, 14, seed=3)
-    pos[:, 4, 0] = torch.nan
-    pos[:, 9, 3] = torch.inf
-    pos[:, 14] = pos[:, 13]
-    pos[:, 17] = 2 * pos[:, 15]
-    pos[:, 18:21, 0] += 40
-    pos[:, 21:24] *= -1
-    pos[:, 24:27] = 0
-    return pos, tri
-
-
-SCENES = {
-    "soup": scenes.soup,
-    "near": scenes.near,
-    "sheet": scenes.sheet,
-    "ball": scenes.ball,
-    "lattice": lambda: scenes.lattice(RESOLUTION),
-    "broken": broken,
-}
 
 
 def inputs(scene, dtype, device):

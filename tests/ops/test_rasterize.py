@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from helpers.scenes import grid_mesh, grid_positions
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,22 +23,6 @@ def claims(pos, tri, resolution):
     count = tri.shape[0]
     ranges = torch.stack([torch.arange(count), torch.ones(count, dtype=torch.long)], 1).int()
     return (triangle_ids(pos, tri, resolution, ranges) >= 0).sum(0)
-
-
-def grid_mesh(rows, columns):
-    """Indices of a triangulated grid of (rows + 1) x (columns + 1) vertices, diagonals alternating."""
-    faces = []
-    for r in range(rows):
-        for c in range(columns):
-            a = r * (columns + 1) + c
-            b, d, e = a + 1, a + columns + 1, a + columns + 2
-            faces += [(a, b, e), (a, e, d)] if (r + c) % 2 else [(a, b, d), (b, e, d)]
-    return torch.tensor(faces, dtype=torch.int32)
-
-
-def grid_positions(rows, columns, low=-1.5, high=1.5):
-    y, x = torch.meshgrid(torch.linspace(low, high, rows + 1), torch.linspace(low, high, columns + 1), indexing="ij")
-    return torch.stack([x, y, torch.zeros_like(x), torch.ones_like(x)], -1).reshape(-1, 4)
 
 
 # --- Watertightness ---------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from helpers import scenes
 from helpers.gradients import assert_agree, gradients
-from ops.test_texture import F64, leaf, problem, random
+from helpers.textures import F64, leaf, problem, random
 from reference import texture as oracle_2d
 from reference import texture_anisotropic as oracle
 

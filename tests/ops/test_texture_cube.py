@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from ops.test_texture import F64, leaf, random
+from helpers.textures import F64, leaf, random
 
 import diffrast.torch as dr
 

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from helpers import scenes
 from helpers.gradients import assert_agree, gradients
-from ops.test_texture import F64, leaf, random
+from helpers.textures import F64, leaf, random
 from reference import texture_volume as oracle
 
 import diffrast.torch as dr

@@ -7,79 +7,22 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from helpers.ball import (
+    CENTER,
+    RADIUS,
+    assert_same_camera,
+    ball_cameras,
+    ball_picture,
+    edit,
+    write_middlebury,
+    write_nerf,
+)
 from PIL import Image
 
-from diffrast.camera import Camera, look_at
 from diffrast.photos.data import held_out, kept_out, load, read_views
 from diffrast.photos.masks import add_masks
 from diffrast.reconstruct.hull import bounds
 from diffrast.reconstruct.orient import undo_turns
-
-CENTER, RADIUS = np.array([0.3, -0.2, 0.1]), 0.8  # of the ball in every picture
-
-
-def ball_cameras(count: int = 6, width: int = 48, height: int = 32) -> list[Camera]:
-    cameras = []
-    for i in range(count):
-        a, e = 2 * math.pi * i / count, 0.9 * math.cos(1.7 * i)
-        eye = CENTER + 4.0 * np.array([math.cos(e) * math.sin(a), math.sin(e), math.cos(e) * math.cos(a)])
-        cameras.append(
-            look_at(eye, CENTER + np.array([0.1, 0.05, 0]), (0, 1, 0), fov_y=0.8, width=width, height=height)
-        )
-    return cameras
-
-
-def ball_picture(camera: Camera) -> np.ndarray:
-    """The ball's mask by ray casting, uint8 [H, W], row 0 at the top."""
-    y, x = np.mgrid[0 : camera.height, 0 : camera.width] + 0.5
-    pixels = np.stack([x, camera.height - y, np.ones_like(x)], -1)
-    rays = pixels @ np.linalg.inv(camera.K.numpy()).T * [1, 1, -1] @ camera.world_to_camera[:3, :3].numpy()
-    rays /= np.linalg.norm(rays, axis=-1, keepdims=True)
-    to = CENTER - camera.center.numpy()
-    off = (to @ to) - (rays @ to) ** 2
-    return np.where(off < RADIUS**2, 255, 0).astype(np.uint8)
-
-
-def write_nerf(folder, cameras, suffix=""):
-    folder.mkdir(exist_ok=True)
-    frames = []
-    for i, camera in enumerate(cameras):
-        mask = ball_picture(camera)
-        rgba = np.dstack([mask // 2, mask // 3, 255 - mask // 2, mask])
-        Image.fromarray(rgba).save(folder / f"v{i}.png")
-        pose = torch.linalg.inv(camera.world_to_camera).tolist()
-        frames.append({"file_path": f"./v{i}{suffix}", "transform_matrix": pose})
-    scene = {"camera_angle_x": 2 * math.atan(cameras[0].width / 2 / float(cameras[0].K[0, 0])), "frames": frames}
-    (folder / "transforms_train.json").write_text(json.dumps(scene))
-    return folder
-
-
-def write_middlebury(folder, cameras, turns=None):
-    """Dark background, no masks; ``turns``: how often to turn each stored picture counter-clockwise by a quarter."""
-    folder.mkdir(exist_ok=True)
-    lines = [str(len(cameras))]
-    rng = np.random.default_rng(0)
-    for i, camera in enumerate(cameras):
-        mask = ball_picture(camera)[..., None] > 0
-        rgb = np.where(mask, [200, 170, 120], rng.integers(0, 12, (*mask.shape[:2], 3))).astype(np.uint8)
-        Image.fromarray(np.rot90(rgb, turns[i] if turns else 0).copy()).save(folder / f"b{i:02d}.png")
-        flip = np.diag([1.0, -1.0, -1.0])
-        R, t = flip @ camera.world_to_camera[:3, :3].numpy(), flip @ camera.world_to_camera[:3, 3].numpy()
-        K = camera.K.numpy().copy()
-        K[1, 2] = camera.height - K[1, 2]
-        K[:2, 2] -= PIXEL_CENTER
-        lines.append(f"b{i:02d}.png " + " ".join(f"{x:.12g}" for x in [*K.ravel(), *R.ravel(), *t]))
-    (folder / "ball_par.txt").write_text("\n".join(lines) + "\n")
-    return folder
-
-
-PIXEL_CENTER = 0.5  # Middlebury's pixel (0, 0) is the centre of the first pixel
-
-
-def assert_same_camera(ours: Camera, theirs: Camera):
-    points = torch.tensor(CENTER) + torch.rand(20, 3, dtype=torch.float64) - 0.5
-    torch.testing.assert_close(ours.project(points)[0], theirs.project(points)[0], atol=1e-6, rtol=0)
-    torch.testing.assert_close(ours.project(points)[1], theirs.project(points)[1], atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("suffix", ["", ".png"])
@@ -202,22 +145,6 @@ def test_no_alpha_and_no_contrast(tmp_path):
         )
     with pytest.raises(ValueError, match=r"v0\.png has no alpha and its object does not stand out .* --masks"):
         add_masks(read_views(folder))
-
-
-def edit(key, value):
-    """A fault: set an entry of the scene or of frame 2 (``frame.`` first)."""
-
-    def apply(folder):
-        path = folder / "transforms_train.json"
-        scene = json.loads(path.read_text())
-        target = scene["frames"][2] if key.startswith("frame.") else scene
-        if value is None:
-            del target[key.removeprefix("frame.")]
-        else:
-            target[key.removeprefix("frame.")] = value
-        path.write_text(json.dumps(scene))
-
-    return apply
 
 
 def write(name, text):

@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from photos.test_data import ball_cameras, ball_picture, edit, write_nerf
+from helpers.ball import ball_cameras, ball_picture, edit, write_nerf
 from PIL import Image
 
 from diffrast.camera import look_at

@@ -1,82 +1,17 @@
 """COLMAP's and IDR's layouts: the same cameras come back, and every fault is one sentence that names the file."""
 
 import re
-import struct
 
 import numpy as np
 import pytest
 import torch
-from photos.test_data import assert_same_camera, ball_cameras, ball_picture
+from helpers.ball import assert_same_camera, ball_cameras, ball_picture, write_colmap, write_idr
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
 from diffrast.photos.data import read_views
 from diffrast.photos.layout_idr import decompose
 from diffrast.photos.masks import add_masks
-
-FLIP = np.diag([1.0, -1.0, -1.0])
-
-
-def opencv(camera, centre):
-    """K, R, t with y down; pixel centres at `centre`."""
-    K = camera.K.numpy().copy()
-    K[0, 2] -= 0.5 - centre
-    K[1, 2] = camera.height - K[1, 2] - (0.5 - centre)
-    view = camera.world_to_camera.numpy()
-    return K, FLIP @ view[:3, :3], FLIP @ view[:3, 3]
-
-
-def write_pictures(folder, cameras, masks=None, names="v{}.png"):
-    folder.mkdir(parents=True)
-    for i, camera in enumerate(cameras):
-        mask = ball_picture(camera)
-        Image.fromarray(np.dstack([mask // 2, mask // 3, mask // 4])).save(folder / names.format(i))
-        if masks:
-            masks.mkdir(exist_ok=True)
-            Image.fromarray(mask).save(masks / f"{i:03d}.png")
-
-
-def write_colmap(folder, cameras, binary, lens="PINHOLE", extra=()):
-    write_pictures(folder / "images", cameras)
-    model = folder / "sparse" / "0"
-    model.mkdir(parents=True)
-    K = opencv(cameras[0], 0.5)[0]
-    parameters = [K[0, 0], K[1, 1], K[0, 2], K[1, 2], *extra]
-    width, height = cameras[0].width, cameras[0].height
-    shots = []
-    for i, camera in enumerate(cameras):
-        _, R, t = opencv(camera, 0.5)
-        q = Rotation.from_matrix(R).as_quat()[[3, 0, 1, 2]]
-        shots.append((i + 1, [*q, *t], f"v{i}.png"))
-    if binary:
-        number = {"PINHOLE": 1, "OPENCV": 4}[lens]
-        lenses = struct.pack("<QiiQQ", 1, 7, number, width, height) + struct.pack(f"<{len(parameters)}d", *parameters)
-        (model / "cameras.bin").write_bytes(lenses)
-        data = struct.pack("<Q", len(shots))
-        for i, pose, name in shots:
-            points = struct.pack("<ddq", 1.0, 2.0, -1) * i
-            data += struct.pack("<I7dI", i, *pose, 7) + name.encode() + b"\0" + struct.pack("<Q", i) + points
-        (model / "images.bin").write_bytes(data)
-        return folder
-    numbers = " ".join(f"{x:.17g}" for x in parameters)
-    (model / "cameras.txt").write_text(f"# cameras\n7 {lens} {width} {height} {numbers}\n")
-    lines = ["# images"]
-    for i, pose, name in shots:
-        lines += [f"{i} " + " ".join(f"{x:.17g}" for x in pose) + f" 7 {name}", "1.0 2.0 -1" if i % 2 else ""]
-    (model / "images.txt").write_text("\n".join(lines) + "\n")
-    return folder
-
-
-def write_idr(folder, cameras, masks=True, sign=1.0):
-    write_pictures(folder / "image", cameras, folder / "mask" if masks else None, "{:06d}.png")
-    matrices = {}
-    for i, camera in enumerate(cameras):
-        K, R, t = opencv(camera, 0.0)
-        P = np.eye(4)
-        P[:3] = sign * 2.5 * K @ np.column_stack([R, t])
-        matrices |= {f"world_mat_{i}": P, f"world_mat_inv_{i}": np.linalg.inv(P), f"scale_mat_{i}": 3 * np.eye(4)}
-    np.savez(folder / "cameras.npz", **matrices)
-    return folder
 
 
 def assert_views(views, cameras):

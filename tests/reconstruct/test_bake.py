@@ -5,58 +5,27 @@ import math
 import os
 import signal
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
 from helpers.viewing import torus
 
 from diffrast import cli
-from diffrast.io import linear_to_srgb, load_mesh, save_mesh
+from diffrast.io import linear_to_srgb, load_mesh
 from diffrast.mesh import Mesh, unwrap
 from diffrast.mesh.atlas import atlas
-from diffrast.photos.data import read_views
-from diffrast.photos.masks import add_masks
 from diffrast.reconstruct import bake as module
 from diffrast.reconstruct.bake import bake
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory) -> Path:
-    """Unlit photographs of the torus from all around: the texture is what they show."""
-    folder = tmp_path_factory.mktemp("photos")
-    save_mesh(folder / "torus.glb", torus())
-    args = (
-        "make-dataset",
-        folder / "torus.glb",
-        "--out",
-        folder / "set",
-        "--views",
-        9,
-        "--size",
-        96,
-        "--unlit",
-        "--quiet",
-    )
-    assert cli.main([str(a) for a in args]) == 0
-    return folder
-
-
-@pytest.fixture(scope="module")
-def views(photos):
-    views = read_views(photos / "set")
-    add_masks(views)
-    return views
 
 
 def plain(mesh: Mesh, **changes) -> Mesh:
     return replace(mesh, texture=None, **changes)
 
 
-def test_the_texture_comes_back(views):
+def test_the_texture_comes_back(unlit_views):
     truth = torus()
     assert truth.texture is not None
-    baked = bake(plain(truth), views, size=64, steps=60)
+    baked = bake(plain(truth), unlit_views, size=64, steps=60)
     assert baked.seen > 0.95
     assert not baked.interrupted
     assert len(baked.figures) == 9
@@ -67,21 +36,21 @@ def test_the_texture_comes_back(views):
     assert float(difference[covered].abs().median()) < 0.01
     assert torch.equal(baked.mesh.uv, truth.uv)
     # The descent sharpens what the weighted mean has blurred.
-    mean = bake(plain(truth), views, size=64, steps=0)
+    mean = bake(plain(truth), unlit_views, size=64, steps=0)
     assert sum(f["psnr_object"] for f in baked.figures) > sum(f["psnr_object"] for f in mean.figures)
 
 
-def test_a_mesh_without_uvs_gets_some(views):
-    baked = bake(Mesh(torus().vertices, torus().faces), views, size=128, steps=20)
+def test_a_mesh_without_uvs_gets_some(unlit_views):
+    baked = bake(Mesh(torus().vertices, torus().faces), unlit_views, size=128, steps=20)
     assert baked.mesh.uv is not None
     assert float(baked.mesh.uv.min()) >= 0 and float(baked.mesh.uv.max()) <= 1
     assert min(f["psnr"] for f in baked.figures) > 28
 
 
-def test_unseen_places_take_the_colour_of_what_is_near_on_the_surface(views):
+def test_unseen_places_take_the_colour_of_what_is_near_on_the_surface(unlit_views):
     """Seen from one side, the other side is still no darker than the photographs."""
     truth = torus()
-    above = sorted(views, key=lambda v: -float(v.camera.center[1]))[:2]
+    above = sorted(unlit_views, key=lambda v: -float(v.camera.center[1]))[:2]
     baked = bake(plain(truth), above, size=64, steps=0)
     assert 0.2 < baked.seen < 0.9
     assert baked.mesh.texture is not None
@@ -101,20 +70,20 @@ def test_charts_across_the_border_and_repeated_textures():
         atlas(replace(mesh, uv=mesh.uv * 9), (64, 64))
 
 
-def test_a_mesh_that_no_photograph_shows(views):
+def test_a_mesh_that_no_photograph_shows(unlit_views):
     far = torus()
     with pytest.raises(ValueError, match="no photograph shows the mesh"):
-        bake(plain(far, vertices=far.vertices + 50), views, size=32, steps=1)
+        bake(plain(far, vertices=far.vertices + 50), unlit_views, size=32, steps=1)
 
 
 # --- The command ------------------------------------------------------------------------------------------------------
 
 
-def test_command(photos, tmp_path, capsys):
+def test_command(unlit_photos, tmp_path, capsys):
     args = [
         "texture",
-        photos / "torus.glb",
-        photos / "set",
+        unlit_photos / "torus.glb",
+        unlit_photos / "set",
         "--out",
         tmp_path / "a.glb",
         "--size",
@@ -137,7 +106,7 @@ def test_command(photos, tmp_path, capsys):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="SIGINT is sent differently on Windows")
-def test_ctrl_c_writes_what_there_is(photos, tmp_path, capsys, monkeypatch):
+def test_ctrl_c_writes_what_there_is(unlit_photos, tmp_path, capsys, monkeypatch):
     real, calls = module.render_textured, []
 
     def interrupted(*args):
@@ -149,8 +118,8 @@ def test_ctrl_c_writes_what_there_is(photos, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(module, "render_textured", interrupted)
     args = [
         "texture",
-        photos / "torus.glb",
-        photos / "set",
+        unlit_photos / "torus.glb",
+        unlit_photos / "set",
         "--out",
         tmp_path / "a.glb",
         "--size",
@@ -173,9 +142,9 @@ def test_ctrl_c_writes_what_there_is(photos, tmp_path, capsys, monkeypatch):
         ({"SIZE": "3"}, "--size must be 16 to 8192; got 3"),
     ],
 )
-def test_bad_input(photos, tmp_path, capsys, monkeypatch, change, message):
+def test_bad_input(unlit_photos, tmp_path, capsys, monkeypatch, change, message):
     monkeypatch.chdir(tmp_path)
-    words = {"MESH": photos / "torus.glb", "SET": photos / "set", "OUT": "a.glb", "SIZE": "64", **change}
+    words = {"MESH": unlit_photos / "torus.glb", "SET": unlit_photos / "set", "OUT": "a.glb", "SIZE": "64", **change}
     args = ["texture", words["MESH"], words["SET"], "--out", words["OUT"], "--size", words["SIZE"], "--quiet"]
     assert cli.main([str(a) for a in args]) == 2
     out, err = capsys.readouterr()

@@ -7,45 +7,23 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.ring import photograph, ring_cameras, torus
+from helpers.ring import CPU, new_run
 
 import diffrast.torch as dr
 from diffrast.fitting.appearance import Textured, fit_texture, unwrap
 from diffrast.fitting.exposure import Exposed
 from diffrast.fitting.fit import Rates, fit
 from diffrast.fitting.geometry import Shape, fit_shape
-from diffrast.fitting.loop import Progress, Run, Stop
 from diffrast.fitting.targets import SAMPLES, make_targets
 from diffrast.io.image import linear_to_srgb, srgb_to_linear
 from diffrast.photos.agreement import common_point
 from diffrast.photos.calibration import Calibration, correct_cameras
 from diffrast.photos.views import View
-from diffrast.reconstruct.cameras import LOCATE, _Unkept, _wide_hull, agree, aim, gather, locate, widened
+from diffrast.reconstruct.cameras import LOCATE, _wide_hull, agree, aim, gather, locate, widened
 from diffrast.reconstruct.hull import bounds
 
 BENCH = runpy.run_path(str(Path(__file__).resolve().parents[2] / "benchmarks" / "cameras.py"))
 disturbed, misjudged, rotation_errors = (BENCH[n] for n in ("disturbed", "misjudged", "rotation_errors"))
-CPU = torch.device("cpu")
-
-
-def new_run() -> Run:
-    return Run(Progress({}, False), Stop(), torch.Generator().manual_seed(0), _Unkept())
-
-
-@pytest.fixture(scope="module")
-def views() -> list[View]:
-    mesh, found = torus(), []
-    for i, camera in enumerate(ring_cameras(14, 72)):
-        picture = photograph(mesh, camera)
-        found.append(View(f"v{i}", Path(f"v{i}.png"), picture[..., :3], picture[..., 3], camera))
-    return found
-
-
-@pytest.fixture(scope="module")
-def true_shape() -> Shape:
-    mesh = torus()
-    vertices = torch.tensor(mesh.vertices, dtype=torch.float32)
-    return Shape(vertices, torch.tensor(mesh.faces, dtype=torch.int32), torch.full_like(vertices, 0.5))
 
 
 def some_calibration(count: int, box) -> Calibration:

@@ -7,18 +7,13 @@ import numpy as np
 import pytest
 import torch
 import trimesh
-from helpers.ring import SMALL, ring_views, torus
+from helpers.ring import SMALL, torus
 
 from diffrast.photos.data import View
 from diffrast.reconstruct import stages
 from diffrast.reconstruct.hull import HullField, bounds, drop_parts, visual_hull
 from diffrast.reconstruct.start import start
 from diffrast.reconstruct.state import State
-
-
-@pytest.fixture(scope="module")
-def views() -> list[View]:
-    return ring_views()
 
 
 def test_hull_of_a_torus_keeps_its_hole(views):

@@ -6,26 +6,14 @@ from dataclasses import replace
 import pytest
 import torch
 from helpers.ring import SMALL
-from reconstruct.test_reconstruct import dataset, views  # noqa: F401 (fixtures)
 
 from diffrast.io import load_mesh
 from diffrast.reconstruct.options import Options, check
 from diffrast.reconstruct.pipeline import reconstruct
 
 
-@pytest.fixture(scope="module")
-def options() -> Options:
-    return replace(SMALL, steps=40, frames=0, texture=64, faces=800, pbr=True, exposure=True, refine_cameras=True)
-
-
-@pytest.fixture(scope="module")
-def finished(dataset, options, tmp_path_factory):  # noqa: F811
-    out = tmp_path_factory.mktemp("all") / "run"
-    return out, reconstruct(dataset, out, options)
-
-
-def test_material_cameras_and_exposure_together(finished):
-    out, metrics = finished
+def test_material_cameras_and_exposure_together(finished_with_all):
+    out, metrics = finished_with_all
     assert metrics["held_out"]["psnr"] > 18
     assert metrics["steps"]["material"] > 0
     assert set(metrics["findings"]) == {"light", "exposure"}
@@ -34,21 +22,21 @@ def test_material_cameras_and_exposure_together(finished):
     assert data.base_color_texture is not None and float(data.base_color_texture[..., :3].std()) > 0.05
 
 
-def test_a_run_that_stops_in_the_material_goes_on_to_the_same_result(dataset, options, finished, tmp_path):  # noqa: F811
+def test_a_run_that_stops_in_the_material_goes_on_to_the_same_result(dataset, all_options, finished_with_all, tmp_path):
     def interrupt(stage, step):
         if stage == "material" and step == 5:
             raise KeyboardInterrupt
 
-    stopped = reconstruct(dataset, tmp_path / "run", options, callback=interrupt)
+    stopped = reconstruct(dataset, tmp_path / "run", all_options, callback=interrupt)
     assert stopped["interrupted"] and stopped["steps"]["material"] == 6
-    again = reconstruct(dataset, tmp_path / "run", replace(options, resume=True))
-    out, metrics = finished
+    again = reconstruct(dataset, tmp_path / "run", replace(all_options, resume=True))
+    out, metrics = finished_with_all
     assert (tmp_path / "run" / "mesh.glb").read_bytes() == (out / "mesh.glb").read_bytes()
     assert again["views"] == metrics["views"]  # cameras and exposures are the same, too
 
 
 @pytest.mark.parametrize("baseline", ["adam-vertices", "no-remeshing"])
-def test_baselines(dataset, tmp_path, baseline):  # noqa: F811
+def test_baselines(dataset, tmp_path, baseline):
     small = replace(SMALL, steps=40, frames=0, init="sphere", texture=64)
     metrics = reconstruct(dataset, tmp_path / "run", replace(small, baseline=baseline))
     mesh = load_mesh(tmp_path / "run" / "mesh.glb")

@@ -1,10 +1,8 @@
 """From photographs to all outputs, on pictures that the tests render themselves."""
 
-import importlib.util
 import json
 import math
 import re
-import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,7 +12,8 @@ import numpy as np
 import pytest
 import torch
 import trimesh
-from helpers.ring import SMALL, ring_views, torus
+from helpers.recipes import RECIPES, recipe
+from helpers.ring import SMALL, torus
 
 import diffrast.torch as dr
 from diffrast.fitting import metrics
@@ -26,7 +25,7 @@ from diffrast.fitting.targets import make_targets
 from diffrast.io import save_image
 from diffrast.mesh.primitives import icosphere
 from diffrast.photos.calibration import correct_cameras
-from diffrast.photos.data import View, read_views
+from diffrast.photos.data import read_views
 from diffrast.photos.masks import add_masks
 from diffrast.reconstruct import output, stages, turntable
 from diffrast.reconstruct.hull import bounds
@@ -34,31 +33,6 @@ from diffrast.reconstruct.output import claim
 from diffrast.reconstruct.pipeline import Options, reconstruct, with_stage
 from diffrast.reconstruct.state import State
 from diffrast.scene.passes import finish
-
-
-@pytest.fixture(scope="module")
-def views() -> list[View]:
-    return ring_views()
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory, views) -> Path:
-    folder = tmp_path_factory.mktemp("torus")
-    frames = []
-    for view in views:
-        save_image(folder / view.path, torch.cat([view.rgb, view.alpha[..., None]], dim=-1), linear=False)
-        pose = torch.linalg.inv(view.camera.world_to_camera).tolist()
-        frames.append({"file_path": view.name, "transform_matrix": pose})
-    scene = {"camera_angle_x": 0.65, "frames": frames}
-    (folder / "transforms_train.json").write_text(json.dumps(scene))
-    return folder
-
-
-@pytest.fixture(scope="module")
-def finished(dataset, tmp_path_factory) -> tuple[Path, dict]:
-    out = tmp_path_factory.mktemp("out") / "run"
-    return out, reconstruct(dataset, out, replace(SMALL, steps=240, frames=6))
-
 
 # --- Pieces -----------------------------------------------------------------------------------------------------------
 
@@ -350,22 +324,18 @@ def test_bad_options(dataset, tmp_path, options, message):
 
 
 def test_demo_data_set_is_what_its_recipe_makes(tmp_path):
-    root = Path(__file__).resolve().parents[2]
-    spec = importlib.util.spec_from_file_location("make_demo_dataset", root / "recipes" / "make_demo_dataset.py")
-    recipe = importlib.util.module_from_spec(spec)
-    sys.modules["make_demo_dataset"] = recipe
-    spec.loader.exec_module(recipe)
-    demo = root / "assets" / "demo"
+    made = recipe("11_make_demo_dataset")
+    demo = RECIPES.parent / "assets" / "demo"
     assert sum(p.stat().st_size for p in demo.rglob("*") if p.is_file()) < 3e6
     views = read_views(demo)
     assert add_masks(views) == "alpha"
-    mesh = recipe.build(step=0.04)
+    mesh = made["build"](step=0.04)
     assert trimesh.Trimesh(mesh.vertices, mesh.faces, process=False).euler_number == 0  # the handle's hole
     ctx = dr.RasterizeContext()
-    cameras = list(recipe.cameras(28, 256))
+    cameras = list(made["cameras"](28, 256))
     for i in (0, 13, 27):
         torch.testing.assert_close(cameras[i].world_to_camera, views[i].camera.world_to_camera, atol=1e-7, rtol=0)
-        picture = recipe.photograph(ctx, mesh, cameras[i], samples=2)
+        picture = made["photograph"](ctx, mesh, cameras[i], samples=2)
         assert (picture[..., 3] - views[i].alpha).abs().mean() < 0.01
 
 

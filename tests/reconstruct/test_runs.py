@@ -13,8 +13,7 @@ import pytest
 import torch
 import trimesh
 import yaml
-from fitting.test_checkpoint import SHORT
-from reconstruct.test_reconstruct import dataset, views  # noqa: F401 - fixtures
+from helpers.ring import SHORT
 
 from diffrast.fitting import distributed
 from diffrast.fitting.distributed import Group
@@ -26,16 +25,10 @@ from diffrast.reconstruct.pipeline import reconstruct
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.fixture(scope="module")
-def whole(dataset, tmp_path_factory):  # noqa: F811
-    out = tmp_path_factory.mktemp("runs") / "out"
-    return out, reconstruct(dataset, out, SHORT)
-
-
 # --- The configuration file -------------------------------------------------------------------------------------------
 
 
-def test_a_run_leaves_the_file_that_repeats_it(dataset, whole, tmp_path):  # noqa: F811
+def test_a_run_leaves_the_file_that_repeats_it(dataset, whole, tmp_path):
     out, metrics = whole
     given = config.load(out / "config.yaml")
     assert Path(given.pop("dataset")) == dataset.resolve()
@@ -116,7 +109,7 @@ def test_alone_nothing_is_exchanged():
     assert group.share(group) is group
 
 
-def test_two_processes_come_to_the_same_result(dataset, whole, tmp_path):  # noqa: F811
+def test_two_processes_come_to_the_same_result(dataset, whole, tmp_path):
     out = tmp_path / "out"
     options = {"holdout": 2, "steps": SHORT.steps, "faces": SHORT.faces, "texture": SHORT.texture, "frames": 0}
     given = [word for name, value in options.items() for word in (f"--{name}", str(value))]
@@ -159,7 +152,7 @@ def test_a_dataclass_of_tensors_moves():
 # --- Folders and disks ------------------------------------------------------------------------------------------------
 
 
-def test_folders_that_cannot_be_used(dataset, whole, tmp_path):  # noqa: F811
+def test_folders_that_cannot_be_used(dataset, whole, tmp_path):
     with pytest.raises(
         ValueError,
         match=r"already holds a run \(mesh\.glb, .*metrics\.json\); choose another --out or give --overwrite",
@@ -172,14 +165,14 @@ def test_folders_that_cannot_be_used(dataset, whole, tmp_path):  # noqa: F811
         reconstruct(dataset, tmp_path / "file" / "deeper", SHORT)
 
 
-def test_a_folder_without_write_permission(dataset, tmp_path, monkeypatch):  # noqa: F811
+def test_a_folder_without_write_permission(dataset, tmp_path, monkeypatch):
     (tmp_path / "out").mkdir(mode=0o555)
     monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write everywhere
     with pytest.raises(ValueError, match=r"cannot write into the folder .*out"):
         reconstruct(dataset, tmp_path / "out", SHORT)
 
 
-def test_an_earlier_run_stays_until_a_new_one_is_done(dataset, whole, tmp_path):  # noqa: F811
+def test_an_earlier_run_stays_until_a_new_one_is_done(dataset, whole, tmp_path):
     import shutil
 
     out = tmp_path / "out"
@@ -196,7 +189,7 @@ def test_an_earlier_run_stays_until_a_new_one_is_done(dataset, whole, tmp_path):
     assert after == before
 
 
-def test_a_disk_that_fills_up_keeps_the_last_checkpoint(dataset, tmp_path, monkeypatch):  # noqa: F811
+def test_a_disk_that_fills_up_keeps_the_last_checkpoint(dataset, tmp_path, monkeypatch):
     """Writing fails in the middle of a run; what was saved before is whole, and the run goes on from it."""
     from diffrast.fitting import checkpoint
     from diffrast.io.atomic import write_bytes
@@ -222,12 +215,12 @@ def test_a_disk_that_fills_up_keeps_the_last_checkpoint(dataset, tmp_path, monke
     assert np.isfinite(metrics["used"]["psnr"])
 
 
-def test_another_seed_gives_another_mesh(dataset, whole, tmp_path):  # noqa: F811
+def test_another_seed_gives_another_mesh(dataset, whole, tmp_path):
     reconstruct(dataset, tmp_path / "out", replace(SHORT, seed=1))  # that the same one repeats: the first test here
     assert (tmp_path / "out" / "mesh.glb").read_bytes() != (whole[0] / "mesh.glb").read_bytes()
 
 
-def test_photographs_that_were_left_out_are_in_the_report(dataset, tmp_path):  # noqa: F811
+def test_photographs_that_were_left_out_are_in_the_report(dataset, tmp_path):
     import shutil
 
     folder = tmp_path / "photos"
@@ -244,7 +237,7 @@ def test_photographs_that_were_left_out_are_in_the_report(dataset, tmp_path):  #
 # --- The report -------------------------------------------------------------------------------------------------------
 
 
-def test_pictures_of_a_model(views):  # noqa: F811
+def test_pictures_of_a_model(views):
     import diffrast.torch as dr
     from diffrast.fitting.appearance import unwrap
     from diffrast.fitting.geometry import Shape

@@ -1,13 +1,12 @@
 """Environment maps: the prefilter against quadrature, energy, conventions, gradients, and pictures against NumPy."""
 
 import math
-import runpy
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from helpers import shading
+from helpers.recipes import recipe
 from reference import shading as oracle
 
 from diffrast.mesh import cube, sphere
@@ -231,7 +230,7 @@ def test_against_a_path_tracer(data_folder):
     """Photographs by an independent path tracer with this light, mesh and texture. It also has shadows and light
     between surfaces, which are missing here, and noise."""
     pytest.importorskip("OpenEXR", reason="the light is an EXR file")
-    names = runpy.run_path(str(Path(__file__).resolve().parents[2] / "recipes" / "material.py"))
+    names = recipe("07_material")
     cameras, photographs = names["read_photographs"](data_folder / "spot_photos", 100)
     light = EnvironmentLight(names["read_exr"](data_folder / "spot_photos" / "studio_env.exr"), size=32, turn=math.pi)
     mesh, texture = shading.spot(data_folder)

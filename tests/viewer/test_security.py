@@ -10,17 +10,10 @@ import time
 
 import pytest
 import websockets
-from helpers.viewing import POSE, Page, torus, wait
+from helpers.viewing import POSE, Page, wait
 from websockets.exceptions import ConnectionClosed
 
 from diffrast.viewer import Viewer, protocol, server
-
-
-@pytest.fixture
-def viewer():
-    with Viewer(port=0, quiet=True) as v:
-        v.show(mesh=torus(8))
-        yield v
 
 
 def port_of(viewer: Viewer) -> int:

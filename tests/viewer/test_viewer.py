@@ -11,10 +11,9 @@ from helpers.viewing import POSE, Page, decoded, direct, psnr, torus, wait
 
 import diffrast
 from diffrast import cli
-from diffrast import viewer as package
 from diffrast.io import save_image, save_mesh
 from diffrast.viewer import Viewer, protocol
-from diffrast.viewer.shown import CHANNELS, Scene
+from diffrast.viewer.shown import CHANNELS
 
 
 def test_frames_are_what_diffrast_draws(viewer):
@@ -164,20 +163,6 @@ def test_messages_are_json_that_any_parser_reads(viewer):
         wait(lambda: page.of_type("state"), "the state")
         for message in page.messages:
             json.dumps(message, allow_nan=False)
-
-
-@pytest.fixture
-def shown(monkeypatch) -> list[Scene]:
-    """What `diffrast view` shows; each ends at once."""
-    scenes: list[Scene] = []
-
-    class Watched(Viewer):
-        def wait(self):
-            scenes.append(self._scene)
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(package, "Viewer", Watched)
-    return scenes
 
 
 @pytest.mark.parametrize("suffix", [".glb", ".gltf", ".obj", ".ply"])

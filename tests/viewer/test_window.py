@@ -2,85 +2,21 @@
 
 import json
 import os
-import shutil
 import signal
-import struct
 import subprocess
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
+from helpers.screen import SIZE, Screen
 from helpers.viewing import psnr, torus, wait
 
 import diffrast.torch as dr
 from diffrast.io import load_image
-from diffrast.io.image import from_uint8
 from diffrast.viewer.channels import Options
 from diffrast.viewer.shown import Scene
-
-SIZE = (320, 240)
-
-
-@dataclass
-class Screen:
-    """A display, and the file in which its server keeps the pixels (XWD: a header of big-endian numbers, colours,
-    rows)."""
-
-    name: str
-    file: Path
-
-    def picture(self) -> torch.Tensor:
-        data = self.file.read_bytes()
-        head = struct.unpack(">25I", data[:100])
-        (length, height, stride, colours) = (head[i] for i in (0, 5, 12, 19))
-        rows = np.frombuffer(data, np.uint8, stride * height, length + 12 * colours)
-        return from_uint8(rows.reshape(height, stride // 4, 4)[:, : SIZE[0], 2::-1].copy(), linear=False)
-
-    @property
-    def environment(self) -> dict[str, str]:
-        return {**os.environ, "DISPLAY": self.name, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
-
-
-@pytest.fixture(scope="module")
-def screen(tmp_path_factory) -> Iterator[Screen]:
-    missing = [
-        *(["Xvfb (apt-get install xvfb)"] if shutil.which("Xvfb") is None else []),
-        *(["moderngl-window (pip install moderngl-window)"] if find_spec("moderngl_window") is None else []),
-    ]
-    if missing:
-        if os.environ.get("REQUIRE_BROWSER") == "1":
-            pytest.fail(f"a screen is required here but these are missing: {', '.join(missing)}")
-        pytest.skip(f"NOT TESTED in a window: these are missing: {', '.join(missing)}")
-    folder = tmp_path_factory.mktemp("screen")
-    reading, writing = os.pipe()
-    server = subprocess.Popen(
-        [
-            "Xvfb",
-            "-displayfd",
-            str(writing),
-            "-screen",
-            "0",
-            f"{SIZE[0]}x{SIZE[1]}x24",
-            "-fbdir",
-            str(folder),
-            "-nolisten",
-            "tcp",
-        ],
-        pass_fds=[writing],
-        stderr=subprocess.DEVNULL,
-    )
-    os.close(writing)
-    with os.fdopen(reading) as answer:
-        name = answer.readline().strip()
-    assert name, "Xvfb did not start"
-    yield Screen(f":{name}", folder / "Xvfb_screen0")
-    server.terminate()
-    server.wait(timeout=10)
 
 
 def direct(pose=None, **options) -> torch.Tensor:

@@ -1,32 +1,28 @@
-"""Fit a linear shape model to one picture: the pattern behind fitting faces and bodies, on heads that are made up here.
+"""Fit a linear shape model to one image: the pattern behind fitting faces and bodies, on heads that are made up here.
 
-You will see a row for each of 4 heads: the picture to explain, the start (the mean head), the head that was found, and,
-from the side that the picture did not show, the true head and the one that was found.
+You will see a row for each of 4 heads: the image to explain, the start (the mean head), the head that was found, and,
+from the side that the image did not show, the true head and the one that was found.
 
-    python recipes/morph.py --out out
+    python recipes/08_morph.py --out out
 
 A head is the mean plus ten displacements (long, wide, nose, jaw, ...), each times a number that is normally distributed
-over people, and a colour of its skin. Ten numbers, three of colour and six of pose are found at once from 96x96 pixels:
-the outline speaks through `antialias`, the inside through shading. What the picture does not tell, as whether a head is
+over people, and a color of its skin. Ten numbers, three of color and six of pose are found at once from 96x96 pixels:
+the outline speaks through `antialias`, the inside through shading. What the image does not tell, as whether a head is
 large or near, the prior decides: numbers cost their square, as normally distributed ones should (compare Blanz and
 Vetter 1999, "A Morphable Model for the Synthesis of 3D Faces").
 """
 
-import argparse
 import math
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
-from torch.nn.functional import avg_pool2d, normalize
-from tqdm import tqdm
+from common import Descent, check, options, reduced
+from torch.nn.functional import normalize
 
 import diffrast.torch as dr
-from diffrast.camera import Camera
-from diffrast.camera.lie import so3_log
+from diffrast.camera import Camera, so3_log
 from diffrast.io import save_image
-from diffrast.mesh import sphere
-from diffrast.mesh.mesh import vertex_normals
+from diffrast.mesh import sphere, vertex_normals
 from diffrast.optimize import CameraParameters
 
 CTX = dr.RasterizeContext()
@@ -39,22 +35,22 @@ NAMES = ["long", "wide", "nose length", "nose tip", "jaw", "chin", "brow", "chee
 
 @dataclass
 class Model:
-    """vertices = mean + sum of coefficients times shapes; colours = the paint times the skin."""
+    """vertices = mean + sum of coefficients times shapes; colors = the features plus the skin where it shows."""
 
     mean: torch.Tensor  # [V, 3]
     shapes: torch.Tensor  # [K, V, 3], each times one standard deviation
-    skin: torch.Tensor  # [V] how much of the skin's colour shows
-    paint: torch.Tensor  # [V, 3] what is painted over it: eyes, lips, hair
+    skin: torch.Tensor  # [V] how much of the skin's color shows
+    features: torch.Tensor  # [V, 3] colors of what covers it: eyes, lips, hair
     faces: torch.Tensor  # [F, 3]
 
     def vertices(self, coefficients: torch.Tensor) -> torch.Tensor:
         return self.mean + torch.einsum("k,kvc->vc", coefficients, self.shapes)
 
     def colors(self, skin: torch.Tensor) -> torch.Tensor:
-        return self.paint + self.skin[:, None] * skin
+        return self.features + self.skin[:, None] * skin
 
     def to(self, device: str) -> "Model":
-        return Model(*(t.to(device) for t in (self.mean, self.shapes, self.skin, self.paint, self.faces)))
+        return Model(*(t.to(device) for t in (self.mean, self.shapes, self.skin, self.features, self.faces)))
 
 
 def heads() -> Model:
@@ -97,7 +93,7 @@ def heads() -> Model:
     pupil, white = bump(0.3, 0.17, 0.045), bump(0.3, 0.17, 0.08)
     lips = (-((y + 0.42) / 0.06).square() - (x / 0.22).square()).exp() * (face > 0)
     hair = torch.sigmoid((y - 0.62 + 0.55 * (0.25 - z).clamp_min(-0.4)) / 0.04)
-    skin, paint = torch.ones_like(x), torch.zeros_like(n)
+    skin, features = torch.ones_like(x), torch.zeros_like(n)
     for weight, color in (
         (white, (0.8, 0.8, 0.8)),
         (pupil, (0.02, 0.05, 0.1)),
@@ -105,11 +101,11 @@ def heads() -> Model:
         (hair, (0.08, 0.05, 0.03)),
     ):
         w = (1.3 * weight).clamp_max(1)
-        skin, paint = skin * (1 - w), paint * (1 - w[:, None]) + w[:, None] * torch.tensor(color)
-    return Model(mean, shapes, skin, paint, mesh.faces)
+        skin, features = skin * (1 - w), features * (1 - w[:, None]) + w[:, None] * torch.tensor(color)
+    return Model(mean, shapes, skin, features, mesh.faces)
 
 
-# --- Pictures and the fit ---------------------------------------------------------------------------------------------
+# --- Images and the fit -----------------------------------------------------------------------------------------------
 
 
 def render(
@@ -123,8 +119,8 @@ def render(
     light = 0.25 + 0.85 * (vertex_normals(vertices, tri) @ lamp).clamp_min(0)
     rast, _ = dr.rasterize(CTX, pos, tri, seen.resolution)
     color, _ = dr.interpolate(model.colors(skin) * light[:, None], rast, tri)
-    picture = torch.where(rast[..., 3:] > 0, color, BACKGROUND.to(color))
-    return avg_pool2d(dr.antialias(picture, rast, pos, tri).movedim(-1, 1), sharper)[0].movedim(0, -1)
+    image = torch.where(rast[..., 3:] > 0, color, BACKGROUND.to(color))
+    return reduced(dr.antialias(image, rast, pos, tri)[0], sharper)
 
 
 def person(generator: torch.Generator, size: int) -> tuple[torch.Tensor, torch.Tensor, CameraParameters]:
@@ -144,43 +140,33 @@ def first_camera(size: int) -> Camera:
 
 
 def fit(model: Model, target: torch.Tensor, steps: int, prior: float, name: str):
-    """Coefficients, skin and camera that explain the picture [H, W, 3]; also the first and last mean squared error."""
+    """Coefficients, skin and camera that explain the image [H, W, 3]; also the first and last mean squared error."""
     device = target.device
     coefficients = torch.zeros(len(model.shapes), device=device, requires_grad=True)
     skin = torch.full((3,), 0.45, device=device, requires_grad=True)
     camera = CameraParameters(first_camera(target.shape[0]), ("pose",), pivot=(0, 0, 0)).to(device)
     groups = [{"params": [coefficients], "lr": 0.08}, {"params": [skin, *camera.parameters()], "lr": 0.02}]
-    optimizer = torch.optim.Adam(groups)
-    schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.03 ** (1 / steps))
-    errors = []
-    for step in (bar := tqdm(range(steps), desc=f"morph {name}", leave=False)):
+    descent = Descent(f"morph {name}", torch.optim.Adam(groups), steps, decay=0.03)
+    for step in descent:
         error = (render(model, coefficients, skin, camera()) - target).square().mean()
-        # Pose and colour first: a wrong pose would be explained by a wrong shape.
+        # Pose and color first: a wrong pose would be explained by a wrong shape.
         weight = prior * (1 + 100 * math.exp(-8 * step / steps))
-        loss = error + weight * coefficients.square().mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-        errors.append(error.item())
-        bar.set_postfix_str(f"mean squared error {errors[-1]:.1e}")
-    return coefficients.detach(), skin.detach(), camera, errors[0], errors[-1]
+        descent.step(error + weight * coefficients.square().mean(), shown=error)
+    return coefficients.detach(), skin.detach(), camera, descent.losses[0], descent.losses[-1]
 
 
 def main(argv: list[str] | None = None) -> dict[str, float]:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--heads", type=int, default=4, help="how many pictures")
-    parser.add_argument("--resolution", type=int, default=96, help="side of the pictures in pixels")
-    parser.add_argument("--steps", type=int, default=300, help="optimization steps for each head")
-    parser.add_argument("--prior", type=float, default=1e-5, help="weight of the squared coefficients")
-    parser.add_argument("--seed", type=int, default=0, help="random heads and cameras")
-    parser.add_argument("--out", type=Path, default=Path("out"), help="folder for the picture")
-    parser.add_argument("--smoke", action="store_true", help="small, with a check that the loss went down")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda")
-    args = parser.parse_args(argv)
+    args = options(
+        __doc__,
+        argv,
+        smoke={"heads": 1, "resolution": 48, "steps": 80},
+        heads=(4, "how many images"),
+        resolution=(96, "side of the images in pixels"),
+        steps=(300, "optimization steps for each head"),
+        prior=(1e-5, "weight of the squared coefficients"),
+        seed=(0, "random heads and cameras"),
+    )
     large = 96 if args.smoke else 200
-    if args.smoke:
-        args.heads, args.resolution, args.steps = 1, 48, min(args.steps, 80)
 
     generator = torch.Generator().manual_seed(args.seed)
     model = heads().to(args.device)
@@ -209,14 +195,12 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
                 (found, color, beside),
             ]
             rows.append(torch.cat([render(model, *shot, sharper=2).cpu() for shot in shots], dim=1))
-    args.out.mkdir(parents=True, exist_ok=True)
     save_image(args.out / "morph.png", torch.cat(rows[::-1]))
 
     print("    head   mean error of vertices, % of the height   of coefficients, deviations   pose off, degrees")
     for i, (start, end, off, angle) in enumerate(table):
         print(f"{i + 1:8} {start:16.2f} -> {end:5.2f} {off:34.2f} {angle:25.2f}")
-    if args.smoke and not last < 0.05 * first:
-        raise SystemExit(f"smoke: the loss did not go down: {first:.2e} -> {last:.2e}")
+    check(args.smoke, first, last, 0.05)
     columns = list(zip(*table, strict=True))
     names = ("mean_head_percent", "vertex_percent", "coefficients", "degrees")
     return {n: max(c) for n, c in zip(names, columns, strict=True)}

@@ -1,32 +1,27 @@
-"""Intrinsics and pose of a camera from one picture of known objects.
+"""Intrinsics and pose of a camera from one image of known objects.
 
-You will see a column for each of 4 problems and four rows: the picture to explain, what a wrong camera sees, what the
-camera that was found sees, and the proof: the cube's corners, projected by that camera, drawn over the picture to
+You will see a column for each of 4 problems and four rows: the image to explain, what a wrong camera sees, what the
+camera that was found sees, and the proof: the cube's corners, projected by that camera, drawn over the image to
 explain.
 
-    python recipes/camera.py --out out
+    python recipes/04_camera.py --out out
 
 Unknown are the pose (6 numbers), the focal length and the principal point. Turning, shifting and the principal point
-all move the picture, and so do focal length and distance; only perspective tells them apart. Plain descent therefore
+all shift the image, and so do focal length and distance; only perspective tells them apart. Plain descent therefore
 finds a camera that lands nearly right but is not the right one. Here it goes by combinations of the nine numbers that
-each move the objects' points by one pixel, which the Jacobian of their projection tells; and it starts on a small
-picture, whose pixels see far, and ends on a large one, whose pixels see well.
+each shift the objects' points by one pixel, which the Jacobian of their projection tells; and it starts on a small
+image, whose pixels see far, and ends on a large one, whose pixels see well.
 """
 
-import argparse
 import math
-from pathlib import Path
 
 import torch
-from torch.nn.functional import avg_pool2d
-from tqdm import tqdm
+from common import Descent, check, options, reduced
 
 import diffrast.torch as dr
-from diffrast.camera import Camera, overlay
-from diffrast.camera.lie import so3_log
+from diffrast.camera import Camera, overlay, so3_log
 from diffrast.io import save_image
-from diffrast.mesh import Mesh, cube, plane, torus
-from diffrast.mesh.batch import concatenate
+from diffrast.mesh import Mesh, batch, cube, plane, torus
 from diffrast.optimize import CameraParameters
 
 CTX = dr.RasterizeContext()
@@ -44,11 +39,11 @@ def objects() -> Mesh:
     ):
         mesh.vertices = mesh.vertices * scale + torch.tensor(place)
         parts.append(mesh)
-    return concatenate(parts)
+    return batch(parts).mesh
 
 
-def paint(x: torch.Tensor) -> torch.Tensor:
-    """Colours [V, 3] of points [V, 3]: waves, so that there is something to see inside of the outlines."""
+def colors(x: torch.Tensor) -> torch.Tensor:
+    """Colors [V, 3] of points [V, 3]: waves, so that there is something to see inside of the outlines."""
     ways = x.new_tensor([[6.0, 1, 2], [1, 6, -2], [-2, 2, 7]])
     return (0.4 + 0.35 * (x @ ways + x.new_tensor([0.5, 2.0, 4.0])).sin()).square()
 
@@ -58,9 +53,9 @@ def render(camera: Camera, mesh: Mesh, sharper: int = 1) -> torch.Tensor:
     seen = camera.resized(sharper * camera.width, sharper * camera.height)
     pos, tri = seen.to_clip(mesh.vertices)[None], mesh.faces
     rast, _ = dr.rasterize(CTX, pos, tri, seen.resolution)
-    color, _ = dr.interpolate(paint(mesh.vertices), rast, tri)
-    picture = torch.where(rast[..., 3:] > 0, color, BACKGROUND.to(color))
-    return avg_pool2d(dr.antialias(picture, rast, pos, tri).movedim(-1, 1), sharper)[0].movedim(0, -1)
+    color, _ = dr.interpolate(colors(mesh.vertices), rast, tri)
+    image = torch.where(rast[..., 3:] > 0, color, BACKGROUND.to(color))
+    return reduced(dr.antialias(image, rast, pos, tri)[0], sharper)
 
 
 def problem(generator: torch.Generator) -> tuple[Camera, Camera]:
@@ -94,7 +89,7 @@ def errors(camera: Camera, true: Camera, mesh: Mesh) -> list[float]:
     return [x.item() for x in (torch.rad2deg(turn.norm()), focal, principal, landing)]
 
 
-def one_pixel_moves(parameters: CameraParameters, mesh: Mesh) -> torch.Tensor:
+def one_pixel_changes(parameters: CameraParameters, mesh: Mesh) -> torch.Tensor:
     """A matrix [N, N] whose columns change the N parameters so that points move by one pixel in the mean, each in
     another way."""
     sizes = {n: p.numel() for n, p in parameters.named_parameters()}
@@ -107,50 +102,42 @@ def one_pixel_moves(parameters: CameraParameters, mesh: Mesh) -> torch.Tensor:
     now = torch.nn.utils.parameters_to_vector(parameters.parameters()).detach()
     jacobian = torch.func.jacfwd(land)(now).flatten(0, 1)
     scale, ways = torch.linalg.eigh(2 * jacobian.T @ jacobian / len(jacobian))
-    # Moves that hardly show would become huge: limit them.
+    # Changes that hardly show would become huge: limit them.
     return ways / scale.clamp_min(1e-4 * scale.max()).sqrt()
 
 
 def fit(target: torch.Tensor, guess: Camera, mesh: Mesh, steps: int, name: str) -> tuple[Camera, float, float]:
-    """The camera that explains the picture [H, W, 3]; also the mean squared error before and after."""
+    """The camera that explains the image [H, W, 3]; also the mean squared error before and after."""
     parameters = CameraParameters(guess, pivot=(0, 0.3, 0)).to(target.device)
     sizes = {n: p.numel() for n, p in parameters.named_parameters()}
     with torch.no_grad():
         before = (render(guess, mesh) - target).square().mean().item()
     for smaller in (4, 2, 1):
-        small = avg_pool2d(target.movedim(-1, 0), smaller).movedim(0, -1)
-        moves = one_pixel_moves(parameters, mesh)
-        way = torch.zeros(len(moves), dtype=moves.dtype, device=moves.device, requires_grad=True)
+        small = reduced(target, smaller)
+        changes = one_pixel_changes(parameters, mesh)
+        way = torch.zeros(len(changes), dtype=changes.dtype, device=changes.device, requires_grad=True)
         optimizer = torch.optim.Adam([way], lr=0.25 * smaller)
-        schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.02 ** (1 / steps))
-        for _ in (bar := tqdm(range(steps), desc=f"camera {name}: {small.shape[1]}x{small.shape[0]}", leave=False)):
-            values = dict(zip(sizes, (moves @ way).split(list(sizes.values())), strict=True))
+        descent = Descent(f"camera {name}: {small.shape[1]}x{small.shape[0]}", optimizer, steps, decay=0.02)
+        for _ in descent:
+            values = dict(zip(sizes, (changes @ way).split(list(sizes.values())), strict=True))
             camera = torch.func.functional_call(parameters, values)
-            loss = (render(camera.resized(small.shape[1], small.shape[0]), mesh) - small).square().mean()
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-            bar.set_postfix_str(f"loss {loss.item():.1e}")
+            descent.step((render(camera.resized(small.shape[1], small.shape[0]), mesh) - small).square().mean())
         with torch.no_grad():
-            torch.nn.utils.vector_to_parameters(moves @ way, parameters.parameters())
+            torch.nn.utils.vector_to_parameters(changes @ way, parameters.parameters())
             parameters.rebase()
     with torch.no_grad():
         return parameters(), before, (render(parameters(), mesh) - target).square().mean().item()
 
 
 def main(argv: list[str] | None = None) -> dict[str, float]:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--problems", type=int, default=4, help="how many pictures")
-    parser.add_argument("--steps", type=int, default=150, help="steps on each of three sizes of picture")
-    parser.add_argument("--seed", type=int, default=0, help="true and wrong cameras")
-    parser.add_argument("--out", type=Path, default=Path("out"), help="folder for the picture")
-    parser.add_argument("--smoke", action="store_true", help="small, with a check that the loss went down")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda")
-    args = parser.parse_args(argv)
-    if args.smoke:
-        args.problems, args.steps = 1, min(args.steps, 60)
-
+    args = options(
+        __doc__,
+        argv,
+        smoke={"problems": 1, "steps": 60},
+        problems=(4, "how many images"),
+        steps=(150, "steps on each of three sizes of image"),
+        seed=(0, "true and wrong cameras"),
+    )
     generator = torch.Generator().manual_seed(args.seed)
     mesh = objects().to(args.device)
     columns, starts, ends, losses = [], [], [], []
@@ -165,7 +152,6 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
         proof = overlay(found, mesh.vertices[:8].cpu(), target.cpu())
         rows = [proof, render(found, mesh, 2).cpu(), render(guess, mesh, 2).cpu(), target.cpu()]
         columns.append(torch.cat(rows))
-    args.out.mkdir(parents=True, exist_ok=True)
     save_image(args.out / "camera.png", torch.cat(columns, dim=1))
 
     print("            rotation, degrees  focal length, %   principal point, pixels   corners, pixels")
@@ -173,8 +159,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
         cells = (f"{a:8.2f} -> {b:7.4f}" for a, b in zip(start, end, strict=True))
         print(f"{i + 1:8} " + "".join(cells))
     before, after = (sum(x) / len(losses) for x in zip(*losses, strict=True))
-    if args.smoke and not after < 0.1 * before:
-        raise SystemExit(f"smoke: the loss did not go down: {before:.2e} -> {after:.2e}")
+    check(args.smoke, before, after, 0.1)
     names = ("degrees", "focal_percent", "principal_pixels", "corner_pixels")
     return {f"worst_{n}": max(e[k] for e in ends) for k, n in enumerate(names)}
 

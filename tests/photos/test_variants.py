@@ -7,8 +7,18 @@ import math
 import numpy as np
 import pytest
 import torch
-from photos.test_data import CENTER, RADIUS, assert_same_camera, ball_cameras, ball_picture, edit, write_nerf
-from photos.test_layouts import opencv, write_colmap, write_pictures
+from helpers.ball import (
+    CENTER,
+    RADIUS,
+    assert_same_camera,
+    ball_cameras,
+    ball_picture,
+    edit,
+    opencv,
+    write_colmap,
+    write_nerf,
+    write_pictures,
+)
 from PIL import Image
 
 from diffrast.camera import look_at

@@ -1,26 +1,23 @@
 """A planet's map from random views, with and without mipmaps.
 
 You will see in `earth.png` the true planet, the one learned with mipmaps and the one learned without, from afar and
-from near; in
-`earth_steps.png` the planet after 4, 20, 100 and all 1000 steps; and a table of how close both maps came, step by step.
-The pictures to learn from are small and taken from near and far: from far, many texels lie under one pixel, and a
-camera averages them. With mipmaps (the pixel derivatives of the texture coordinates given to `texture`) the renderer
-averages too, and the gradient of a pixel reaches all of them; without, it reaches four of them, with what belongs to
-the others.
+from near; in `earth_steps.png` the planet after 4, 20, 100 and all 1000 steps; and a table of how close both maps came,
+step by step. The images to learn from are small and taken from near and far: from far, many texels lie under one pixel,
+and a camera averages them. With mipmaps (the pixel derivatives of the texture coordinates given to `texture`) the
+renderer averages too, and the gradient of a pixel reaches all of them; without, it reaches four of them, with what
+belongs to the others.
 
-    python recipes/earth.py --out out
+    python recipes/02_earth.py --out out
 
 The experiment is that of Laine et al. 2020, "Modular Primitives for High-Performance Differentiable Rendering", on a
 planet of our own.
 """
 
-import argparse
 import math
-from pathlib import Path
 
 import torch
-from torch.nn.functional import avg_pool2d, grid_sample, normalize, pad
-from tqdm import tqdm
+from common import Descent, check, options, reduced
+from torch.nn.functional import grid_sample, normalize, pad
 
 import diffrast.torch as dr
 from diffrast.camera import look_at
@@ -129,8 +126,7 @@ class Globe:
 
     def photograph(self, texture: torch.Tensor, clip: torch.Tensor, size: int, samples: int = 6) -> torch.Tensor:
         """What a camera sees, [size, size, C]: the mean of samples x samples rays in every pixel."""
-        image = self.render(texture, clip, size * samples, mip=False)
-        return avg_pool2d(image.movedim(-1, 0), samples).movedim(0, -1)
+        return reduced(self.render(texture, clip, size * samples, mip=False), samples)
 
     def portrait(self, texture: torch.Tensor, size: int) -> torch.Tensor:
         """The planet in sunlight, with a thin atmosphere, [size, size, 3]."""
@@ -140,8 +136,7 @@ class Globe:
         colour = self.photograph(lit, clip, size, samples=4)
         pos = (pad(self.pos, (0, 1), value=1.0) @ clip.T.to(self.pos))[None]
         rast, _ = dr.rasterize(CTX, pos, self.tri, (4 * size, 4 * size))
-        normal, _ = dr.interpolate(self.pos, rast, self.tri)
-        normal = avg_pool2d(normal[0].movedim(-1, 0), 4).movedim(0, -1)
+        normal = reduced(dr.interpolate(self.pos, rast, self.tri)[0][0], 4)
         day = ((normal @ sun) * 1.2 + 0.1).clamp(0, 1)[..., None]
         rim = (colour[..., 3:] - (normal @ place.to(texture))[..., None]).clamp(0, 1) ** 2.5
         sky = torch.tensor([0.25, 0.5, 1.0]).to(texture)
@@ -163,7 +158,7 @@ def map_psnr(learned: torch.Tensor, truth: torch.Tensor) -> float:
 
 
 def learn(globe: Globe, truth: torch.Tensor, size: int, steps: int, mips: list[bool], stops: list[int], seed: int = 0):
-    """Learns the map `truth` [Ht, Wt, 3] once for each entry of `mips`, from the same views of size x size pixels.
+    """Learns the map `truth` [Ht, Wt, 3] once for each entry of `mips`, from the same images of size x size pixels.
 
     Returns the maps, rows of (step, PSNR of each map), the losses [steps][len(mips)], and the first map at every step
     of `stops`.
@@ -171,9 +166,9 @@ def learn(globe: Globe, truth: torch.Tensor, size: int, steps: int, mips: list[b
     generator = torch.Generator().manual_seed(seed)
     maps = [torch.full_like(truth, 0.2).requires_grad_() for _ in mips]
     optimizer = torch.optim.Adam(maps, lr=0.02)
-    schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.03 ** (1 / steps))
     rows, losses, moments = [], [], []
-    for step in (progress := tqdm(range(steps), desc="earth")):
+    descent = Descent("earth", optimizer, steps, decay=0.03)
+    for step in descent:
         if step in stops:
             moments.append(maps[0].detach().clamp(0, 1))
         place = normalize(torch.randn(3, generator=generator), dim=0)
@@ -182,30 +177,24 @@ def learn(globe: Globe, truth: torch.Tensor, size: int, steps: int, mips: list[b
         with torch.no_grad():
             target = globe.photograph(truth, clip, size)
         each = [(globe.render(m, clip, size, mip) - target).square().mean() for m, mip in zip(maps, mips, strict=True)]
-        optimizer.zero_grad()
-        torch.stack(each).sum().backward()
-        optimizer.step()
-        schedule.step()
+        descent.step(torch.stack(each).sum())
         losses.append([loss.item() for loss in each])
         if (step + 1) % max(1, steps // 10) == 0:
             rows.append((step + 1, *(map_psnr(m, truth) for m in maps)))
-            progress.set_postfix_str("PSNR " + " | ".join(f"{p:.1f} dB" for p in rows[-1][1:]))
     return [m.detach().clamp(0, 1) for m in maps], rows, losses, moments
 
 
 def main(argv: list[str] | None = None) -> dict[str, float]:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--mip", action=argparse.BooleanOptionalAction, help="only with, only without; default both")
-    parser.add_argument("--rows", type=int, default=512, help="height of the map in texels, half its width")
-    parser.add_argument("--resolution", type=int, default=128, help="side of the pictures in pixels")
-    parser.add_argument("--steps", type=int, default=1000, help="optimization steps, one picture each")
-    parser.add_argument("--out", type=Path, default=Path("out"), help="folder for the pictures")
-    parser.add_argument("--smoke", action="store_true", help="small, with a check that the loss went down")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda")
-    args = parser.parse_args(argv)
+    args = options(
+        __doc__,
+        argv,
+        smoke={"rows": 64, "resolution": 48, "steps": 80},
+        mip=(bool, "only with, only without mipmaps; both where neither is given"),
+        rows=(512, "height of the map in texels, half its width"),
+        resolution=(128, "side of the images in pixels"),
+        steps=(1000, "optimization steps, one image each"),
+    )
     large = 96 if args.smoke else 400
-    if args.smoke:
-        args.rows, args.resolution, args.steps = 64, 48, min(args.steps, 80)
 
     mips = [True, False] if args.mip is None else [args.mip]
     names = ["with mipmaps" if mip else "without" for mip in mips]
@@ -213,7 +202,6 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     stops = [round(args.steps * k) for k in (0.004, 0.02, 0.1)]
     maps, rows, losses, moments = learn(globe, truth, args.resolution, args.steps, mips, stops)
 
-    args.out.mkdir(parents=True, exist_ok=True)
     with torch.no_grad():
         near = view(1.7, normalize(torch.tensor([-0.9, 0.22, -0.12]), dim=0), large)
         above = torch.cat([globe.portrait(m, large) for m in (truth, *maps)], dim=1)
@@ -229,8 +217,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     tenth = max(1, args.steps // 10)
     first, last = (torch.tensor(part).mean(0).tolist() for part in (losses[:tenth], losses[-tenth:]))
     for name, before, after in zip(names, first, last, strict=True):
-        if args.smoke and not after < 0.5 * before:
-            raise SystemExit(f"smoke: the loss {name} did not go down: {before:.2e} -> {after:.2e}")
+        check(args.smoke, before, after, 0.5, f"the loss {name}")
     return {f"psnr {name}": value for name, value in zip(names, rows[-1][1:], strict=True)}
 
 

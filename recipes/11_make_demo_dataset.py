@@ -1,28 +1,28 @@
-"""Make the data set of `make demo`: photographs of a small painted teapot, rendered with diffrast itself.
+"""The data set of `make demo`: photographs of a small teapot, rendered with diffrast itself.
 
-The teapot is the zero set of a smooth union of simple distances, its paint is a function of position evaluated in every
-pixel, its light is a sky and a lamp. Pictures are rendered with 4x4 samples per pixel and stored like the
-NeRF-synthetic
-data: straight-alpha sRGB PNGs and `transforms_train.json`. The same input gives the same pixels.
+The teapot is the zero set of a smooth union of simple distances, its albedo is a function of position evaluated in
+every pixel, its light is a sky and a lamp. Images are rendered with 4x4 samples per pixel and stored like the
+NeRF-synthetic data: straight-alpha sRGB PNGs and `transforms_train.json`. The same input gives the same pixels.
+
+    python recipes/11_make_demo_dataset.py --out assets
 """
 
-from __future__ import annotations
-
-import argparse
 import json
 import math
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
+from common import options, reduced
 from skimage.measure import marching_cubes
+from torch.nn.functional import normalize
 
 import diffrast.torch as dr
-from diffrast.camera import look_at
+from diffrast.camera import Camera, look_at
 from diffrast.io import save_image, save_mesh
-from diffrast.io.atomic import write_text
 from diffrast.mesh import Mesh
-from diffrast.scene.passes import clip_matrices, to_clip
+from diffrast.scene import clip_matrices, to_clip
 
 BOX = torch.tensor([[-1.0, -0.6, -0.62], [1.05, 0.75, 0.62]])
 
@@ -65,8 +65,8 @@ def distance(p: torch.Tensor, roundness: float = 0.03) -> torch.Tensor:
     return -roundness * torch.logsumexp(torch.stack([-d / roundness for d in parts(p).values()]), dim=0)
 
 
-def paint(p: torch.Tensor) -> torch.Tensor:
-    """Linear base colour `[..., 3]` at points `[..., 3]`."""
+def albedo(p: torch.Tensor) -> torch.Tensor:
+    """Linear base color `[..., 3]` at points `[..., 3]`."""
     name = {k: i for i, k in enumerate(parts(p[:1]))}
     nearest = torch.stack(list(parts(p).values())).argmin(dim=0)
     angle, height = torch.atan2(p[..., 2], p[..., 0]), p[..., 1]
@@ -104,24 +104,24 @@ def build(step: float = 0.016) -> Mesh:
     return Mesh(torch.from_numpy(v * np.float32(step)) + BOX[0], torch.from_numpy(f.astype(np.int32)))
 
 
-def photograph(ctx, mesh: Mesh, camera, samples: int = 4) -> torch.Tensor:
+def photograph(ctx: dr.RasterizeContext, mesh: Mesh, camera: Camera, samples: int = 4) -> torch.Tensor:
     """Linear straight-alpha RGBA `[H, W, 4]`."""
     size = (camera.height * samples, camera.width * samples)
     rast, _ = dr.rasterize(ctx, to_clip(mesh.vertices, clip_matrices([camera], BOX)), mesh.faces, size)
     surface, _ = dr.interpolate(torch.cat([mesh.vertices, mesh.normals()], dim=1), rast, mesh.faces)
     hit = rast[0, ..., 3] > 0
     p, n = surface[0][hit].split(3, dim=-1)
-    n = torch.nn.functional.normalize(n, dim=-1)
-    lamp = torch.nn.functional.normalize(torch.tensor([0.4, 0.8, 0.55]), dim=0)
+    n = normalize(n, dim=-1)
+    lamp = normalize(torch.tensor([0.4, 0.8, 0.55]), dim=0)
     sky = 0.5 + 0.5 * n[:, 1:2]
     light = 0.25 + 0.35 * sky * torch.tensor([0.92, 0.97, 1.05]) + 0.55 * (n @ lamp).clamp_min(0)[:, None]
     fine = torch.zeros(*hit.shape, 4)
-    fine[hit] = torch.cat([paint(p) * light, torch.ones(len(p), 1)], dim=1)
-    mean = torch.nn.functional.avg_pool2d(fine.permute(2, 0, 1)[None], samples)[0].permute(1, 2, 0)
+    fine[hit] = torch.cat([albedo(p) * light, torch.ones(len(p), 1)], dim=1)
+    mean = reduced(fine, samples)
     return torch.cat([mean[..., :3] / mean[..., 3:].clamp_min(1e-6), mean[..., 3:]], dim=-1)
 
 
-def cameras(count: int, size: int):
+def cameras(count: int, size: int) -> Iterator[Camera]:
     """Viewpoints on a spiral from below the teapot's middle to high above it."""
     golden = math.pi * (3 - math.sqrt(5))
     for i in range(count):
@@ -133,14 +133,16 @@ def cameras(count: int, size: int):
         yield look_at(eye, (0.02, 0.06, 0), (0, 1, 0), fov_y=math.radians(36), width=size, height=size)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--out", default="assets/demo", help="folder to write (default: assets/demo)")
-    parser.add_argument("--views", type=int, default=28)
-    parser.add_argument("--size", type=int, default=256, help="pixels along each side")
-    parser.add_argument("--mesh", help="also write the teapot itself to this .glb, .ply or .obj")
-    args = parser.parse_args()
-    out = Path(args.out)
+def main(argv: list[str] | None = None) -> None:
+    args = options(
+        __doc__,
+        argv,
+        smoke={"views": 2, "size": 64},
+        views=(28, "how many photographs"),
+        size=(256, "pixels along each side"),
+        mesh=(Path, "also write the teapot itself to this .glb, .ply or .obj"),
+    )
+    out = args.out / "demo"
     (out / "train").mkdir(parents=True, exist_ok=True)
     ctx, mesh, frames = dr.RasterizeContext(), build(), []
     for i, camera in enumerate(cameras(args.views, args.size)):
@@ -149,7 +151,7 @@ def main() -> None:
         matrix = [[round(x, 9) for x in row] for row in pose.tolist()]
         frames.append({"file_path": f"./train/r_{i:03d}", "transform_matrix": matrix})
     scene = {"camera_angle_x": math.radians(36), "frames": frames}
-    write_text(out / "transforms_train.json", json.dumps(scene, indent=1) + "\n")
+    (out / "transforms_train.json").write_text(json.dumps(scene, indent=1) + "\n", encoding="utf-8")
     if args.mesh:
         save_mesh(args.mesh, mesh)
     size = sum(p.stat().st_size for p in out.rglob("*") if p.is_file())

@@ -9,15 +9,15 @@ You will see in `neural_shader.png`, for a view that was kept out, the photograp
 numbers looked at from straight ahead, baked to a texture: what differs depends on where one stands. In `neural_shader/`
 are the report and the mesh (with the baked texture: glTF knows no networks).
 
-    python recipes/neural_shader.py --out out
-    python recipes/neural_shader.py --data ../shared/data/spot_photos --out out
+    python recipes/10_neural_shader.py --out out
+    python recipes/10_neural_shader.py --data ../shared/data/spot_photos --out out
 """
 
-import argparse
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from common import check, ends, options
 
 import diffrast.torch as dr
 from diffrast.fitting.appearance import Textured, at_texels
@@ -103,31 +103,31 @@ def three_pictures(state: State) -> torch.Tensor:
 
 
 def main(argv: list[str] | None = None) -> dict[str, float]:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=ROOT / "assets" / "demo", help="posed photographs")
-    parser.add_argument("--steps", type=int, default=800, help="steps of all stages together")
-    parser.add_argument("--out", type=Path, default=Path("out"), help="folder for the picture and the run")
-    parser.add_argument("--smoke", action="store_true", help="small, with a check that the loss went down")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda")
-    args = parser.parse_args(argv)
-    options = Options(holdout=2, steps=args.steps, device=args.device, overwrite=True)
+    args = options(
+        __doc__,
+        argv,
+        smoke={"steps": 200},
+        data=(ROOT / "assets" / "demo", "posed photographs"),
+        steps=(800, "steps of all stages together"),
+    )
+    torch.manual_seed(0)
+    chosen = Options(holdout=2, steps=args.steps, device=args.device, overwrite=True)
     if args.smoke:
-        options = replace(options, steps=min(args.steps, 200), resolution=100, faces=1500, texture=128, frames=0)
+        chosen = replace(chosen, resolution=100, faces=1500, texture=128, frames=0)
     kept: list[State] = []
 
     def stage(state: State) -> None:
         kept.append(state)
         neural(state)
 
-    metrics = reconstruct(args.data, args.out / "neural_shader", options, stages=with_stage("texture", stage))
+    metrics = reconstruct(args.data, args.out / "neural_shader", chosen, stages=with_stage("texture", stage))
     state = kept[0]
     save_image(args.out / "neural_shader.png", three_pictures(state), linear=False)
     losses = [loss for name, loss in state.run.losses if name == "texture"]
-    first, last = (sum(part) / len(part) for part in (losses[:3], losses[-8:]))
+    first, last = ends(losses, 3, 8)
     figures = {"psnr": metrics["held_out"]["psnr"], "first": first, "last": last}
     print(f"views kept out: {figures['psnr']:.2f} dB")
-    if args.smoke and not last < 0.7 * first:
-        raise SystemExit(f"smoke: the loss did not go down: {first:.2e} -> {last:.2e}")
+    check(args.smoke, first, last, 0.7)
     return figures
 
 
