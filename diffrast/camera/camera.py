@@ -17,14 +17,13 @@ from .lie import so3_exp, so3_log
 class Camera:
     """A camera that looks along its own -z axis with +y up (OpenGL axes).
 
-    ``K`` is float64 ``[3, 3]``, ``[[fx, skew, cx], [0, fy, cy], [0, 0, 1]]``, in pixels with the origin at the
-    *bottom left corner* of the image, y up, pixel centres at +0.5: a point ``(X, Y, Z)`` in camera space lands at
-    ``K @ (X, Y, -Z) / -Z``. (The skew of a turned camera sits in the other corner.) ``world_to_camera`` is float64
-    ``[4, 4]``, a rigid motion. With ``parallel`` (an
-    orthographic camera) the point lands at ``K @ (X, Y, 1)`` and fx, fy are pixels per
-    world unit. ``near`` and ``far`` are the distances that ``clip_matrix()`` takes if none are given to it.
+    `K` is float64 `[3, 3]`, `[[fx, skew, cx], [0, fy, cy], [0, 0, 1]]`, in pixels with the origin at the *bottom left
+    corner* of the image, y up, pixel centres at +0.5: a point `(X, Y, Z)` in camera space lands at `K @ (X, Y, -Z) /
+    -Z`. (The skew of a turned camera sits in the other corner.) `world_to_camera` is float64 `[4, 4]`, a rigid motion.
+    With `parallel` (an orthographic camera) the point lands at `K @ (X, Y, 1)` and fx, fy are pixels per world unit.
+    `near` and `far` are the distances that `clip_matrix()` takes if none are given to it.
 
-    Everything is differentiable into ``K`` and ``world_to_camera``; :class:`CameraParameters` makes them trainable.
+    Everything is differentiable into `K` and `world_to_camera`; `CameraParameters` makes them trainable.
     """
 
     K: torch.Tensor
@@ -39,33 +38,33 @@ class Camera:
 
     @property
     def size(self) -> tuple[int, int]:
-        """``(width, height)``. What ``rasterize`` wants is ``resolution``."""
+        """`(width, height)`. What `rasterize` wants is `resolution`."""
         return self.width, self.height
 
     @property
     def resolution(self) -> tuple[int, int]:
-        """``(height, width)``, as ``rasterize`` takes it."""
+        """`(height, width)`, as `rasterize` takes it."""
         return self.height, self.width
 
     @property
     def center(self) -> torch.Tensor:
-        """Position of the eye in the world, ``[3]``."""
+        """Position of the eye in the world, `[3]`."""
         return -self.world_to_camera[:3, :3].T @ self.world_to_camera[:3, 3]
 
     @property
     def forward(self) -> torch.Tensor:
-        """Unit viewing direction in the world, ``[3]``."""
+        """Unit viewing direction in the world, `[3]`."""
         return -self.world_to_camera[2, :3]
 
     @property
     def camera_to_world(self) -> torch.Tensor:
-        """The pose, ``[4, 4]``."""
+        """The pose, `[4, 4]`."""
         return cv.inverse_rigid(self.world_to_camera)
 
     def project(self, points: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """World points ``[..., 3]`` to pixel coordinates ``[..., 2]`` and depths ``[...]`` (positive in front).
+        """World points `[..., 3]` to pixel coordinates `[..., 2]` and depths `[...]` (positive in front).
 
-        Differentiable into ``points`` and the camera.
+        Differentiable into `points` and the camera.
         """
         view = self.world_to_camera.to(points)
         p = points @ view[:3, :3].T + view[:3, 3]
@@ -75,8 +74,7 @@ class Camera:
         return q[..., :2] / q[..., 2:], depth
 
     def unproject(self, pixels: torch.Tensor, depth: torch.Tensor) -> torch.Tensor:
-        """Pixel coordinates ``[..., 2]`` at depths ``[...]`` to world points ``[..., 3]``, the inverse of
-        ``project``."""
+        """Pixel coordinates `[..., 2]` at depths `[...]` to world points `[..., 3]`, the inverse of `project`."""
         one = torch.ones_like(pixels[..., :1])
         ray = torch.cat([pixels, one], dim=-1) @ torch.linalg.inv(self.K.to(pixels)).T
         flat = ray[..., :2] / ray[..., 2:]
@@ -85,7 +83,7 @@ class Camera:
         return torch.cat([flat, -depth[..., None]], dim=-1) @ pose[:3, :3].T + pose[:3, 3]
 
     def projection(self, near: float, far: float) -> torch.Tensor:
-        """Camera space to clip space ``[4, 4]``, dtype of ``K``; depths ``near..far`` map to ``z/w`` in -1..1."""
+        """Camera space to clip space `[4, 4]`, dtype of `K`; depths `near..far` map to `z/w` in -1..1."""
         if not far > near or (near <= 0 and not self.parallel):
             rule = "near < far" if self.parallel else "0 < near < far"
             raise ValueError(f"Camera.projection(): expected {rule} but got near={near}, far={far}")
@@ -102,23 +100,23 @@ class Camera:
         return torch.stack(rows).view(4, 4)
 
     def clip_matrix(self, near: float | None = None, far: float | None = None) -> torch.Tensor:
-        """World to clip space ``[4, 4]``: ``clip = matrix @ (x, y, z, 1)``. Differentiable into K and the pose."""
+        """World to clip space `[4, 4]`: `clip = matrix @ (x, y, z, 1)`. Differentiable into K and the pose."""
         return self.projection(
             self.near if near is None else near, self.far if far is None else far
         ) @ self.world_to_camera.to(self.K)
 
     def to_clip(self, points: torch.Tensor) -> torch.Tensor:
-        """World points ``[..., 3]`` to clip positions ``[..., 4]`` of the same dtype. Differentiable into both."""
+        """World points `[..., 3]` to clip positions `[..., 4]` of the same dtype. Differentiable into both."""
         return torch.nn.functional.pad(points, (0, 1), value=1.0) @ self.clip_matrix().to(points).T
 
     # --- Other cameras from it ----------------------------------------------------------------------------------------
 
     def to(self, *args, **kwargs) -> Camera:
-        """The same camera on another device or in another dtype, arguments as for ``Tensor.to``."""
+        """The same camera on another device or in another dtype, arguments as for `Tensor.to`."""
         return replace(self, K=self.K.to(*args, **kwargs), world_to_camera=self.world_to_camera.to(*args, **kwargs))
 
     def crop(self, x: int, y: int, width: int, height: int) -> Camera:
-        """The camera of the window whose bottom left corner is pixel ``(x, y)``; it may reach outside the image."""
+        """The camera of the window whose bottom left corner is pixel `(x, y)`; it may reach outside the image."""
         K = self.K.clone()
         K[0, 2] -= x
         K[1, 2] -= y
@@ -155,7 +153,7 @@ class Camera:
         world_to_camera: torch.Tensor | None = None,
         **rest,
     ) -> Camera:
-        """Square pixels, principal point in the middle; ``fov_y`` is the full vertical angle in radians."""
+        """Square pixels, principal point in the middle; `fov_y` is the full vertical angle in radians."""
         if not 0 < _number(fov_y) < math.pi:
             raise ValueError(f"Camera.perspective(): fov_y must lie between 0 and pi radians; got {fov_y}")
         focal = 0.5 * height / torch.tan(torch.as_tensor(fov_y, dtype=torch.float64) / 2)
@@ -171,7 +169,7 @@ class Camera:
         world_to_camera: torch.Tensor | None = None,
         **rest,
     ) -> Camera:
-        """Parallel projection, square pixels; the image is ``view_height`` world units high."""
+        """Parallel projection, square pixels; the image is `view_height` world units high."""
         if not _number(view_height) > 0:
             raise ValueError(f"Camera.orthographic(): view_height must be positive; got {view_height}")
         scale = height / torch.as_tensor(view_height, dtype=torch.float64)
@@ -182,7 +180,7 @@ class Camera:
     def look_at(
         cls, eye, target=(0, 0, 0), up=(0, 1, 0), *, fov_y: float | torch.Tensor, width: int, height: int, **rest
     ) -> Camera:
-        """A camera at ``eye`` that looks at ``target``. Differentiable into ``eye`` and ``target``."""
+        """A camera at `eye` that looks at `target`. Differentiable into `eye` and `target`."""
         view = look_at_pose(eye, target, up)
         return cls.perspective(fov_y=fov_y, width=width, height=height, world_to_camera=view, **rest)
 
@@ -199,8 +197,8 @@ class Camera:
         height: int,
         **rest,
     ) -> Camera:
-        """A camera at ``distance`` around ``target``, +y up; ``azimuth`` (0 looks along -z, positive moves the eye
-        towards +x) and ``elevation`` in radians. Differentiable into all three."""
+        """A camera at `distance` around `target`, +y up; `azimuth` (0 looks along -z, positive moves the eye towards
+        +x) and `elevation` in radians. Differentiable into all three."""
         a, e, r = (torch.as_tensor(v, dtype=torch.float64) for v in (azimuth, elevation, distance))
         middle = torch.as_tensor(target, dtype=torch.float64)
         away = torch.stack([e.cos() * a.sin(), e.sin(), e.cos() * a.cos()])
@@ -210,10 +208,10 @@ class Camera:
 
     @classmethod
     def from_opencv(cls, K, R, t, size: Sequence[int], *, first_pixel: float = 0.0, **rest) -> Camera:
-        """OpenCV: ``x = K @ (R @ X + t)``, x right, y down, z ahead; ``size`` is ``(width, height)``.
+        """OpenCV: `x = K @ (R @ X + t)`, x right, y down, z ahead; `size` is `(width, height)`.
 
-        ``first_pixel``: coordinate of the centre of the top left pixel, 0 in OpenCV; 0.5 where pixels are counted from
-        the corner. ``R`` may be a rotation vector ``[3]``. Lens distortion: see :mod:`diffrast.camera.distortion`.
+        `first_pixel`: coordinate of the centre of the top left pixel, 0 in OpenCV; 0.5 where pixels are counted from
+        the corner. `R` may be a rotation vector `[3]`. Lens distortion: see `diffrast.camera.distortion`.
         Differentiable into K, R and t.
         """
         op = "Camera.from_opencv"
@@ -230,7 +228,7 @@ class Camera:
     def to_opencv(
         self, *, first_pixel: float = 0.0
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, tuple[int, int]]:
-        """``(K, R, t, (width, height))`` for OpenCV."""
+        """`(K, R, t, (width, height))` for OpenCV."""
         self._pinhole_only("to_opencv")
         view = cv.turn_axes(cv.CV_AXES, self.world_to_camera[:3, :3], self.world_to_camera[:3, 3])
         return cv.unturn_pixels(self.K, self.height, first_pixel), view[:3, :3], view[:3, 3], self.size
@@ -239,12 +237,11 @@ class Camera:
     def from_colmap(
         cls, model: str, params: Sequence[float], qvec, tvec, size: Sequence[int], *, undistorted: bool = False, **rest
     ) -> Camera:
-        """COLMAP: a line of ``cameras.txt`` (``model``, ``params``, size) and one of ``images.txt`` (``qvec`` = w, x,
-        y, z;
-        ``tvec``).
+        """COLMAP: a line of `cameras.txt` (`model`, `params`, size) and one of `images.txt` (`qvec` = w, x, y, z;
+        `tvec`).
 
-        Models whose parameters distort are refused unless ``undistorted`` says that the picture is or will be
-        undistorted, which ``distortion.load_undistorted`` does.
+        Models whose parameters distort are refused unless `undistorted` says that the picture is or will be
+        undistorted, which `distortion.load_undistorted` does.
         """
         op = "Camera.from_colmap"
         K, bent = cv.colmap_intrinsics(model, params)
@@ -260,7 +257,7 @@ class Camera:
         return cls.from_opencv(K, R, tvec, size, first_pixel=0.5, **rest)
 
     def to_colmap(self) -> tuple[str, list[float], torch.Tensor, torch.Tensor, tuple[int, int]]:
-        """``("PINHOLE", [fx, fy, cx, cy], qvec [4], tvec [3], (width, height))``; not differentiable."""
+        """`("PINHOLE", [fx, fy, cx, cy], qvec [4], tvec [3], (width, height))`; not differentiable."""
         K, R, t, size = self.to_opencv(first_pixel=0.5)
         if K[0, 1].abs() + K[1, 0].abs() > 1e-9 * K[0, 0].abs():
             raise ValueError("Camera.to_colmap(): COLMAP's cameras have no skew; this one has")
@@ -273,9 +270,9 @@ class Camera:
     def from_opengl(
         cls, camera_to_world, size: Sequence[int], *, fov_x: float | None = None, focal=None, principal=None, **rest
     ) -> Camera:
-        """OpenGL, Blender, NeRF-synthetic: a camera-to-world matrix ``[4, 4]`` or ``[3, 4]``, and either ``fov_x``
-        (``camera_angle_x``, radians) or ``focal`` (one number or fx, fy in pixels); ``principal`` (cx, cy) is counted
-        from the top left corner (instant-ngp), the middle if None."""
+        """OpenGL, Blender, NeRF-synthetic: a camera-to-world matrix `[4, 4]` or `[3, 4]`, and either `fov_x`
+        (`camera_angle_x`, radians) or `focal` (one number or fx, fy in pixels); `principal` (cx, cy) is counted from
+        the top left corner (instant-ngp), the middle if None."""
         op = "Camera.from_opengl"
         width, height = cv.size_of(size, op=op)
         if (fov_x is None) == (focal is None):
@@ -294,7 +291,7 @@ class Camera:
         return cls(K, cv.rigid(R, -R @ pose[:3, 3]), width, height, **rest)
 
     def to_opengl(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """``(camera_to_world [4, 4], focal [2], principal [2])``, the principal point from the top left corner."""
+        """`(camera_to_world [4, 4], focal [2], principal [2])`, the principal point from the top left corner."""
         self._pinhole_only("to_opengl")
         principal = torch.stack([self.K[0, 2], self.height - self.K[1, 2]])
         return self.camera_to_world, torch.stack([self.K[0, 0], self.K[1, 1]]), principal
@@ -303,9 +300,8 @@ class Camera:
     def from_pytorch3d(
         cls, R, T, focal_length, principal_point, size: Sequence[int], *, in_ndc: bool = True, **rest
     ) -> Camera:
-        """PyTorch3D's ``PerspectiveCameras``: ``x @ R + T``, focal length (one number or two) and principal point in
-        NDC or, with
-        ``in_ndc=False``, in screen pixels."""
+        """PyTorch3D's `PerspectiveCameras`: `x @ R + T`, focal length (one number or two) and principal point in NDC
+        or, with `in_ndc=False`, in screen pixels."""
         op = "Camera.from_pytorch3d"
         size = cv.size_of(size, op=op)
         focal = torch.as_tensor(focal_length, dtype=torch.float64).reshape(-1).expand(2)
@@ -319,7 +315,7 @@ class Camera:
         return cls(K, cv.turn_axes(cv.P3D_AXES, R, cv.tensor("T", T, 3, op=op)), *size, **rest)
 
     def to_pytorch3d(self, *, in_ndc: bool = True) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-        """``(R, T, focal_length [2], principal_point [2])`` for PyTorch3D."""
+        """`(R, T, focal_length [2], principal_point [2])` for PyTorch3D."""
         self._pinhole_only("to_pytorch3d")
         view = cv.turn_axes(cv.P3D_AXES, self.world_to_camera[:3, :3], self.world_to_camera[:3, 3])
         _, focal, principal = self.to_opengl()
@@ -333,7 +329,7 @@ class Camera:
 
 
 def look_at_pose(eye, target, up=(0, 1, 0)) -> torch.Tensor:
-    """World-to-camera ``[4, 4]`` of an eye that looks at a target. Differentiable into all three."""
+    """World-to-camera `[4, 4]` of an eye that looks at a target. Differentiable into all three."""
     eye, target, up = (torch.as_tensor(v, dtype=torch.float64) for v in (eye, target, up))
     back = torch.nn.functional.normalize(eye - target, dim=0)
     right = torch.linalg.cross(up, back)
@@ -345,7 +341,7 @@ def look_at_pose(eye, target, up=(0, 1, 0)) -> torch.Tensor:
 
 
 def look_at(eye, target, up, *, fov_y: float, width: int, height: int) -> Camera:
-    """A camera at ``eye`` that looks at ``target``; ``fov_y`` is the full vertical angle in radians."""
+    """A camera at `eye` that looks at `target`; `fov_y` is the full vertical angle in radians."""
     return Camera.look_at(eye, target, up, fov_y=fov_y, width=width, height=height)
 
 

@@ -1,16 +1,16 @@
 """Between the cameras of other programs and ours: plain functions on matrices, all differentiable, all with an inverse.
 
-Ours (:class:`diffrast.scene.Camera`): the camera looks along its own -z with +y up; pixels are counted from the bottom
-left corner of the image, y up, pixel centres at +0.5. The others, after their public documentation:
+Ours (`diffrast.scene.Camera`): the camera looks along its own -z with +y up; pixels are counted from the bottom left
+corner of the image, y up, pixel centres at +0.5. The others, after their public documentation:
 
 - OpenCV (`cv::projectPoints`): x right, y down, z ahead; pixels from the *centre of the top left pixel*, y down.
 - COLMAP ("Output Format"): axes as OpenCV; pixels from the *top left corner*; quaternion (w, x, y, z), world to camera.
 - OpenGL, NeRF-synthetic, Blender: our axes, but the pose is camera to world; instant-ngp counts cx, cy from the top
   left.
-- PyTorch3D ("Cameras"): x left, y up, z ahead; points are rows, ``x @ R + T``; NDC with +x left and +y up where the
+- PyTorch3D ("Cameras"): x left, y up, z ahead; points are rows, `x @ R + T`; NDC with +x left and +y up where the
   shorter side of the image spans -1..1, or screen pixels from the top left corner.
 
-A size is always ``(width, height)``.
+A size is always `(width, height)`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ P3D_AXES = (-1.0, 1.0, -1.0)  # ... and those of PyTorch3D
 
 
 def tensor(name: str, value, *shape: int, op: str) -> torch.Tensor:
-    """``value`` as float64 (gradients kept) of this shape, or an error that names it."""
+    """`value` as float64 (gradients kept) of this shape, or an error that names it."""
     if isinstance(value, torch.Tensor):
         t = value.double()
     else:
@@ -43,7 +43,7 @@ def tensor(name: str, value, *shape: int, op: str) -> torch.Tensor:
 
 
 def rotation(name: str, value, *, op: str) -> torch.Tensor:
-    """``value`` as a rotation matrix; mirrored or scaled ones are refused, since they would silently show a wrong
+    """`value` as a rotation matrix; mirrored or scaled ones are refused, since they would silently show a wrong
     world."""
     R = tensor(name, value, 3, 3, op=op)
     d = R.detach()
@@ -62,27 +62,27 @@ def size_of(size: Sequence[int], *, op: str) -> Size:
 
 
 def rigid(R: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-    """``[[R, t], [0, 1]]`` ``[4, 4]``."""
+    """`[[R, t], [0, 1]]` `[4, 4]`."""
     bottom = torch.tensor([[0.0, 0, 0, 1]], dtype=R.dtype, device=R.device)
     return torch.cat([torch.cat([R, t[:, None]], dim=1), bottom])
 
 
 def inverse_rigid(m: torch.Tensor) -> torch.Tensor:
-    """The inverse of a rigid motion ``[4, 4]``."""
+    """The inverse of a rigid motion `[4, 4]`."""
     R = m[:3, :3].T
     return rigid(R, -R @ m[:3, 3])
 
 
 def turn_axes(axes: Sequence[float], R: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-    """World-to-camera ``[4, 4]`` of ``(R, t)`` with the camera's axes multiplied by these signs (its own inverse)."""
+    """World-to-camera `[4, 4]` of `(R, t)` with the camera's axes multiplied by these signs (its own inverse)."""
     sign = torch.tensor(axes, dtype=R.dtype, device=R.device)
     return rigid(sign[:, None] * R, sign * t)
 
 
 def turn_pixels(K: torch.Tensor, height: int, first: float) -> torch.Tensor:
-    """Intrinsics between y down, first pixel centre at ``first``, and y up from the bottom edge, centres at +0.5.
+    """Intrinsics between y down, first pixel centre at `first`, and y up from the bottom edge, centres at +0.5.
 
-    ``x' = x + 0.5 - first`` and ``y' = height - (y + 0.5 - first)``. A camera-space y also changes its sign, so that fy
+    `x' = x + 0.5 - first` and `y' = height - (y + 0.5 - first)`. A camera-space y also changes its sign, so that fy
     stays positive and the skew changes its sign.
     """
     up = K.new_tensor([[1.0, 0, 0.5 - first], [0, -1, height - 0.5 + first], [0, 0, 1]])
@@ -90,13 +90,13 @@ def turn_pixels(K: torch.Tensor, height: int, first: float) -> torch.Tensor:
 
 
 def unturn_pixels(K: torch.Tensor, height: int, first: float) -> torch.Tensor:
-    """The inverse of :func:`turn_pixels`."""
+    """The inverse of `turn_pixels`."""
     down = K.new_tensor([[1.0, 0, first - 0.5], [0, -1, height - 0.5 + first], [0, 0, 1]])
     return down @ K @ K.new_tensor([1.0, -1, 1]).diag()
 
 
 def quaternion_to_rotation(q: torch.Tensor) -> torch.Tensor:
-    """``[4]`` = (w, x, y, z), of any length but zero, to ``[3, 3]``. Differentiable."""
+    """`[4]` = (w, x, y, z), of any length but zero, to `[3, 3]`. Differentiable."""
     w, x, y, z = (q / q.norm()).unbind()
     rows = [
         1 - 2 * (y * y + z * z),
@@ -125,8 +125,8 @@ _COUNTS = {"SIMPLE_PINHOLE": 3, "PINHOLE": 4, "SIMPLE_RADIAL": 4, "RADIAL": 5, "
 
 
 def colmap_intrinsics(model: str, params: Sequence[float]) -> tuple[torch.Tensor, tuple[float, ...]]:
-    """COLMAP's camera model and parameters to OpenCV-like ``K`` ``[3, 3]`` (pixels from the top left corner) and
-    ``(k1, k2, p1, p2)``."""
+    """COLMAP's camera model and parameters to OpenCV-like `K` `[3, 3]` (pixels from the top left corner) and `(k1, k2,
+    p1, p2)`."""
     if model not in COLMAP_MODELS:
         raise ValueError(
             f"from_colmap(): model must be one of {', '.join(COLMAP_MODELS)}; got {model!r} "
@@ -142,14 +142,14 @@ def colmap_intrinsics(model: str, params: Sequence[float]) -> tuple[torch.Tensor
 
 
 def pytorch3d_ndc_to_screen(focal: torch.Tensor, principal: torch.Tensor, size: Size):
-    """Focal lengths and principal point ``[2]`` from NDC to screen pixels (top left corner, y down)."""
+    """Focal lengths and principal point `[2]` from NDC to screen pixels (top left corner, y down)."""
     half = 0.5 * min(size)
     middle = 0.5 * focal.new_tensor(size)
     return focal * half, middle - principal * half
 
 
 def pytorch3d_screen_to_ndc(focal: torch.Tensor, principal: torch.Tensor, size: Size):
-    """The inverse of :func:`pytorch3d_ndc_to_screen`."""
+    """The inverse of `pytorch3d_ndc_to_screen`."""
     half = 0.5 * min(size)
     middle = 0.5 * focal.new_tensor(size)
     return focal / half, (middle - principal) / half

@@ -2,8 +2,8 @@
 loaded.
 
 A pinhole renders straight lines straight; so photographs are undistorted once, instead of bending every rendering. The
-coefficients are OpenCV's and COLMAP's ``(k1, k2, p1, p2)``, defined on normalized coordinates ``x = X/Z``, ``y = Y/Z``
-with y down.
+coefficients are OpenCV's and COLMAP's `(k1, k2, p1, p2)`, defined on normalized coordinates `x = X/Z`, `y = Y/Z` with y
+down.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ ITERATIONS = 30
 
 
 def distort(points: torch.Tensor, coefficients: Sequence[float] | torch.Tensor) -> torch.Tensor:
-    """Normalized pinhole coordinates ``[..., 2]``, y down, to where the lens puts them. Differentiable into both."""
+    """Normalized pinhole coordinates `[..., 2]`, y down, to where the lens puts them. Differentiable into both."""
     k1, k2, p1, p2 = torch.as_tensor(coefficients).to(points).unbind()
     x, y = points.unbind(-1)
     r2 = x * x + y * y
@@ -32,7 +32,7 @@ def distort(points: torch.Tensor, coefficients: Sequence[float] | torch.Tensor) 
 
 
 def _jacobian(points: torch.Tensor, coefficients: torch.Tensor) -> torch.Tensor:
-    """The derivative ``[..., 2, 2]`` of :func:`distort` by its points; it is symmetric."""
+    """The derivative `[..., 2, 2]` of `distort` by its points; it is symmetric."""
     k1, k2, p1, p2 = coefficients.unbind()
     x, y = points.unbind(-1)
     r2 = x * x + y * y
@@ -44,9 +44,9 @@ def _jacobian(points: torch.Tensor, coefficients: torch.Tensor) -> torch.Tensor:
 
 
 def undistort(points: torch.Tensor, coefficients: Sequence[float] | torch.Tensor) -> torch.Tensor:
-    """The inverse of :func:`distort` by Newton's method, ``[..., 2]``; not differentiable.
+    """The inverse of `distort` by Newton's method, `[..., 2]`; not differentiable.
 
-    Raises ``ValueError`` where the lens folds over, so that there is no inverse.
+    Raises `ValueError` where the lens folds over, so that there is no inverse.
     """
     target = points.detach().double()
     c = torch.as_tensor(coefficients).to(target)
@@ -67,10 +67,10 @@ def undistort(points: torch.Tensor, coefficients: Sequence[float] | torch.Tensor
 
 
 def undistort_image(image: torch.Tensor, camera: Camera, coefficients: Sequence[float] | torch.Tensor) -> torch.Tensor:
-    """The picture ``[H, W, C]``, row 0 at the bottom, that the pinhole ``camera`` would have taken: bilinear; what the
-    lens did not see is zero. Differentiable into the picture.
+    """The picture `[H, W, C]`, row 0 at the bottom, that the pinhole `camera` would have taken: bilinear; what the lens
+    did not see is zero. Differentiable into the picture.
 
-    Colours should be linear light. Raises ``ValueError`` if the picture's size is not the camera's.
+    Colours should be linear light. Raises `ValueError` if the picture's size is not the camera's.
     """
     if tuple(image.shape[:2]) != camera.resolution:
         raise ValueError(
@@ -95,5 +95,5 @@ def undistort_image(image: torch.Tensor, camera: Camera, coefficients: Sequence[
 def load_undistorted(
     path: str | os.PathLike, camera: Camera, coefficients: Sequence[float] | torch.Tensor, *, linear: bool = True
 ) -> torch.Tensor:
-    """Read a photograph as ``load_image`` does and undistort it."""
+    """Read a photograph as `load_image` does and undistort it."""
     return undistort_image(load_image(path, linear=linear), camera, coefficients)

@@ -17,10 +17,10 @@ def overlay(
     color: Sequence[float] = (1.0, 0.05, 0.05),
     radius: float = 2.5,
 ) -> torch.Tensor:
-    """World points ``[N, 3]`` as filled discs of ``radius`` pixels over a picture ``[H, W, 3|4]``, row 0 at the bottom.
+    """World points `[N, 3]` as filled discs of `radius` pixels over a picture `[H, W, 3|4]`, row 0 at the bottom.
 
     Points behind the camera or outside the picture are left out. Returns a new picture; for looking at, not
-    differentiable. Raises ``ValueError`` if the picture's size is not the camera's.
+    differentiable. Raises `ValueError` if the picture's size is not the camera's.
     """
     if tuple(image.shape[:2]) != camera.resolution:
         raise ValueError(

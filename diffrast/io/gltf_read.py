@@ -1,4 +1,4 @@
-"""Reading glTF 2.0, ``.glb`` and ``.gltf`` (Khronos specification 2.0), into one mesh with its materials.
+"""Reading glTF 2.0, `.glb` and `.gltf` (Khronos specification 2.0), into one mesh with its materials.
 
 Triangles, strips and fans of every node of the default scene; normalized and quantized attributes; textures with
 another set of UVs or a transform of them, as long as those of one material agree (others are left out with a warning).
@@ -98,7 +98,7 @@ class _File:
         return data, v.get("byteStride", 0)
 
     def numbers(self, index: int) -> np.ndarray:
-        """An accessor as ``[count, width]``: integers as stored, or float32 where they are normalized."""
+        """An accessor as `[count, width]`: integers as stored, or float32 where they are normalized."""
         a = self.get("accessors", index)
         kind, width, count = np.dtype(TYPES[a["componentType"]]), WIDTHS[a["type"]], a["count"]
         if "sparse" in a:
@@ -125,7 +125,7 @@ class _File:
 
 
 def load_gltf(path: Path, *, textures: bool = True, max_pixels: int) -> Mesh:
-    """Read a glTF file as one mesh, everything in world space. Raises ``ValueError`` that names the file."""
+    """Read a glTF file as one mesh, everything in world space. Raises `ValueError` that names the file."""
     file = _File(path, max_pixels)
     try:
         return _load(file, textures)
@@ -228,7 +228,7 @@ def _local(node: dict[str, Any]) -> np.ndarray:
     return m
 
 
-# How vertices in order become triangles: ``[F, 3]`` positions in the order, by the primitive's mode.
+# How vertices in order become triangles: `[F, 3]` positions in the order, by the primitive's mode.
 STRIPS = {
     4: lambda n: np.arange(n - n % 3).reshape(-1, 3),
     5: lambda n: np.array([(i, i + 1 + i % 2, i + 2 - i % 2) for i in range(n - 2)]).reshape(-1, 3),
@@ -275,8 +275,7 @@ class _Layout(NamedTuple):
     scale: tuple[float, ...] = (1.0, 1.0)
 
     def place(self, uv: np.ndarray) -> np.ndarray:
-        """UVs ``[N, 2]`` of the file to those to look up; v points down, the rotation is counter-clockwise to the
-        eye."""
+        """UVs `[N, 2]` of the file to those to look up; v points down, the rotation is counter-clockwise to the eye."""
         c, s = math.cos(self.rotation), math.sin(self.rotation)
         return (uv * self.scale) @ np.array([[c, -s], [s, c]]) + self.offset
 

@@ -54,7 +54,7 @@ class _Document:
 
 
 def gltf_bytes(mesh: Mesh, materials: list[MaterialData], *, binary: bool) -> bytes:
-    """The file's bytes, ``.glb`` if ``binary``, else ``.gltf`` with everything embedded."""
+    """The file's bytes, `.glb` if `binary`, else `.gltf` with everything embedded."""
     mesh = mesh.single_index()
     document = _Document()
     attributes = {

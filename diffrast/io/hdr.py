@@ -1,7 +1,6 @@
 """Pictures of unbounded light: Radiance HDR (a codec of our own, in float32) and OpenEXR (by its package).
 
-Rows here are in the file's order, the top row first; :mod:`diffrast.io.image` turns them over. Values are linear
-light.
+Rows here are in the file's order, the top row first; `diffrast.io.image` turns them over. Values are linear light.
 """
 
 from __future__ import annotations
@@ -20,8 +19,7 @@ RLE_WIDTHS = range(8, 32768)  # what the run-length code of Radiance can hold
 
 
 def to_rgbe(image: np.ndarray) -> np.ndarray:
-    """Linear light ``[..., 3]`` to mantissas with a common exponent, uint8 ``[..., 4]``; negative light and NaN become
-    0.
+    """Linear light `[..., 3]` to mantissas with a common exponent, uint8 `[..., 4]`; negative light and NaN become 0.
 
     The largest component keeps 8 bits: an error of at most 1/256 of it in each.
     """
@@ -36,14 +34,14 @@ def to_rgbe(image: np.ndarray) -> np.ndarray:
 
 
 def from_rgbe(code: np.ndarray) -> np.ndarray:
-    """The inverse: uint8 ``[..., 4]`` to float32 ``[..., 3]``, the middle of what each mantissa stands for."""
+    """The inverse: uint8 `[..., 4]` to float32 `[..., 3]`, the middle of what each mantissa stands for."""
     exponent = code[..., 3].astype(np.int32)
     scale = np.where(exponent > 0, np.ldexp(1.0, exponent - 136), 0.0)
     return ((code[..., :3] + 0.5) * scale[..., None]).astype(np.float32)
 
 
 def encode_radiance(image: np.ndarray) -> bytes:
-    """The bytes of a ``.hdr`` file of ``[H, W, 3]``, top row first."""
+    """The bytes of a `.hdr` file of `[H, W, 3]`, top row first."""
     height, width = image.shape[:2]
     code = to_rgbe(image)
     head = f"#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n\n-Y {height} +X {width}\n".encode()
@@ -70,8 +68,7 @@ def _pack(values: np.ndarray) -> bytes:
 
 
 def decode_radiance(data: bytes, name: str, max_pixels: int) -> np.ndarray:
-    """The picture float32 ``[H, W, 3]``, top row first, of a ``.hdr`` file. Raises ``ValueError`` that begins with
-    ``name``."""
+    """The picture float32 `[H, W, 3]`, top row first, of a `.hdr` file. Raises `ValueError` that begins with `name`."""
     if not data.startswith((b"#?RADIANCE", b"#?RGBE", b"#?AUTOPANO")):
         raise ValueError(f"{name} cannot be read: it is not a Radiance HDR file")
     head, gap, body = data.partition(b"\n\n")
@@ -137,10 +134,10 @@ def _openexr() -> Any:
 
 
 def decode_exr(path: Path, max_pixels: int) -> np.ndarray:
-    """The picture float32 ``[H, W, 1|3|4]``, top row first, of the channels R, G, B, A or Y of the first part of an
-    ``.exr`` file.
+    """The picture float32 `[H, W, 1|3|4]`, top row first, of the channels R, G, B, A or Y of the first part of an
+    `.exr` file.
 
-    Raises ``ValueError`` that names the file, ``ImportError`` with the command that installs what is missing.
+    Raises `ValueError` that names the file, `ImportError` with the command that installs what is missing.
     """
     exr = _openexr()
     try:
@@ -164,7 +161,7 @@ def decode_exr(path: Path, max_pixels: int) -> np.ndarray:
 
 
 def write_exr(path: Path, image: np.ndarray) -> None:
-    """Write float32 ``[H, W, 1|3|4]``, top row first, ZIP-compressed."""
+    """Write float32 `[H, W, 1|3|4]`, top row first, ZIP-compressed."""
     exr = _openexr()
     names = {1: "Y", 3: "RGB", 4: "RGBA"}[image.shape[2]]
     channels = {n: np.ascontiguousarray(image[..., i], dtype=np.float32) for i, n in enumerate(names)}

@@ -1,8 +1,8 @@
 """Pictures at the file's edge: the vertical flip, sRGB and 8-bit live here and nowhere else.
 
-In memory a picture is float32 ``[H, W, C]``, row 0 at the bottom. In a file row 0 is at the top and colours are
-8-bit sRGB. ``linear=True`` converts colours between sRGB and linear light; ``linear=False`` keeps the display
-values divided by 255, which is what image metrics (PSNR) are defined on. Alpha is never converted.
+In memory a picture is float32 `[H, W, C]`, row 0 at the bottom. In a file row 0 is at the top and colours are 8-bit
+sRGB. `linear=True` converts colours between sRGB and linear light; `linear=False` keeps the display values divided by
+255, which is what image metrics (PSNR) are defined on. Alpha is never converted.
 """
 
 from __future__ import annotations
@@ -37,12 +37,11 @@ def linear_to_srgb(x: torch.Tensor) -> torch.Tensor:
 def load_image(
     path: str | os.PathLike, *, linear: bool = True, dtype: torch.dtype = torch.float32, max_pixels: int = MAX_PIXELS
 ) -> torch.Tensor:
-    """Read a picture as ``[H, W, C]``, row 0 at the bottom, C = 1, 3 or 4 as in the file.
+    """Read a picture as `[H, W, C]`, row 0 at the bottom, C = 1, 3 or 4 as in the file.
 
-    Palettes and gray with alpha become RGBA, 16-bit gray is divided by 65535. ``.hdr`` and ``.exr`` hold linear light
-    of any size in float32. Raises ``ValueError`` that names the file when it is missing, is no picture, is cut short,
-    or has more than
-    ``max_pixels`` pixels; ``ImportError`` for ``.exr`` without the OpenEXR package.
+    Palettes and gray with alpha become RGBA, 16-bit gray is divided by 65535. `.hdr` and `.exr` hold linear light of
+    any size in float32. Raises `ValueError` that names the file when it is missing, is no picture, is cut short, or has
+    more than `max_pixels` pixels; `ImportError` for `.exr` without the OpenEXR package.
     """
     path = Path(path)
     if not path.is_file():
@@ -60,7 +59,7 @@ def load_image(
 def decode(
     data: bytes, name: str, *, linear: bool = True, dtype: torch.dtype = torch.float32, max_pixels: int = MAX_PIXELS
 ) -> torch.Tensor:
-    """The bytes of a picture file as :func:`load_image` gives them; ``name`` begins the errors."""
+    """The bytes of a picture file as `load_image` gives them; `name` begins the errors."""
     try:
         with _open(data) as picture:
             if picture.width * picture.height > max_pixels:
@@ -103,7 +102,7 @@ _CONVERT = {
 
 
 def from_pil(picture: Image.Image, *, linear: bool = True, dtype: torch.dtype = torch.float32) -> torch.Tensor:
-    """A PIL picture as ``[H, W, C]``, row 0 at the bottom, C = 1, 3 or 4."""
+    """A PIL picture as `[H, W, C]`, row 0 at the bottom, C = 1, 3 or 4."""
     array = np.asarray(picture.convert(_CONVERT[picture.mode]) if picture.mode in _CONVERT else picture)
     array = array[::-1].reshape(*array.shape[:2], -1)
     scale = 255.0 if array.dtype == np.uint8 else 65535.0
@@ -112,20 +111,18 @@ def from_pil(picture: Image.Image, *, linear: bool = True, dtype: torch.dtype = 
 
 
 def from_uint8(levels: np.ndarray, *, linear: bool = True) -> torch.Tensor:
-    """A file's ``uint8`` ``[H, W, C]``, row 0 at the top, to float32, row 0 at the bottom: the inverse of
-    :func:`to_uint8`."""
+    """A file's `uint8` `[H, W, C]`, row 0 at the top, to float32, row 0 at the bottom: the inverse of `to_uint8`."""
     image = torch.from_numpy(levels[::-1].astype(np.float32) / 255)
     return _colors(srgb_to_linear, image) if linear else image
 
 
 def _colors(change: Callable[[torch.Tensor], torch.Tensor], image: torch.Tensor) -> torch.Tensor:
-    """Change the colours of ``[H, W, C]`` and leave alpha."""
+    """Change the colours of `[H, W, C]` and leave alpha."""
     return torch.cat([change(image[..., :3]), image[..., 3:]], dim=-1)
 
 
 def to_uint8(image: torch.Tensor, *, linear: bool = True) -> np.ndarray:
-    """``[H, W, C]`` (or ``[H, W]``), row 0 at the bottom, to a file's ``uint8``, row 0 at the top; values are
-    clipped."""
+    """`[H, W, C]` (or `[H, W]`), row 0 at the bottom, to a file's `uint8`, row 0 at the top; values are clipped."""
     image = image.detach().cpu().to(torch.float32)
     if linear and image.ndim == 3:
         image = torch.cat([linear_to_srgb(image[..., :3]), image[..., 3:]], dim=-1)
@@ -135,27 +132,27 @@ def to_uint8(image: torch.Tensor, *, linear: bool = True) -> np.ndarray:
 
 
 def to_pil(image: torch.Tensor, *, linear: bool = True) -> Image.Image:
-    """As :func:`to_uint8`, as a PIL picture (C = 1, 3 or 4)."""
+    """As `to_uint8`, as a PIL picture (C = 1, 3 or 4)."""
     array = to_uint8(image, linear=linear)
     return Image.fromarray(array[..., 0] if array.ndim == 3 and array.shape[-1] == 1 else array)
 
 
 def encode_png(image: torch.Tensor, *, linear: bool = True) -> bytes:
-    """The bytes of a PNG file of ``[H, W, C]``, row 0 at the bottom."""
+    """The bytes of a PNG file of `[H, W, C]`, row 0 at the bottom."""
     return encode(image, "PNG", linear=linear)
 
 
 def encode(image: torch.Tensor, fmt: str, *, linear: bool = True, **options) -> bytes:
-    """The bytes of a file in PIL's format ``fmt`` of ``[H, W, C]``, row 0 at the bottom."""
+    """The bytes of a file in PIL's format `fmt` of `[H, W, C]`, row 0 at the bottom."""
     buffer = io.BytesIO()
     to_pil(image, linear=linear).save(buffer, format=fmt, **options)
     return buffer.getvalue()
 
 
 def save_image(path: str | os.PathLike, image: torch.Tensor, *, linear: bool = True) -> None:
-    """Write ``[H, W, C]`` or ``[H, W]``, row 0 at the bottom, in the format of the suffix, whole or not at all.
+    """Write `[H, W, C]` or `[H, W]`, row 0 at the bottom, in the format of the suffix, whole or not at all.
 
-    ``.hdr`` and ``.exr`` keep light above 1; with ``linear=False`` display values are converted to light for them.
+    `.hdr` and `.exr` keep light above 1; with `linear=False` display values are converted to light for them.
     """
     path = Path(path)
     if path.suffix.lower() in (".hdr", ".exr"):

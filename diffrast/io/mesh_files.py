@@ -22,17 +22,16 @@ from .obj import load_obj, save_obj
 def load_mesh(
     path: str | os.PathLike, *, textures: bool = True, weld: bool = True, max_pixels: int = MAX_PIXELS
 ) -> Mesh:
-    """Read ``.glb``, ``.gltf``, ``.obj`` with its material library, or whatever geometry trimesh reads (``.ply``,
-    ``.stl``, ...).
+    """Read `.glb`, `.gltf`, `.obj` with its material library, or whatever geometry trimesh reads (`.ply`, `.stl`, ...).
 
-    Several parts and materials become one mesh with ``material_ids``. Polygons are triangulated.
+    Several parts and materials become one mesh with `material_ids`. Polygons are triangulated.
 
     Args:
         textures: read the pictures of the materials.
-        weld: share the indices of positions that coincide, as silhouettes need it (see :meth:`Mesh.welded`).
+        weld: share the indices of positions that coincide, as silhouettes need it (see `Mesh.welded`).
         max_pixels: larger pictures are refused.
 
-    Raises ``ValueError`` that names the file when it is missing, cut short, of another format, or holds no triangle,
+    Raises `ValueError` that names the file when it is missing, cut short, of another format, or holds no triangle,
     vertices that are not finite, indices out of range, a texture without UVs, or a path that leaves its folder.
     """
     path = Path(path)
@@ -83,12 +82,11 @@ READERS: dict[str, Callable[..., Mesh]] = {".glb": load_gltf, ".gltf": load_gltf
 
 
 def save_mesh(path: str | os.PathLike, mesh: Mesh) -> None:
-    """Write ``.glb``, ``.gltf``, ``.obj`` (with ``.mtl`` and pictures), ``.ply`` or ``.stl``, each file whole or not at
-    all.
+    """Write `.glb`, `.gltf`, `.obj` (with `.mtl` and pictures), `.ply` or `.stl`, each file whole or not at all.
 
-    A mesh without ``materials`` gets one: its ``texture`` as the base colour, metallic 0, roughness 1. ``.ply`` carries
-    geometry and vertex colours, ``.stl`` geometry only. Raises ``ValueError`` for another suffix or a mesh that breaks
-    its rules, ``OSError`` that names the file when it cannot be written.
+    A mesh without `materials` gets one: its `texture` as the base colour, metallic 0, roughness 1. `.ply` carries
+    geometry and vertex colours, `.stl` geometry only. Raises `ValueError` for another suffix or a mesh that breaks its
+    rules, `OSError` that names the file when it cannot be written.
     """
     path = Path(path)
     if path.suffix.lower() not in WRITERS:

@@ -21,7 +21,7 @@ PICTURES = {"map_Kd": "base_color_texture", "map_Ke": "emissive_texture", "norm"
 
 
 def inside(folder: Path, name: str, listed_in: Path) -> Path:
-    """The path of a file that ``listed_in`` names; ``ValueError`` if it leaves the folder."""
+    """The path of a file that `listed_in` names; `ValueError` if it leaves the folder."""
     relative = Path(os.path.normpath(name.strip().replace("\\", "/")))
     if relative.is_absolute() or relative.parts[:1] == ("..",) or re.match(r"^[A-Za-z]:", str(relative)):
         raise ValueError(f"{listed_in} names a file outside its folder, which is refused: {name}")
@@ -29,7 +29,7 @@ def inside(folder: Path, name: str, listed_in: Path) -> Path:
 
 
 def load_obj(path: Path, *, textures: bool = True, max_pixels: int) -> Mesh:
-    """Read an OBJ; polygons are triangulated. Raises ``ValueError`` that names the file and the line."""
+    """Read an OBJ; polygons are triangulated. Raises `ValueError` that names the file and the line."""
     columns: dict[str, list[list[float]]] = {"v": [], "vt": [], "vn": []}
     corners: list[tuple[int, int, int]] = []  # of all polygons, -1 for what a corner has not
     starts, used, libraries = [0], [], []
@@ -91,7 +91,7 @@ def _int32(index: np.ndarray) -> torch.Tensor:
 
 
 def _corner(text: str, columns: dict[str, list[list[float]]]) -> tuple[int, int, int]:
-    """``v/vt/vn`` to indices from zero, -1 where there is none; negative numbers count from the last line read."""
+    """`v/vt/vn` to indices from zero, -1 where there is none; negative numbers count from the last line read."""
     parts = [*text.split("/"), "", ""][:3]
     out = []
     for part, (name, rows) in zip(parts, columns.items(), strict=True):
@@ -125,7 +125,7 @@ def _filled(uv: np.ndarray, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _triangles(v: np.ndarray, corners: np.ndarray, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """For each triangle the polygon that it came from ``[F]``, and its corners ``[F, 3, 3]`` (v, vt, vn)."""
+    """For each triangle the polygon that it came from `[F]`, and its corners `[F, 3, 3]` (v, vt, vn)."""
     sizes = np.diff(starts)
     three = np.flatnonzero(sizes == 3)
     which, faces = [three], [corners[starts[three][:, None] + np.arange(3)]]

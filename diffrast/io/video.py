@@ -18,12 +18,10 @@ CODECS = {".mp4": "libx264", ".mkv": "libx264", ".webm": "libvpx-vp9"}
 def save_video(
     path: str | os.PathLike, frames: Iterable[torch.Tensor], *, fps: float = 30, quality: float = 7, linear: bool = True
 ) -> int:
-    """Write frames ``[H, W, 3]``, row 0 at the bottom, as ``.mp4``, ``.mkv`` (H.264) or ``.webm`` (VP9); returns their
-    number.
+    """Write frames `[H, W, 3]`, row 0 at the bottom, as `.mp4`, `.mkv` (H.264) or `.webm` (VP9); returns their number.
 
     Frames may come from a generator: one at a time is held. Odd sizes are made even by repeating the last row or
-    column.
-    ``quality`` goes from 0 to 10; ``linear`` as for ``save_image``. The file appears whole or not at all.
+    column. `quality` goes from 0 to 10; `linear` as for `save_image`. The file appears whole or not at all.
     """
     import imageio_ffmpeg
 
@@ -67,8 +65,8 @@ def save_video(
 
 
 def load_video(path: str | os.PathLike, *, linear: bool = True) -> torch.Tensor:
-    """All frames float32 ``[N, H, W, 3]``, row 0 at the bottom. Raises ``ValueError`` that names the file if it cannot
-    be read."""
+    """All frames float32 `[N, H, W, 3]`, row 0 at the bottom. Raises `ValueError` that names the file if it cannot be
+    read."""
     import imageio_ffmpeg
 
     path = Path(path)

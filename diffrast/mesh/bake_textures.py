@@ -16,8 +16,8 @@ from .mesh import Mesh
 
 
 def fill_gaps(texture: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
-    """Texels ``[H, W, C]`` that are not ``known`` ``[H, W]`` take the colour of the nearest that is: filters and
-    mipmaps across a chart's border then find its own colour."""
+    """Texels `[H, W, C]` that are not `known` `[H, W]` take the colour of the nearest that is: filters and mipmaps
+    across a chart's border then find its own colour."""
     if bool(known.all()) or not bool(known.any()):
         return texture
     nearest = ndimage.distance_transform_edt(~known.cpu().numpy(), return_distances=False, return_indices=True)
@@ -63,8 +63,8 @@ def _faces_of(mesh: Mesh, materials: list[int]) -> Mesh:
 
 
 def vertex_colors(mesh: Mesh) -> torch.Tensor | None:
-    """Linear colours ``[V, 3]``: at every vertex the mean of its faces' base colours, from texture and factor, times
-    the mesh's own colours. None for a mesh that has neither textures nor colours nor tinted materials. Not
+    """Linear colours `[V, 3]`: at every vertex the mean of its faces' base colours, from texture and factor, times the
+    mesh's own colours. None for a mesh that has neither textures nor colours nor tinted materials. Not
     differentiable."""
     materials = mesh.material_list()
     plain = all(m.base_color_texture is None and m.base_color_factor[:3] == (1.0, 1.0, 1.0) for m in materials)

@@ -12,11 +12,10 @@ from .mesh import Mesh
 
 @dataclass
 class MeshBatch:
-    """Several meshes one after the other in ``mesh``, the image b being of the faces ``ranges[b]``.
+    """Several meshes one after the other in `mesh`, the image b being of the faces `ranges[b]`.
 
-    ``ranges`` int32 ``[B, 2]`` on the CPU, first face and number of faces; ``owner`` int64 ``[V]``, the mesh of each
-    vertex;
-    ``materials`` of ``mesh`` are those of all, with ``material_ids`` into them.
+    `ranges` int32 `[B, 2]` on the CPU, first face and number of faces; `owner` int64 `[V]`, the mesh of each vertex;
+    `materials` of `mesh` are those of all, with `material_ids` into them.
     """
 
     mesh: Mesh
@@ -27,7 +26,7 @@ class MeshBatch:
         return len(self.ranges)
 
     def to_clip(self, matrices: torch.Tensor) -> torch.Tensor:
-        """Clip positions ``[V, 4]`` under one matrix for each mesh, ``[B, 4, 4]``, or one for all ``[4, 4]``.
+        """Clip positions `[V, 4]` under one matrix for each mesh, `[B, 4, 4]`, or one for all `[4, 4]`.
         Differentiable."""
         v = self.mesh.vertices
         matrices = matrices.to(v).expand(len(self), 4, 4)
@@ -35,15 +34,15 @@ class MeshBatch:
         return (matrices[self.owner] @ homogeneous[..., None])[..., 0]
 
     def split(self, values: torch.Tensor) -> list[torch.Tensor]:
-        """Values ``[V, ...]`` of all vertices, mesh by mesh."""
+        """Values `[V, ...]` of all vertices, mesh by mesh."""
         return list(values.split(torch.bincount(self.owner, minlength=len(self)).tolist()))
 
 
 def batch(meshes: Sequence[Mesh]) -> MeshBatch:
     """Join meshes, of any sizes, to be drawn in one call. Differentiable into vertices, UVs, normals and colours.
 
-    ``rasterize(ctx, b.to_clip(matrices), b.mesh.faces, resolution, ranges=b.ranges)`` gives ``[B, H, W, 4]``. Where
-    only some have UVs, colours or normals, the others get zeros, ones, and computed normals.
+    `rasterize(ctx, b.to_clip(matrices), b.mesh.faces, resolution, ranges=b.ranges)` gives `[B, H, W, 4]`. Where only
+    some have UVs, colours or normals, the others get zeros, ones, and computed normals.
     """
     if not meshes:
         raise ValueError("batch(): meshes must not be empty")
@@ -91,7 +90,7 @@ def batch(meshes: Sequence[Mesh]) -> MeshBatch:
 
 
 def _stacked(parts: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Tables and the indices into them, one after the other: all indices ``[F, 3]`` and all rows."""
+    """Tables and the indices into them, one after the other: all indices `[F, 3]` and all rows."""
     start, index = 0, []
     for rows, faces in parts:
         index.append(faces + start)

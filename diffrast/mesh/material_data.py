@@ -1,7 +1,7 @@
 """A material as files hold it: the metallic-roughness fields of glTF 2.0 (specification, section 3.9), as plain data.
 
 Loaders fill it, savers write it, and the differentiable materials of the scene layer are made from it. Pictures are
-float32 ``[H, W, C]``, row 0 at the bottom, as everywhere here.
+float32 `[H, W, C]`, row 0 at the bottom, as everywhere here.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ ALPHA_MODES = ("OPAQUE", "MASK", "BLEND")
 class MaterialData:
     """One material. Factors multiply their texture where there is one; None means that there is no texture.
 
-    - ``base_color_factor``: linear RGBA, four numbers.
-    - ``base_color_texture`` ``[H, W, 3]`` or ``[H, W, 4]``: linear colour (the file's sRGB is undone), then alpha.
-    - ``metallic_roughness_texture`` ``[H, W, 3]``: numbers as in the file, not colours: red is occlusion where
-      ``has_occlusion`` (ORM packing; without it red means nothing), green roughness, blue metalness.
-    - ``normal_texture`` ``[H, W, 3]``: numbers as in the file, 0 to 1; the normal in tangent space is ``2 * x - 1``,
-      with x and y scaled by ``normal_scale``; +y points towards larger v.
-    - ``emissive_texture`` ``[H, W, 3]``: linear.
-    - ``alpha_mode``: one of ``ALPHA_MODES``; ``alpha_cutoff`` counts with MASK only.
+    - `base_color_factor`: linear RGBA, four numbers.
+    - `base_color_texture` `[H, W, 3]` or `[H, W, 4]`: linear colour (the file's sRGB is undone), then alpha.
+    - `metallic_roughness_texture` `[H, W, 3]`: numbers as in the file, not colours: red is occlusion where
+      `has_occlusion` (ORM packing; without it red means nothing), green roughness, blue metalness.
+    - `normal_texture` `[H, W, 3]`: numbers as in the file, 0 to 1; the normal in tangent space is `2 * x - 1`, with x
+      and y scaled by `normal_scale`; +y points towards larger v.
+    - `emissive_texture` `[H, W, 3]`: linear.
+    - `alpha_mode`: one of `ALPHA_MODES`; `alpha_cutoff` counts with MASK only.
     """
 
     name: str = ""

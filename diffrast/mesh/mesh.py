@@ -12,18 +12,17 @@ from .topology import MeshReport, edges, report
 
 @dataclass
 class Mesh:
-    """``vertices`` float32 ``[V, 3]`` and ``faces`` int32 ``[F, 3]`` (counter-clockwise from outside), and optionally
+    """`vertices` float32 `[V, 3]` and `faces` int32 `[F, 3]` (counter-clockwise from outside), and optionally
 
-    - ``uv`` float32 ``[T, 2]`` (origin at the bottom left) with ``uv_faces`` int32 ``[F, 3]``;
-    - ``normal`` float32 ``[N, 3]``, unit normals as a file gave them, with ``normal_faces`` int32 ``[F, 3]``;
-    - ``colors`` float32 ``[V, 3]`` or ``[V, 4]``, linear, one per vertex;
-    - ``texture`` float32 ``[H, W, 3]`` (linear, row 0 at the bottom): the base colour where there is only one;
-    - ``materials``, and ``material_ids`` int32 ``[F]`` into them (None: all zero).
+    - `uv` float32 `[T, 2]` (origin at the bottom left) with `uv_faces` int32 `[F, 3]`;
+    - `normal` float32 `[N, 3]`, unit normals as a file gave them, with `normal_faces` int32 `[F, 3]`;
+    - `colors` float32 `[V, 3]` or `[V, 4]`, linear, one per vertex;
+    - `texture` float32 `[H, W, 3]` (linear, row 0 at the bottom): the base colour where there is only one;
+    - `materials`, and `material_ids` int32 `[F]` into them (None: all zero).
 
-    ``uv_faces`` or ``normal_faces`` of None: ``faces`` index UVs or normals too. Faces that share an edge must share
-    its two
-    *position* indices, or ``antialias`` takes the edge for a silhouette; a seam of the texture splits UVs only. Plain
-    data: :class:`MeshParameters` makes parts of it trainable.
+    `uv_faces` or `normal_faces` of None: `faces` index UVs or normals too. Faces that share an edge must share its two
+    *position* indices, or `antialias` takes the edge for a silhouette; a seam of the texture splits UVs only. Plain
+    data: `MeshParameters` makes parts of it trainable.
     """
 
     vertices: torch.Tensor
@@ -41,16 +40,16 @@ class Mesh:
 
     @property
     def uv_index(self) -> torch.Tensor:
-        """What indexes ``uv``, int32 ``[F, 3]``."""
+        """What indexes `uv`, int32 `[F, 3]`."""
         return self.faces if self.uv_faces is None else self.uv_faces
 
     @property
     def normal_index(self) -> torch.Tensor:
-        """What indexes ``normal``, int32 ``[F, 3]``."""
+        """What indexes `normal`, int32 `[F, 3]`."""
         return self.faces if self.normal_faces is None else self.normal_faces
 
     def shading_normals(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Unit normals ``[N, 3]`` and their indices ``[F, 3]``: the file's where there are any, else ``normals()``."""
+        """Unit normals `[N, 3]` and their indices `[F, 3]`: the file's where there are any, else `normals()`."""
         if self.normal is not None:
             return self.normal, self.normal_index
         return self.normals(), self.faces
@@ -58,28 +57,28 @@ class Mesh:
     # --- Geometry -----------------------------------------------------------------------------------------------------
 
     def normals(self) -> torch.Tensor:
-        """Unit vertex normals ``[V, 3]``, area-weighted. Differentiable into ``vertices``."""
+        """Unit vertex normals `[V, 3]`, area-weighted. Differentiable into `vertices`."""
         return vertex_normals(self.vertices, self.faces)
 
     def face_normals(self) -> torch.Tensor:
-        """Unit face normals ``[F, 3]``, zero for faces without an area. Differentiable into ``vertices``."""
+        """Unit face normals `[F, 3]`, zero for faces without an area. Differentiable into `vertices`."""
         return face_normals(self.vertices, self.faces)
 
     def areas(self) -> torch.Tensor:
-        """Areas ``[F]`` of the faces. Differentiable into ``vertices``."""
+        """Areas `[F]` of the faces. Differentiable into `vertices`."""
         return 0.5 * _area_vectors(self.vertices, self.faces).norm(dim=-1)
 
     def edges(self) -> torch.Tensor:
-        """Every edge once, int64 ``[E, 2]``, the smaller index first."""
+        """Every edge once, int64 `[E, 2]`, the smaller index first."""
         return edges(self.faces).ends
 
     def edge_lengths(self) -> torch.Tensor:
-        """Lengths ``[E]`` of ``edges()``. Differentiable into ``vertices``."""
+        """Lengths `[E]` of `edges()`. Differentiable into `vertices`."""
         a, b = self.vertices[self.edges()].unbind(1)
         return (a - b).norm(dim=-1)
 
     def bounds(self) -> torch.Tensor:
-        """The corners ``[2, 3]`` of the box around all vertices."""
+        """The corners `[2, 3]` of the box around all vertices."""
         return torch.stack([self.vertices.amin(0), self.vertices.amax(0)])
 
     def report(self) -> MeshReport:
@@ -155,12 +154,12 @@ class Mesh:
         )
 
     def material_list(self) -> list[MaterialData]:
-        """The materials; where there are none, one of ``texture`` as the base colour, metallic 0, roughness 1."""
+        """The materials; where there are none, one of `texture` as the base colour, metallic 0, roughness 1."""
         picture = self.texture if self.uv is not None else None
         return self.materials or [MaterialData(base_color_texture=picture, metallic_factor=0.0)]
 
     def validate(self, name: str = "Mesh") -> Mesh:
-        """Returns itself, or raises ``ValueError`` that says which rule is broken, beginning with ``name``."""
+        """Returns itself, or raises `ValueError` that says which rule is broken, beginning with `name`."""
         v, f = self.vertices, self.faces
         if v.ndim != 2 or v.shape[1] != 3 or not v.is_floating_point():
             raise ValueError(f"{name}: vertices must be float [V, 3]; got {v.dtype} {list(v.shape)}")
@@ -194,7 +193,7 @@ class Mesh:
         return self
 
     def require_uv(self, name: str = "Mesh") -> torch.Tensor:
-        """``uv``, or ``ValueError`` that says how to get some."""
+        """`uv`, or `ValueError` that says how to get some."""
         if self.uv is None:
             raise ValueError(
                 f"{name}: a texture needs UVs and the mesh has none; diffrast.mesh.unwrap(mesh) makes some"
@@ -203,19 +202,19 @@ class Mesh:
 
 
 def _area_vectors(vertices: torch.Tensor, faces: torch.Tensor) -> torch.Tensor:
-    """Face normals times twice the area, ``[F, 3]``."""
+    """Face normals times twice the area, `[F, 3]`."""
     a, b, c = vertices[faces.long()].unbind(dim=1)
     return torch.linalg.cross(b - a, c - a)
 
 
 def face_normals(vertices: torch.Tensor, faces: torch.Tensor) -> torch.Tensor:
-    """Unit face normals ``[F, 3]``, zero for faces without an area. Differentiable into ``vertices``."""
+    """Unit face normals `[F, 3]`, zero for faces without an area. Differentiable into `vertices`."""
     return torch.nn.functional.normalize(_area_vectors(vertices, faces), dim=-1, eps=1e-20)
 
 
 def vertex_normals(vertices: torch.Tensor, faces: torch.Tensor) -> torch.Tensor:
-    """Unit normals ``[V, 3]`` from vertices ``[V, 3]`` and faces ``[F, 3]``: the sum of the area-weighted face
-    normals around each vertex, zero where no face with an area touches it. Differentiable into ``vertices``."""
+    """Unit normals `[V, 3]` from vertices `[V, 3]` and faces `[F, 3]`: the sum of the area-weighted face normals around
+    each vertex, zero where no face with an area touches it. Differentiable into `vertices`."""
     n = _area_vectors(vertices, faces)
     index = faces.long().reshape(-1)
     total = torch.zeros_like(vertices).index_add(0, index, n.repeat_interleave(3, dim=0))

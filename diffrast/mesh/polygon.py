@@ -6,7 +6,7 @@ import numpy as np
 
 
 def triangulate(points: np.ndarray) -> list[tuple[int, int, int]]:
-    """A simple planar polygon, corners ``[N, 3]`` in order, as N - 2 triangles of the same winding, indices into it.
+    """A simple planar polygon, corners `[N, 3]` in order, as N - 2 triangles of the same winding, indices into it.
 
     Convex polygons become a fan around the first corner. What is not a simple polygon becomes a fan of what remains.
     """

@@ -12,8 +12,8 @@ from .topology import edges
 
 
 def _grid(nu: int, nv: int, wrap_u: bool, wrap_v: bool) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """A parameter rectangle of ``nu`` x ``nv`` cells: UVs ``[T, 2]``, the UV indices of its triangles ``[F, 3]``, and
-    for each UV the position it belongs to ``[T]`` (numbered as in a grid; opposite sides coincide where they wrap)."""
+    """A parameter rectangle of `nu` x `nv` cells: UVs `[T, 2]`, the UV indices of its triangles `[F, 3]`, and for each
+    UV the position it belongs to `[T]` (numbered as in a grid; opposite sides coincide where they wrap)."""
     i, j = (t.reshape(-1) for t in torch.meshgrid(torch.arange(nu + 1), torch.arange(nv + 1), indexing="ij"))
     uv = torch.stack([i / nu, j / nv], dim=1)
     columns = nv if wrap_v else nv + 1
@@ -32,7 +32,7 @@ def _shaped(
     shape: Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]],
     name: str,
 ) -> Mesh:
-    """The surface ``shape(u, v) -> (points, normals)`` over a grid."""
+    """The surface `shape(u, v) -> (points, normals)` over a grid."""
     smallest = (3 if wrap[0] else 1, 3 if wrap[1] else 1)
     if nu < smallest[0] or nv < smallest[1]:
         raise ValueError(f"{name}(): needs at least {smallest[0]} x {smallest[1]} cells; got {nu} x {nv}")
@@ -49,7 +49,7 @@ def _shaped(
 
 
 def plane(size: float = 2.0, cells: int = 1) -> Mesh:
-    """A square in the plane y = 0 that faces +y, ``cells`` x ``cells`` quads; u runs along x, v along -z."""
+    """A square in the plane y = 0 that faces +y, `cells` x `cells` quads; u runs along x, v along -z."""
 
     def shape(u, v):
         o = torch.zeros_like(u)
@@ -59,7 +59,7 @@ def plane(size: float = 2.0, cells: int = 1) -> Mesh:
 
 
 def torus(major: float = 1.0, minor: float = 0.35, segments: int = 64, sides: int = 32) -> Mesh:
-    """A ring around the y axis, ``major`` from the axis to the middle of the tube of radius ``minor``; u runs along the
+    """A ring around the y axis, `major` from the axis to the middle of the tube of radius `minor`; u runs along the
     ring."""
 
     def shape(u, v):
@@ -115,7 +115,7 @@ def cube(size: float = 1.0) -> Mesh:
 
 
 def icosphere(radius: float = 1.0, level: int = 3) -> Mesh:
-    """A sphere of 20 * 4^``level`` nearly equal triangles, without UVs."""
+    """A sphere of 20 * 4^`level` nearly equal triangles, without UVs."""
     g = (1 + 5**0.5) / 2
     v = [
         (-1, g, 0),

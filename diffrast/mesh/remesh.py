@@ -1,8 +1,8 @@
 """Isotropic remeshing (Botsch and Kobbelt 2004, "A Remeshing Approach to Multiresolution Modeling", section 4).
 
-Split long edges, collapse short ones, flip towards valence six, relax along the surface; in NumPy, each pass over a
-set of edges so far apart that their changes do not touch. Vertices are float64 ``[V, 3 + C]``: the position and
-C values (colours) that travel along. Meshes are closed two-manifolds; boundary edges are split but otherwise left.
+Split long edges, collapse short ones, flip towards valence six, relax along the surface; in NumPy, each pass over a set
+of edges so far apart that their changes do not touch. Vertices are float64 `[V, 3 + C]`: the position and C values
+(colours) that travel along. Meshes are closed two-manifolds; boundary edges are split but otherwise left.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from .topology import laplacian
 
 
 class _Edges:
-    """Unique edges of faces ``[F, 3]``: ends ``[E, 2]``, the number of adjacent faces, and for the first two of them
-    the face ``[E, 2]`` and the opposite vertex ``[E, 2]`` (-1 where there is none)."""
+    """Unique edges of faces `[F, 3]`: ends `[E, 2]`, the number of adjacent faces, and for the first two of them the
+    face `[E, 2]` and the opposite vertex `[E, 2]` (-1 where there is none)."""
 
     def __init__(self, faces: np.ndarray):
         half = np.concatenate([faces[:, [1, 2]], faces[:, [2, 0]], faces[:, [0, 1]]])
@@ -39,15 +39,14 @@ class _Edges:
         self.of_face = self.of_face.reshape(3, -1).T
 
     def lengths(self, v: np.ndarray, sized: bool = False) -> np.ndarray:
-        """Of each edge; ``sized``: in units of what the last column of ``v`` asks for at that end where it is less."""
+        """Of each edge; `sized`: in units of what the last column of `v` asks for at that end where it is less."""
         length = np.linalg.norm(v[self.ends[:, 0], :3] - v[self.ends[:, 1], :3], axis=1)
         return length / v[self.ends, -1].min(axis=1) if sized else length
 
 
 def split_long(v: np.ndarray, f: np.ndarray, limit: float, sized: bool = False) -> tuple[np.ndarray, np.ndarray]:
-    """Halve edges longer than ``limit`` (``sized``: times the last column), longest first, until none is left. Returns
-    new
-    ``(v, f)``."""
+    """Halve edges longer than `limit` (`sized`: times the last column), longest first, until none is left. Returns new
+    `(v, f)`."""
     while True:
         edges = _Edges(f)
         length = edges.lengths(v, sized)
@@ -88,17 +87,16 @@ def _ranks(cost: np.ndarray) -> np.ndarray:
 
 
 def _independent(rank: np.ndarray, touched: np.ndarray, num_vertices: int) -> np.ndarray:
-    """Of candidates with distinct ``rank`` that touch vertices ``[N, K]``, those that win at every vertex."""
+    """Of candidates with distinct `rank` that touch vertices `[N, K]`, those that win at every vertex."""
     best = np.full(num_vertices, np.iinfo(np.int64).max)
     np.minimum.at(best, touched, np.broadcast_to(rank[:, None], touched.shape))
     return (best[touched] == rank[:, None]).all(axis=1)
 
 
 def collapse_short(v: np.ndarray, f: np.ndarray, limit: float, longest: float, passes: int = 60, sized: bool = False):
-    """Collapse edges shorter than ``limit`` (``sized``: times the last column) to their midpoints, shortest first,
-    unless that would change the topology (link condition), turn a face over, or make an edge longer than ``longest``.
-    Returns new
-    ``(v, f)``."""
+    """Collapse edges shorter than `limit` (`sized`: times the last column) to their midpoints, shortest first, unless
+    that would change the topology (link condition), turn a face over, or make an edge longer than `longest`. Returns
+    new `(v, f)`."""
     n = len(v)
     v = v.copy()
     refused = np.empty(0, dtype=np.int64)
@@ -241,7 +239,7 @@ FINEST = 0.25
 
 
 def curvature_radii(v: np.ndarray, f: np.ndarray) -> np.ndarray:
-    """The radius of the strongest bend at each vertex ``[V]``: how far apart neighbours are whose normals differ by a
+    """The radius of the strongest bend at each vertex `[V]`: how far apart neighbours are whose normals differ by a
     radian. Normals and the result are averaged over neighbours twice, which takes the noise of single faces away."""
     lap = laplacian(f, len(v))
     scale = sp.diags(1 / np.maximum(lap.diagonal(), 1))
@@ -264,9 +262,8 @@ def curvature_radii(v: np.ndarray, f: np.ndarray) -> np.ndarray:
 def isotropic(
     v: np.ndarray, f: np.ndarray, edge: float, iterations: int = 4, adapt: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Remesh towards edges of length ``edge``: vertices ``[V, 3 + C]`` and faces ``[F, 3]`` in, new ones out.
-    ``adapt``: as long as the radius of the surface's bend where that is less, down to ``FINEST`` times ``edge``, so
-    that thin parts
+    """Remesh towards edges of length `edge`: vertices `[V, 3 + C]` and faces `[F, 3]` in, new ones out. `adapt`: as
+    long as the radius of the surface's bend where that is less, down to `FINEST` times `edge`, so that thin parts
     survive."""
     v, f = np.asarray(v, dtype=np.float64), np.asarray(f, dtype=np.int64)
     points, at = cover(v, f, 0.4 * edge)
@@ -285,7 +282,7 @@ def isotropic(
 
 
 def cover(v: np.ndarray, f: np.ndarray, distance: float) -> tuple[np.ndarray, np.ndarray]:
-    """Points ``[N, 3]`` inside of faces, about ``distance`` apart, and the face of each ``[N]``."""
+    """Points `[N, 3]` inside of faces, about `distance` apart, and the face of each `[N]`."""
     corners = v[f][..., :3]
     longest = np.linalg.norm(corners - np.roll(corners, 1, axis=1), axis=2).max(axis=1)
     cuts = np.clip(np.ceil(longest / distance), 1, 64).astype(int)
@@ -300,8 +297,8 @@ def cover(v: np.ndarray, f: np.ndarray, distance: float) -> tuple[np.ndarray, np
 
 
 def _onto(v: np.ndarray, tree: cKDTree, points: np.ndarray, normals: np.ndarray, most: float) -> np.ndarray:
-    """Vertices back onto the planes of the faces that they came from, by ``most`` at most: collapsing edges to
-    midpoints would make round parts thinner each time."""
+    """Vertices back onto the planes of the faces that they came from, by `most` at most: collapsing edges to midpoints
+    would make round parts thinner each time."""
     nearest = tree.query(v[:, :3])[1]
     height = ((v[:, :3] - points[nearest]) * normals[nearest]).sum(axis=1)
     out = v.copy()
@@ -314,7 +311,7 @@ def _sizes(v: np.ndarray, f: np.ndarray, edge: float) -> np.ndarray:
 
 
 def at_most(v: np.ndarray, f: np.ndarray, faces: int, iterations: int = 4) -> tuple[np.ndarray, np.ndarray]:
-    """Remesh to nearly ``faces`` faces, but not more, finer where the surface bends. Raises ``ValueError`` where the
+    """Remesh to nearly `faces` faces, but not more, finer where the surface bends. Raises `ValueError` where the
     topology needs more."""
     edge, best = edge_for_faces(v, f, faces, adapt=True), None
     for tries in range(12):
@@ -328,10 +325,10 @@ def at_most(v: np.ndarray, f: np.ndarray, faces: int, iterations: int = 4) -> tu
 
 
 def remesh(mesh: Mesh, edge: float | None = None, *, faces: int | None = None, iterations: int = 4) -> Mesh:
-    """A mesh of even triangles, of edge length ``edge`` or about ``faces`` in number; ``colors`` travel along.
+    """A mesh of even triangles, of edge length `edge` or about `faces` in number; `colors` travel along.
 
-    UVs, stored normals, materials and the texture do not: charts have no place on another triangulation (``unwrap``
-    makes new ones). Not differentiable; between steps of an optimization, start a new optimizer with the result.
+    UVs, stored normals, materials and the texture do not: charts have no place on another triangulation (`unwrap` makes
+    new ones). Not differentiable; between steps of an optimization, start a new optimizer with the result.
     """
     mesh.validate("remesh()")
     v = mesh.vertices.detach().double().cpu().numpy()
@@ -354,7 +351,7 @@ def remesh(mesh: Mesh, edge: float | None = None, *, faces: int | None = None, i
 
 
 def edge_for_faces(v: np.ndarray, f: np.ndarray, faces: int, adapt: bool = False) -> float:
-    """The edge length at which equilateral triangles cover this surface with ``faces`` faces; ``adapt`` as in
+    """The edge length at which equilateral triangles cover this surface with `faces` faces; `adapt` as in
     `isotropic`."""
     v = np.asarray(v, dtype=np.float64)
     area = 0.5 * np.linalg.norm(_face_normals(v, f), axis=1)

@@ -15,11 +15,11 @@ from .remesh import cover
 
 
 def winding_numbers(vertices: np.ndarray, faces: np.ndarray, origin: np.ndarray, step: float, shape) -> np.ndarray:
-    """How often a closed mesh, counter-clockwise from outside, winds around lattice points, int32 ``[X, Y, Z]``.
+    """How often a closed mesh, counter-clockwise from outside, winds around lattice points, int32 `[X, Y, Z]`.
 
-    Point (i, j, k) is at ``origin + step * (i, j, k)``. Along each line of the lattice in z the number changes by one
-    at every face that it crosses, by the side from which it does. Lines through an edge count it for one of its faces:
-    the top-left rule of rasterization, on coordinates rounded to 1/1024 of a step so that integers decide.
+    Point (i, j, k) is at `origin + step * (i, j, k)`. Along each line of the lattice in z the number changes by one at
+    every face that it crosses, by the side from which it does. Lines through an edge count it for one of its faces: the
+    top-left rule of rasterization, on coordinates rounded to 1/1024 of a step so that integers decide.
     """
     nx, ny, nz = (int(n) for n in shape)
     grid = (np.asarray(vertices, dtype=np.float64) - origin) / step
@@ -54,10 +54,9 @@ def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def solid_surface(vertices: np.ndarray, faces: np.ndarray, step: float) -> tuple[np.ndarray, np.ndarray]:
-    """The surface of the solid, by marching cubes on a lattice of ``step``: what lies inside is bridged or removed.
+    """The surface of the solid, by marching cubes on a lattice of `step`: what lies inside is bridged or removed.
 
-    Returns ``vertices`` float64 ``[V, 3]`` and ``faces`` int64 ``[F, 3]``. Raises ``ValueError`` where nothing is
-    inside.
+    Returns `vertices` float64 `[V, 3]` and `faces` int64 `[F, 3]`. Raises `ValueError` where nothing is inside.
     """
     v = np.asarray(vertices, dtype=np.float64)
     origin = v.min(axis=0) - 2.3 * step

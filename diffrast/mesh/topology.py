@@ -12,9 +12,9 @@ from scipy.sparse.csgraph import connected_components
 
 
 class Edges(NamedTuple):
-    """Every edge once: ``ends`` int64 ``[E, 2]``, the smaller vertex first; ``count`` ``[E]`` faces at each;
-    ``of_face`` int64 ``[F, 3]``, the edges (0, 1), (1, 2), (2, 0) of each face; ``forward`` bool ``[F, 3]``, whether
-    the face runs from the smaller vertex to the larger."""
+    """Every edge once: `ends` int64 `[E, 2]`, the smaller vertex first; `count` `[E]` faces at each; `of_face` int64
+    `[F, 3]`, the edges (0, 1), (1, 2), (2, 0) of each face; `forward` bool `[F, 3]`, whether the face runs from the
+    smaller vertex to the larger."""
 
     ends: torch.Tensor
     count: torch.Tensor
@@ -23,7 +23,7 @@ class Edges(NamedTuple):
 
 
 def edges(faces: torch.Tensor) -> Edges:
-    """The edges of faces ``[F, 3]``."""
+    """The edges of faces `[F, 3]`."""
     f = faces.long()
     half = torch.stack([f, f.roll(-1, dims=1)], dim=-1)
     ends, inverse, count = torch.unique(
@@ -33,8 +33,8 @@ def edges(faces: torch.Tensor) -> Edges:
 
 
 def face_pairs(faces: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Faces on both sides of each edge that has exactly two: the faces int64 ``[P, 2]`` and the edge's vertices ``[P,
-    2]``."""
+    """Faces on both sides of each edge that has exactly two: the faces int64 `[P, 2]` and the edge's vertices `[P,
+    2]`."""
     e = edges(faces)
     order = e.of_face.reshape(-1).argsort(stable=True)
     start = e.count.cumsum(0) - e.count
@@ -44,7 +44,7 @@ def face_pairs(faces: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def laplacian(faces: np.ndarray, num_vertices: int) -> sp.csr_matrix:
-    """The combinatorial Laplacian (degree minus adjacency), float64 sparse ``[V, V]``, of faces ``[F, 3]``."""
+    """The combinatorial Laplacian (degree minus adjacency), float64 sparse `[V, V]`, of faces `[F, 3]`."""
     i = faces[:, [0, 1, 2]].ravel()
     j = faces[:, [1, 2, 0]].ravel()
     adjacency = sp.coo_matrix((np.ones(len(i)), (i, j)), shape=(num_vertices, num_vertices)).tocsr()
@@ -53,7 +53,7 @@ def laplacian(faces: np.ndarray, num_vertices: int) -> sp.csr_matrix:
 
 
 def parts_of(f: np.ndarray, count: int) -> np.ndarray:
-    """The number, from 0, of the connected part that each face belongs to, int ``[F]``."""
+    """The number, from 0, of the connected part that each face belongs to, int `[F]`."""
     ends = (np.ones(2 * len(f)), (f[:, :2].ravel(), f[:, 1:].ravel()))
     _, part = connected_components(sp.coo_matrix(ends, shape=(count, count)), directed=False)
     return np.unique(part[f[:, 0]], return_inverse=True)[1].reshape(-1)
@@ -67,7 +67,7 @@ def part_volumes(v: np.ndarray, f: np.ndarray, part: np.ndarray) -> np.ndarray:
 
 @dataclass
 class MeshReport:
-    """What a mesh is made of and what is wrong with it; tensors are indices, int64. ``print`` it."""
+    """What a mesh is made of and what is wrong with it; tensors are indices, int64. `print` it."""
 
     vertices: int
     faces: int
@@ -115,7 +115,7 @@ class MeshReport:
 
 
 def report(vertices: torch.Tensor, faces: torch.Tensor) -> MeshReport:
-    """Examine ``vertices`` ``[V, 3]`` and ``faces`` ``[F, 3]``."""
+    """Examine `vertices` `[V, 3]` and `faces` `[F, 3]`."""
     v, f = vertices.detach().cpu().double(), faces.detach().cpu().long()
     e = edges(f)
     finite = torch.isfinite(v).all(1)
@@ -151,7 +151,7 @@ def report(vertices: torch.Tensor, faces: torch.Tensor) -> MeshReport:
 
 
 def _linked(first: np.ndarray, second: np.ndarray, count: int) -> np.ndarray:
-    """The connected part ``[count]`` of each node of a graph with these links."""
+    """The connected part `[count]` of each node of a graph with these links."""
     graph = sp.coo_matrix((np.ones(len(first), dtype=np.int8), (first, second)), shape=(count, count))
     return connected_components(graph, directed=False)[1]
 

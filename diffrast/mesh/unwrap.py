@@ -75,10 +75,9 @@ def _charts(mesh: Mesh, size: int, padding: int, time_limit: float) -> tuple[np.
 
 
 def triangle_atlas(count: int, size: int, padding: int) -> tuple[np.ndarray, np.ndarray]:
-    """An atlas of ``count`` triangles, two in each cell of a square grid: UVs ``[3 * count, 2]`` and indices ``[count,
-    3]``.
+    """An atlas of `count` triangles, two in each cell of a square grid: UVs `[3 * count, 2]` and indices `[count, 3]`.
 
-    Raises ``ValueError`` if a texture of this size leaves no texel for a triangle.
+    Raises `ValueError` if a texture of this size leaves no texel for a triangle.
     """
     cells = max(1, math.ceil(math.sqrt(math.ceil(count / 2))))
     side, gap = 1 / cells, padding / size

@@ -1,8 +1,8 @@
 """Large Steps in Inverse Rendering of Geometry (Nicolet, Jacobson, Jakob 2021): smooth steps for vertices.
 
-Gradients of silhouettes are sparse, and plain descent with them tangles a mesh. The paper optimizes
-``u = (I + lambda L) v`` instead of ``v`` (section 3.3, eq. 10, L the combinatorial Laplacian), which preconditions
-the gradient twice by ``(I + lambda L)^-1``, and steps with :class:`diffrast.optimize.adam_uniform.AdamUniform`.
+Gradients of silhouettes are sparse, and plain descent with them tangles a mesh. The paper optimizes `u = (I + lambda L)
+v` instead of `v` (section 3.3, eq. 10, L the combinatorial Laplacian), which preconditions the gradient twice by `(I +
+lambda L)^-1`, and steps with `AdamUniform`.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def _cholespy_solver(matrix: sp.csr_matrix):
     return solve
 
 
-# Each makes a function ``b [V, C] -> matrix^-1 b`` from a symmetric positive definite matrix, factorized once.
+# Each makes a function `b [V, C] -> matrix^-1 b` from a symmetric positive definite matrix, factorized once.
 SOLVERS = {"cholespy": _cholespy_solver, "scipy": _scipy_solver}
 
 
@@ -60,11 +60,10 @@ class _Solve(torch.autograd.Function):
 
 
 class LargeSteps:
-    """The change of variables between vertices ``v`` and ``u = (I + smoothness * L) v``, both float ``[V, C]``.
+    """The change of variables between vertices `v` and `u = (I + smoothness * L) v`, both float `[V, C]`.
 
-    ``to_vertices`` is differentiable (its adjoint is the same solve); the factorization is made once per mesh.
-    ``solver`` names an entry of ``SOLVERS``; None takes cholespy (CPU and CUDA) where it is installed, otherwise
-    SciPy (CPU).
+    `to_vertices` is differentiable (its adjoint is the same solve); the factorization is made once per mesh. `solver`
+    names an entry of `SOLVERS`; None takes cholespy (CPU and CUDA) where it is installed, otherwise SciPy (CPU).
     """
 
     def __init__(self, faces: torch.Tensor, num_vertices: int, smoothness: float, solver: str | None = None):
@@ -77,9 +76,9 @@ class LargeSteps:
         self._solve = SOLVERS[solver](self.matrix)
 
     def from_vertices(self, v: torch.Tensor) -> torch.Tensor:
-        """``(I + smoothness * L) v``, detached: the variable to optimize."""
+        """`(I + smoothness * L) v`, detached: the variable to optimize."""
         return torch.from_numpy(self.matrix @ v.detach().cpu().double().numpy()).to(v)
 
     def to_vertices(self, u: torch.Tensor) -> torch.Tensor:
-        """The vertices of ``u``. Differentiable."""
+        """The vertices of `u`. Differentiable."""
         return _Solve.apply(u, self._solve)

@@ -1,7 +1,7 @@
 """Penalties that keep an optimized mesh well shaped, all differentiable into the vertices.
 
-Topology is found once, in :class:`Regularizers`; the energies are means or integrals, so that they do not grow with the
-number of vertices.
+Topology is found once, in `Regularizers`; the energies are means or integrals, so that they do not grow with the number
+of vertices.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from ..mesh.topology import edges, face_pairs
 
 
 class Regularizers:
-    """Energies of vertices ``[V, 3]`` for faces ``[F, 3]`` that stay as they are.
+    """Energies of vertices `[V, 3]` for faces `[F, 3]` that stay as they are.
 
-    ``vertices`` of every method may be any dtype and must be on the device of ``faces``; each returns a scalar.
+    `vertices` of every method may be any dtype and must be on the device of `faces`; each returns a scalar.
     """
 
     def __init__(self, faces: torch.Tensor, num_vertices: int) -> None:
@@ -26,7 +26,7 @@ class Regularizers:
         self.degree = torch.bincount(self.ends.reshape(-1), minlength=num_vertices)
 
     def edge_length(self, vertices: torch.Tensor, target: float = 0.0) -> torch.Tensor:
-        """Mean squared difference of the edges' lengths to ``target``, in world units squared."""
+        """Mean squared difference of the edges' lengths to `target`, in world units squared."""
         a, b = vertices[self.ends].unbind(1)
         if target == 0:
             return (a - b).square().sum(-1).mean()
@@ -39,7 +39,7 @@ class Regularizers:
         return (1 - (first * second).sum(-1)).mean()
 
     def apply_uniform(self, x: torch.Tensor) -> torch.Tensor:
-        """The uniform Laplacian of values ``[V, C]``: each minus the mean of its neighbours; zero where there are
+        """The uniform Laplacian of values `[V, C]`: each minus the mean of its neighbours; zero where there are
         none."""
         a, b = self.ends.unbind(1)
         total = torch.zeros_like(x).index_add(0, a, x[b]).index_add(0, b, x[a])
@@ -56,9 +56,8 @@ class Regularizers:
         return self.apply_uniform(self.apply_uniform(vertices)).square().sum(-1).mean()
 
     def curvature(self, vertices: torch.Tensor, *, frozen_weights: bool = False) -> torch.Tensor:
-        """The surface's integral of the squared mean curvature vector ``(2 H)^2``, by the cotangent Laplacian; 16 pi
-        for a sphere of any size. Boundary vertices do not count. ``frozen_weights``: no gradient through the cotangents
-        and
+        """The surface's integral of the squared mean curvature vector `(2 H)^2`, by the cotangent Laplacian; 16 pi for
+        a sphere of any size. Boundary vertices do not count. `frozen_weights`: no gradient through the cotangents and
         areas."""
         weights_at = vertices.detach() if frozen_weights else vertices
         bend = cotangent_laplacian(weights_at, self.faces, vertices)
@@ -70,13 +69,13 @@ class Regularizers:
 
 
 def edge_boundary(faces: torch.Tensor) -> torch.Tensor:
-    """Vertices on edges with one face, int64 ``[N]``."""
+    """Vertices on edges with one face, int64 `[N]`."""
     e = edges(faces)
     return e.ends[e.count == 1].reshape(-1).unique()
 
 
 def vertex_areas(vertices: torch.Tensor, faces: torch.Tensor) -> torch.Tensor:
-    """A third of the area of the faces around each vertex, ``[V]``. Differentiable into ``vertices``."""
+    """A third of the area of the faces around each vertex, `[V]`. Differentiable into `vertices`."""
     index = faces.long()
     a, b, c = vertices[index].unbind(1)
     area = torch.linalg.cross(b - a, c - a).norm(dim=-1) / 6
@@ -84,10 +83,10 @@ def vertex_areas(vertices: torch.Tensor, faces: torch.Tensor) -> torch.Tensor:
 
 
 def cotangent_laplacian(vertices: torch.Tensor, faces: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-    """``sum_j (cot a_ij + cot b_ij) / 2 * (x_i - x_j)`` of values ``[V, C]`` (Pinkall and Polthier 1993, "Computing
-    Discrete Minimal Surfaces", section 2), ``[V, C]``. Of the positions themselves: the area times ``2 H n``.
+    """`sum_j (cot a_ij + cot b_ij) / 2 * (x_i - x_j)` of values `[V, C]` (Pinkall and Polthier 1993, "Computing
+    Discrete Minimal Surfaces", section 2), `[V, C]`. Of the positions themselves: the area times `2 H n`.
 
-    Differentiable into ``vertices`` (through the weights) and ``values``. Triangles without an area are left out.
+    Differentiable into `vertices` (through the weights) and `values`. Triangles without an area are left out.
     """
     index = faces.long()
     corner = vertices[index]
