@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from ..mesh.rotation import quaternion_to_rotation
 from . import conventions as cv
 from .lie import so3_exp, so3_log
 
@@ -253,7 +254,7 @@ class Camera:
         q = cv.tensor("qvec", qvec, 4, op=op)
         if not float(q.detach().norm()) > 0:
             raise ValueError(f"{op}(): qvec must not be zero")
-        R = cv.quaternion_to_rotation(q)
+        R = quaternion_to_rotation(q)
         return cls.from_opencv(K, R, tvec, size, first_pixel=0.5, **rest)
 
     def to_colmap(self) -> tuple[str, list[float], torch.Tensor, torch.Tensor, tuple[int, int]]:

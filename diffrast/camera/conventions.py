@@ -95,23 +95,6 @@ def unturn_pixels(K: torch.Tensor, height: int, first: float) -> torch.Tensor:
     return down @ K @ K.new_tensor([1.0, -1, 1]).diag()
 
 
-def quaternion_to_rotation(q: torch.Tensor) -> torch.Tensor:
-    """`[4]` = (w, x, y, z), of any length but zero, to `[3, 3]`. Differentiable."""
-    w, x, y, z = (q / q.norm()).unbind()
-    rows = [
-        1 - 2 * (y * y + z * z),
-        2 * (x * y - w * z),
-        2 * (x * z + w * y),
-        2 * (x * y + w * z),
-        1 - 2 * (x * x + z * z),
-        2 * (y * z - w * x),
-        2 * (x * z - w * y),
-        2 * (y * z + w * x),
-        1 - 2 * (x * x + y * y),
-    ]
-    return torch.stack(rows).view(3, 3)
-
-
 # COLMAP's camera models that have a pinhole with at most Brown-Conrady distortion: the indices of fx, fy, cx, cy and of
 # k1, k2, p1, p2 among the parameters (None: zero).
 COLMAP_MODELS: dict[str, tuple[tuple[int, ...], tuple[int | None, ...]]] = {

@@ -5,15 +5,15 @@ from collections.abc import Callable, Mapping, Sequence
 from statistics import median
 
 import torch
+from torch import Tensor
 
+from ..mesh.rotation import quaternion_to_rotation
 from . import shapes
 from .adapters import OURS, Adapter
 from .report import machine
 from .scene import Scene, project
 from .scenes import SCENES
 from .truth import samples_per_side, supersampled
-
-Tensor = torch.Tensor
 
 # --- Parameters from one picture --------------------------------------------------------------------------------------
 
@@ -77,7 +77,7 @@ def cube_scene(size: int) -> Scene:
     goal = torch.cat([corners.flatten(), colours.flatten(), torch.zeros(4, dtype=torch.float64)])[None]
 
     def geometry(theta):
-        return project(theta[:24].view(8, 3)[index] @ _turn(theta[96:]).T, 3.5, 3.8)
+        return project(theta[:24].view(8, 3)[index] @ quaternion_to_rotation(theta[96:]).T, 3.5, 3.8)
 
     return Scene(
         f"cube from {size} pixels",
@@ -92,23 +92,6 @@ def cube_scene(size: int) -> Scene:
         goal,
         background=(0.0, 0.0, 0.0),
     )
-
-
-def _turn(q: Tensor) -> Tensor:
-    """Rotation matrix of a quaternion (w, x, y, z) of any length."""
-    w, x, y, z = torch.nn.functional.normalize(q, dim=0).unbind()
-    rows = [
-        1 - 2 * (y * y + z * z),
-        2 * (x * y - w * z),
-        2 * (x * z + w * y),
-        2 * (x * y + w * z),
-        1 - 2 * (x * x + z * z),
-        2 * (y * z - w * x),
-        2 * (x * z - w * y),
-        2 * (y * z + w * x),
-        1 - 2 * (x * x + y * y),
-    ]
-    return torch.stack(rows).view(3, 3)
 
 
 def cube_from(size: int, steps: int = 2000, views: int = 2, outlier: float = 30.0):

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
-Tensor = torch.Tensor
 POSE = ("rx", "ry", "rz", "tx", "ty", "tz")
 
 

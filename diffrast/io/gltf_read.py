@@ -23,6 +23,7 @@ import torch
 
 from ..mesh.material_data import MaterialData
 from ..mesh.mesh import Mesh
+from ..mesh.rotation import quaternion_to_rotation
 from .image import decode
 from .obj import inside
 
@@ -214,16 +215,9 @@ def _nodes(file: _File) -> list[tuple[np.ndarray, int]]:
 def _local(node: dict[str, Any]) -> np.ndarray:
     if "matrix" in node:
         return np.array(node["matrix"], dtype=np.float64).reshape(4, 4).T
-    x, y, z, w = node.get("rotation", [0.0, 0, 0, 1])
-    R = np.array(
-        [
-            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-        ]
-    )
+    xyzw = torch.tensor(node.get("rotation", [0, 0, 0, 1]), dtype=torch.float64)
     m = np.eye(4)
-    m[:3, :3] = R * np.array(node.get("scale", [1.0, 1, 1]))
+    m[:3, :3] = quaternion_to_rotation(xyzw.roll(1)).numpy() * np.array(node.get("scale", [1.0, 1, 1]))
     m[:3, 3] = node.get("translation", [0.0, 0, 0])
     return m
 

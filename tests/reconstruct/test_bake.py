@@ -14,7 +14,7 @@ from helpers.viewing import torus
 from diffrast import cli
 from diffrast.io import linear_to_srgb, load_mesh, save_mesh
 from diffrast.mesh import Mesh, unwrap
-from diffrast.mesh.atlas import atlas
+from diffrast.mesh.bake_textures import atlas
 from diffrast.photos.data import read_views
 from diffrast.photos.masks import add_masks
 from diffrast.reconstruct import bake as module
