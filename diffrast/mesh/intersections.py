@@ -9,13 +9,16 @@ bounding boxes.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
+from jaxtyping import Float, Int
 
 # Of determinants of differences of coordinates, relative to the largest products in them: a generous bound.
 ROUNDING = 32 * np.finfo(np.float64).eps
 
 
-def self_intersections(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
+def self_intersections(vertices: Float[np.ndarray, "V _"], faces: Int[np.ndarray, "F 3"]) -> Int[np.ndarray, "N 2"]:
     """The pairs of faces, int64 `[N, 2]`, that share more than the corners they have in common.
 
     `vertices` `[V, 3]` and `faces` `[F, 3]`. Orientations smaller than the rounding of float64 count as zero: a vertex
@@ -96,7 +99,7 @@ def _overlap_in_plane(p: np.ndarray, q: np.ndarray) -> np.ndarray:
             side = b - a
             bound = ROUNDING * np.abs(side).max(axis=1)
 
-            def over(x, a=a, side=side):
+            def over(x: np.ndarray, a: np.ndarray = a, side: np.ndarray = side) -> np.ndarray:
                 return side[:, 0] * (x[:, 1] - a[:, 1]) - side[:, 1] * (x[:, 0] - a[:, 0])
 
             inner = np.sign(over(c))
@@ -107,7 +110,7 @@ def _overlap_in_plane(p: np.ndarray, q: np.ndarray) -> np.ndarray:
 CHUNK = 1 << 19  # pairs tested at a time
 
 
-def _candidates(corners: np.ndarray, names: np.ndarray):
+def _candidates(corners: np.ndarray, names: np.ndarray) -> Iterator[np.ndarray]:
     """Yield int64 `[N, 2]`, pairs of `names` of triangles `[F, 3, 3]` whose bounding boxes overlap, each once."""
     low, high = corners.min(axis=1), corners.max(axis=1)
     extent = high - low

@@ -10,14 +10,17 @@ border are negative.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 
 import torch
+from jaxtyping import Float, Int
+from torch import Tensor
 
 # The six edges of a tetrahedron, by corners.
 EDGES = ((0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3))
 
 
-def _table() -> torch.Tensor:
+def _table() -> Tensor:
     """For each set of positive corners (bit k: corner k), up to two triangles of edges, `[16, 2, 3]`, -1 where there is
     none.
 
@@ -49,7 +52,7 @@ def _table() -> torch.Tensor:
 TABLE = _table()
 
 
-def tet_lattice(shape: tuple[int, int, int]) -> tuple[torch.Tensor, torch.Tensor]:
+def tet_lattice(shape: Sequence[int]) -> tuple[Int[Tensor, "N 3"], Int[Tensor, "T 4"]]:
     """A lattice of `shape` points, int64 `[N, 3]`, and its cubes cut into six tetrahedra each, int64 `[T, 4]`.
 
     The six share the cube's diagonal and each walks along the three axes in another order (Kuhn 1960), so that
@@ -60,7 +63,7 @@ def tet_lattice(shape: tuple[int, int, int]) -> tuple[torch.Tensor, torch.Tensor
     points = torch.cartesian_prod(*(torch.arange(n) for n in shape))
     stride = torch.tensor([shape[1] * shape[2], shape[2], 1])
     first = torch.cartesian_prod(*(torch.arange(n - 1) for n in shape)) @ stride
-    tets = []
+    tets: list[Tensor] = []
     for axes in itertools.permutations(range(3)):
         walk = torch.cumsum(torch.cat([torch.zeros(1, dtype=torch.long), stride[list(axes)]]), 0)
         odd = axes in ((0, 2, 1), (1, 0, 2), (2, 1, 0))
@@ -69,8 +72,8 @@ def tet_lattice(shape: tuple[int, int, int]) -> tuple[torch.Tensor, torch.Tensor
 
 
 def marching_tets(
-    points: torch.Tensor, values: torch.Tensor, tets: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    points: Float[Tensor, "N 3"], values: Float[Tensor, " N"], tets: Int[Tensor, "T 4"]
+) -> tuple[Float[Tensor, "V 3"], Int[Tensor, "F 3"], Int[Tensor, "V 2"]]:
     """The surface between positive `values` (inside) and the others.
 
     Args:
