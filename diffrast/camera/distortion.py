@@ -12,14 +12,17 @@ import os
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from ..io.image import load_image
 from .camera import Camera
 
 ITERATIONS = 30
+Coefficients = Float[Tensor, " 4"] | Sequence[float]  # k1, k2, p1, p2
 
 
-def distort(points: torch.Tensor, coefficients: Sequence[float] | torch.Tensor) -> torch.Tensor:
+def distort(points: Float[Tensor, "*batch 2"], coefficients: Coefficients) -> Float[Tensor, "*batch 2"]:
     """Normalized pinhole coordinates `[..., 2]`, y down, to where the lens puts them. Differentiable into both."""
     k1, k2, p1, p2 = torch.as_tensor(coefficients).to(points).unbind()
     x, y = points.unbind(-1)
@@ -31,7 +34,7 @@ def distort(points: torch.Tensor, coefficients: Sequence[float] | torch.Tensor) 
     )
 
 
-def _jacobian(points: torch.Tensor, coefficients: torch.Tensor) -> torch.Tensor:
+def _jacobian(points: Tensor, coefficients: Tensor) -> Tensor:
     """The derivative `[..., 2, 2]` of `distort` by its points; it is symmetric."""
     k1, k2, p1, p2 = coefficients.unbind()
     x, y = points.unbind(-1)
@@ -43,7 +46,7 @@ def _jacobian(points: torch.Tensor, coefficients: torch.Tensor) -> torch.Tensor:
     return torch.stack([xx, xy, xy, yy], dim=-1).unflatten(-1, (2, 2))
 
 
-def undistort(points: torch.Tensor, coefficients: Sequence[float] | torch.Tensor) -> torch.Tensor:
+def undistort(points: Float[Tensor, "*batch 2"], coefficients: Coefficients) -> Float[Tensor, "*batch 2"]:
     """The inverse of `distort` by Newton's method, `[..., 2]`; not differentiable.
 
     Raises `ValueError` where the lens folds over, so that there is no inverse.
@@ -66,7 +69,9 @@ def undistort(points: torch.Tensor, coefficients: Sequence[float] | torch.Tensor
     return x.to(points)
 
 
-def undistort_image(image: torch.Tensor, camera: Camera, coefficients: Sequence[float] | torch.Tensor) -> torch.Tensor:
+def undistort_image(
+    image: Float[Tensor, "H W C"], camera: Camera, coefficients: Coefficients
+) -> Float[Tensor, "H W C"]:
     """The picture `[H, W, C]`, row 0 at the bottom, that the pinhole `camera` would have taken: bilinear; what the lens
     did not see is zero. Differentiable into the picture.
 
@@ -93,7 +98,7 @@ def undistort_image(image: torch.Tensor, camera: Camera, coefficients: Sequence[
 
 
 def load_undistorted(
-    path: str | os.PathLike, camera: Camera, coefficients: Sequence[float] | torch.Tensor, *, linear: bool = True
-) -> torch.Tensor:
+    path: str | os.PathLike[str], camera: Camera, coefficients: Coefficients, *, linear: bool = True
+) -> Float[Tensor, "H W C"]:
     """Read a photograph as `load_image` does and undistort it."""
     return undistort_image(load_image(path, linear=linear), camera, coefficients)

@@ -12,7 +12,7 @@ import torch
 
 from ..mesh.material_data import TEXTURES, MaterialData
 from ..mesh.mesh import Mesh
-from .image import encode_png
+from .image import encode
 
 FLOAT, UINT = 5126, 5125
 
@@ -48,7 +48,7 @@ class _Document:
         return self.add("accessors", entry)
 
     def picture(self, image: torch.Tensor, linear: bool) -> dict[str, Any]:
-        view = self.view(encode_png(image, linear=linear))
+        view = self.view(encode(image, "PNG", linear=linear))
         image_at = self.add("images", {"bufferView": view, "mimeType": "image/png"})
         return {"index": self.add("textures", {"source": image_at})}
 

@@ -20,7 +20,7 @@ from .obj import load_obj, save_obj
 
 
 def load_mesh(
-    path: str | os.PathLike, *, textures: bool = True, weld: bool = True, max_pixels: int = MAX_PIXELS
+    path: str | os.PathLike[str], *, textures: bool = True, weld: bool = True, max_pixels: int = MAX_PIXELS
 ) -> Mesh:
     """Read `.glb`, `.gltf`, `.obj` with its material library, or whatever geometry trimesh reads (`.ply`, `.stl`, ...).
 
@@ -81,7 +81,7 @@ READERS: dict[str, Callable[..., Mesh]] = {".glb": load_gltf, ".gltf": load_gltf
 # --- Writing ----------------------------------------------------------------------------------------------------------
 
 
-def save_mesh(path: str | os.PathLike, mesh: Mesh) -> None:
+def save_mesh(path: str | os.PathLike[str], mesh: Mesh) -> None:
     """Write `.glb`, `.gltf`, `.obj` (with `.mtl` and pictures), `.ply` or `.stl`, each file whole or not at all.
 
     A mesh without `materials` gets one: its `texture` as the base colour, metallic 0, roughness 1. `.ply` carries

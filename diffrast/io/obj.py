@@ -14,7 +14,7 @@ from ..mesh.material_data import TEXTURES, MaterialData
 from ..mesh.mesh import Mesh
 from ..mesh.polygon import triangulate
 from .atomic import write_bytes, write_text
-from .image import encode_png, load_image
+from .image import encode, load_image
 
 # Lines of a material library that name a picture, and the field it goes to.
 PICTURES = {"map_Kd": "base_color_texture", "map_Ke": "emissive_texture", "norm": "normal_texture"}
@@ -247,6 +247,6 @@ def _save_library(path: Path, materials: list[MaterialData], names: list[str]) -
             picture = getattr(m, source)
             if picture is not None:
                 file = f"{path.stem}_{i}_{source}.png"
-                write_bytes(path.parent / file, encode_png(picture, linear=TEXTURES[source]))
+                write_bytes(path.parent / file, encode(picture, "PNG", linear=TEXTURES[source]))
                 lines.append(f"{key} {file}")
     write_text(path.with_suffix(".mtl"), "\n".join(lines) + "\n")
