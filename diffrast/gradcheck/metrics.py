@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from statistics import median
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,7 +24,7 @@ def error_of(got: Tensor, truth: Tensor) -> Error:
     return Error(cosine, float((got - truth).norm() / size), float(got.norm() / size))
 
 
-def summary_of(got: Sequence[Tensor], truth: Sequence[Tensor], labels: Sequence[str]) -> dict:
+def summary_of(got: Sequence[Tensor], truth: Sequence[Tensor], labels: Sequence[str]) -> dict[str, Any]:
     """Medians and the worst over several gradients, and per component the signed bias and the ratio.
 
     bias: mean of (got - truth) over the root mean square of the truth; ratio: the slope of the line through the origin

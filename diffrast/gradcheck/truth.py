@@ -7,6 +7,7 @@ It is large where an edge lies along a border between pixels: the image has a ki
 of it are not a derivative.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -35,7 +36,7 @@ def samples_per_side(size: int) -> int:
     return max(8, min(64, 1024 // size))
 
 
-def supersampled(scene: Scene, theta: Tensor, size: int, factor: int, shift=(0.0, 0.0)) -> Tensor:
+def supersampled(scene: Scene, theta: Tensor, size: int, factor: int, shift: Sequence[float] = (0.0, 0.0)) -> Tensor:
     """The box-filtered image `[size, size, 3]`, float64, from factor^2 point samples per pixel; shift in samples."""
     pos = scene.geometry(theta).detach().clone()
     for axis in (0, 1):
@@ -77,7 +78,7 @@ def truth_of(scene: Scene, sample: int) -> Truth:
     target = supersampled(scene, goal, scene.size, factor)
     steps, estimates = steps_of(scene, theta), []
 
-    def loss(at, shift):
+    def loss(at: Tensor, shift: Sequence[float]) -> Tensor:
         return (supersampled(scene, at, scene.size, factor, shift) - target).square().mean()
 
     for scale, *shift in VARIANTS:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
 
 @contextmanager
-def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+def atomic_path(path: str | os.PathLike[str]) -> Generator[Path, None, None]:
     """Yield a temporary path beside `path`; move it into place when the block ends without an error.
 
     The temporary file lives in the same folder (so that the replacement is atomic) and keeps the suffix (writers choose

@@ -42,7 +42,7 @@ class _File:
         if data[:4] == b"glTF":
             data = self._chunks(data)
         try:
-            self.json: dict[str, Any] = json.loads(data)
+            self.json: Any = json.loads(data)
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
             raise ValueError(f"mesh {path} cannot be read: it is not valid JSON: {error}") from error
         if not isinstance(self.json, dict) or "asset" not in self.json:
@@ -71,7 +71,7 @@ class _File:
             at += 8 + length
         return text
 
-    def get(self, kind: str, index: int) -> dict[str, Any]:
+    def get(self, kind: str, index: Any) -> dict[str, Any]:
         rows = self.json.get(kind, [])
         if not isinstance(index, int) or not 0 <= index < len(rows):
             raise ValueError(f"mesh {self.path} cannot be read: {kind} {index} is named but there are {len(rows)}")

@@ -7,6 +7,8 @@ of edges so far apart that their changes do not touch. Vertices are float64 `[V,
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import scipy.sparse as sp
 import torch
@@ -302,7 +304,7 @@ def cover(v: Vertices, f: Faces, distance: float) -> tuple[Float[np.ndarray, "N 
     return np.concatenate(points), np.concatenate(faces)
 
 
-def _onto(v: np.ndarray, tree: cKDTree, points: np.ndarray, normals: np.ndarray, most: float) -> np.ndarray:
+def _onto(v: np.ndarray, tree: Any, points: np.ndarray, normals: np.ndarray, most: float) -> np.ndarray:
     """Vertices back onto the planes of the faces that they came from, by `most` at most: collapsing edges to midpoints
     would make round parts thinner each time."""
     nearest = tree.query(v[:, :3])[1]

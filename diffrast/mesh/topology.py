@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -12,8 +12,11 @@ from jaxtyping import Bool, Float, Int
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
+Sparse = Any  # a `scipy.sparse` matrix: SciPy declares no types
 
-class Edges(NamedTuple):
+
+@dataclass(frozen=True)
+class Edges:
     """Every edge once: `ends` int64 `[E, 2]`, the smaller vertex first; `count` `[E]` faces at each; `of_face` int64
     `[F, 3]`, the edges (0, 1), (1, 2), (2, 0) of each face; `forward` bool `[F, 3]`, whether the face runs from the
     smaller vertex to the larger."""
@@ -45,7 +48,7 @@ def face_pairs(faces: Int[Tensor, "F 3"]) -> tuple[Int[Tensor, "P 2"], Int[Tenso
     return pair, e.ends[two]
 
 
-def adjacency(faces: Int[np.ndarray, "F 3"], num_vertices: int) -> sp.csr_matrix:
+def adjacency(faces: Int[np.ndarray, "F 3"], num_vertices: int) -> Sparse:
     """Which vertices have an edge in common: ones in a float64 sparse `[V, V]`, for faces `[F, 3]`."""
     ends = faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)
     both = np.concatenate([ends, ends[:, ::-1]])
@@ -54,7 +57,7 @@ def adjacency(faces: Int[np.ndarray, "F 3"], num_vertices: int) -> sp.csr_matrix
     return matrix
 
 
-def laplacian(faces: Int[np.ndarray, "F 3"], num_vertices: int) -> sp.csr_matrix:
+def laplacian(faces: Int[np.ndarray, "F 3"], num_vertices: int) -> Sparse:
     """The combinatorial Laplacian (degree minus adjacency), float64 sparse `[V, V]`, of faces `[F, 3]`."""
     near = adjacency(faces, num_vertices)
     return (sp.diags(np.asarray(near.sum(axis=1)).ravel()) - near).tocsr()

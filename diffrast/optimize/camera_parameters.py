@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from ..camera.camera import Camera
-from ..camera.conventions import rigid
+from ..camera.conventions import Vector, rigid
 from ..camera.lie import se3_exp
 
 PARTS = ("pose", "focal", "principal")
@@ -33,7 +33,12 @@ class CameraParameters(torch.nn.Module):
     """
 
     def __init__(
-        self, camera: Camera, optimize: Sequence[str] = PARTS, *, pivot=None, square_pixels: bool = True
+        self,
+        camera: Camera,
+        optimize: Sequence[str] = PARTS,
+        *,
+        pivot: Vector | None = None,
+        square_pixels: bool = True,
     ) -> None:
         super().__init__()
         unknown = set(optimize) - set(PARTS)

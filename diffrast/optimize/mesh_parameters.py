@@ -23,7 +23,7 @@ class MeshParameters(torch.nn.Module):
             parameter is then called `smooth_vertices`. Use it with `AdamUniform`.
     """
 
-    def __init__(self, mesh: Mesh, optimize: Sequence[str] = ("vertices",), *, smoothness: float = 0.0):
+    def __init__(self, mesh: Mesh, optimize: Sequence[str] = ("vertices",), *, smoothness: float = 0.0) -> None:
         super().__init__()
         unknown = set(optimize) - set(PARTS)
         if unknown:
