@@ -274,11 +274,14 @@ class _Layout(NamedTuple):
         return (uv * self.scale) @ np.array([[c, -s], [s, c]]) + self.offset
 
 
+def _floats(values: Any, factor: float = 1.0) -> Any:
+    return tuple(factor * float(x) for x in values)
+
+
 def _layout(info: dict[str, Any]) -> _Layout:
     t = info.get("extensions", {}).get("KHR_texture_transform", {})
-    offset, scale = (tuple(map(float, t.get(k, (d, d)))) for k, d in (("offset", 0), ("scale", 1)))
-    uv_set = t.get("texCoord", info.get("texCoord", 0))
-    return _Layout(uv_set, offset, float(t.get("rotation", 0)), scale)
+    uv_set, rotation = t.get("texCoord", info.get("texCoord", 0)), float(t.get("rotation", 0))
+    return _Layout(uv_set, _floats(t.get("offset", (0, 0))), rotation, _floats(t.get("scale", (1, 1))))
 
 
 class _Material(NamedTuple):
@@ -294,10 +297,10 @@ def _material(file: _File, m: dict[str, Any], textures: bool) -> _Material:
     strength = m.get("extensions", {}).get("KHR_materials_emissive_strength", {}).get("emissiveStrength", 1.0)
     data = MaterialData(
         name=m.get("name", ""),
-        base_color_factor=pbr.get("baseColorFactor", (1, 1, 1, 1)),
+        base_color_factor=_floats(pbr.get("baseColorFactor", (1, 1, 1, 1))),
         metallic_factor=float(pbr.get("metallicFactor", 1)),
         roughness_factor=float(pbr.get("roughnessFactor", 1)),
-        emissive_factor=tuple(strength * e for e in m.get("emissiveFactor", (0, 0, 0))),  # type: ignore[arg-type]
+        emissive_factor=_floats(m.get("emissiveFactor", (0, 0, 0)), strength),
         alpha_mode=m.get("alphaMode", "OPAQUE"),
         alpha_cutoff=float(m.get("alphaCutoff", 0.5)),
         double_sided=bool(m.get("doubleSided", False)),

@@ -30,15 +30,15 @@ class MaterialData:
 
     name: str = ""
     base_color_factor: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)
-    base_color_texture: Float[Tensor, "H W C"] | None = None
+    base_color_texture: Float[Tensor, "_ _ C"] | None = None
     metallic_factor: float = 1.0
     roughness_factor: float = 1.0
-    metallic_roughness_texture: Float[Tensor, "H W 3"] | None = None
+    metallic_roughness_texture: Float[Tensor, "_ _ 3"] | None = None
     has_occlusion: bool = False
-    normal_texture: Float[Tensor, "H W 3"] | None = None
+    normal_texture: Float[Tensor, "_ _ 3"] | None = None
     normal_scale: float = 1.0
     emissive_factor: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    emissive_texture: Float[Tensor, "H W 3"] | None = None
+    emissive_texture: Float[Tensor, "_ _ 3"] | None = None
     alpha_mode: str = "OPAQUE"
     alpha_cutoff: float = 0.5
     double_sided: bool = False
