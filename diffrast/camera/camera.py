@@ -18,6 +18,7 @@ from .conventions import Numbers, Size, Vector
 from .lie import so3_exp, so3_log
 
 Scalar = float | Float[Tensor, ""]
+Pose = Float[Tensor, "4 4"]
 
 
 @dataclass(frozen=True)
@@ -153,7 +154,7 @@ class Camera:
 
     @classmethod
     def perspective(
-        cls, *, fov_y: Scalar, width: int, height: int, world_to_camera: Float[Tensor, "4 4"] | None = None, **rest: Any
+        cls, *, fov_y: Scalar, width: int, height: int, world_to_camera: Pose | None = None, **rest: Any
     ) -> Camera:
         """Square pixels, principal point in the middle; `fov_y` is the full vertical angle in radians."""
         if not 0 < _number(fov_y) < math.pi:
@@ -164,13 +165,7 @@ class Camera:
 
     @classmethod
     def orthographic(
-        cls,
-        *,
-        view_height: Scalar,
-        width: int,
-        height: int,
-        world_to_camera: Float[Tensor, "4 4"] | None = None,
-        **rest: Any,
+        cls, *, view_height: Scalar, width: int, height: int, world_to_camera: Pose | None = None, **rest: Any
     ) -> Camera:
         """Parallel projection, square pixels; the image is `view_height` world units high."""
         if not _number(view_height) > 0:
@@ -260,8 +255,8 @@ class Camera:
         """COLMAP: a line of `cameras.txt` (`model`, `params`, size) and one of `images.txt` (`qvec` = w, x, y, z;
         `tvec`).
 
-        Models whose parameters distort are refused unless `undistorted` says that the picture is or will be
-        undistorted, which `distortion.load_undistorted` does.
+        Models whose parameters distort are refused unless `undistorted` says that the image is or will be undistorted,
+        which `distortion.load_undistorted` does.
         """
         op = "Camera.from_colmap"
         K, bent = cv.colmap_intrinsics(model, params)

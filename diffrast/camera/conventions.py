@@ -120,7 +120,6 @@ COLMAP_MODELS: dict[str, tuple[tuple[int, ...], tuple[int | None, ...]]] = {
     "RADIAL": ((0, 0, 1, 2), (3, 4, None, None)),
     "OPENCV": ((0, 1, 2, 3), (4, 5, 6, 7)),
 }
-_COUNTS = {"SIMPLE_PINHOLE": 3, "PINHOLE": 4, "SIMPLE_RADIAL": 4, "RADIAL": 5, "OPENCV": 8}
 
 
 def colmap_intrinsics(model: str, params: Sequence[float]) -> tuple[Float[Tensor, "3 3"], tuple[float, ...]]:
@@ -131,9 +130,10 @@ def colmap_intrinsics(model: str, params: Sequence[float]) -> tuple[Float[Tensor
             f"from_colmap(): model must be one of {', '.join(COLMAP_MODELS)}; got {model!r} "
             "(COLMAP's image_undistorter writes PINHOLE cameras of the others)"
         )
-    if len(params) != _COUNTS[model]:
-        raise ValueError(f"from_colmap(): {model} has {_COUNTS[model]} parameters; got {len(params)}")
     pinhole, bent = COLMAP_MODELS[model]
+    count = 1 + max(i for i in (*pinhole, *bent) if i is not None)
+    if len(params) != count:
+        raise ValueError(f"from_colmap(): {model} has {count} parameters; got {len(params)}")
     fx, fy, cx, cy = (torch.as_tensor(params[i], dtype=torch.float64) for i in pinhole)
     return intrinsics(fx, fy, cx, cy), tuple(0.0 if i is None else float(params[i]) for i in bent)
 

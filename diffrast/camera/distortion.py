@@ -1,5 +1,4 @@
-"""Lens distortion of Brown and Conrady (Brown 1966, "Decentering Distortion of Lenses"), undone when pictures are
-loaded.
+"""Lens distortion of Brown and Conrady (Brown 1966, "Decentering Distortion of Lenses"), undone when images are loaded.
 
 A pinhole renders straight lines straight; so photographs are undistorted once, instead of bending every rendering. The
 coefficients are OpenCV's and COLMAP's `(k1, k2, p1, p2)`, defined on normalized coordinates `x = X/Z`, `y = Y/Z` with y
@@ -72,10 +71,10 @@ def undistort(points: Float[Tensor, "*batch 2"], coefficients: Coefficients) -> 
 def undistort_image(
     image: Float[Tensor, "H W C"], camera: Camera, coefficients: Coefficients
 ) -> Float[Tensor, "H W C"]:
-    """The picture `[H, W, C]`, row 0 at the bottom, that the pinhole `camera` would have taken: bilinear; what the lens
-    did not see is zero. Differentiable into the picture.
+    """The image `[H, W, C]`, row 0 at the bottom, that the pinhole `camera` would have taken: bilinear; what the lens
+    did not see is zero. Differentiable into the image.
 
-    Colours should be linear light. Raises `ValueError` if the picture's size is not the camera's.
+    Colours should be linear light. Raises `ValueError` if the image's size is not the camera's.
     """
     if tuple(image.shape[:2]) != camera.resolution:
         raise ValueError(

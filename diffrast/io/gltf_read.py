@@ -3,7 +3,7 @@
 Triangles, strips and fans of every node of the default scene; normalized and quantized attributes; textures with
 another set of UVs or a transform of them, as long as those of one material agree (others are left out with a warning).
 Skins, morph targets, cameras and animations are left out. What is required but not known here is an error, not a wrong
-picture.
+image.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from urllib.parse import unquote
 import numpy as np
 import torch
 
-from ..mesh.material_data import MaterialData
+from ..mesh.material_data import TEXTURES, MaterialData
 from ..mesh.mesh import Mesh
 from ..mesh.rotation import quaternion_to_rotation
 from .image import decode
@@ -116,7 +116,7 @@ class _File:
             return np.maximum(out.astype(np.float32) / np.iinfo(kind).max, -1.0)
         return out
 
-    def picture(self, info: dict[str, Any], linear: bool) -> torch.Tensor:
+    def image(self, info: dict[str, Any], linear: bool) -> torch.Tensor:
         texture = self.get("textures", info["index"])
         image = self.get("images", texture["source"])
         data = self.uri(image["uri"]) if "uri" in image else self.view(image["bufferView"])[0]
@@ -306,11 +306,11 @@ def _material(file: _File, m: dict[str, Any], textures: bool) -> _Material:
         double_sided=bool(m.get("doubleSided", False)),
     )
     infos = {
-        "base": pbr.get("baseColorTexture"),
-        "rough": pbr.get("metallicRoughnessTexture"),
-        "normal": m.get("normalTexture"),
-        "emissive": m.get("emissiveTexture"),
-        "occlusion": m.get("occlusionTexture"),
+        "base_color_texture": pbr.get("baseColorTexture"),
+        "metallic_roughness_texture": pbr.get("metallicRoughnessTexture"),
+        "normal_texture": m.get("normalTexture"),
+        "emissive_texture": m.get("emissiveTexture"),
+        "occlusion_texture": m.get("occlusionTexture"),
     }
     infos = {k: v for k, v in infos.items() if v is not None and textures}
     layouts = {k: _layout(v) for k, v in infos.items()}
@@ -318,32 +318,24 @@ def _material(file: _File, m: dict[str, Any], textures: bool) -> _Material:
     for name, own in layouts.items():
         if own != layout:
             logging.getLogger("diffrast").warning(
-                "mesh %s: the %s texture of material %r has UVs of its own (TEXCOORD_%d, or KHR_texture_transform) and "
-                "is left "
+                "mesh %s: the %s of material %r has UVs of its own (TEXCOORD_%d, or KHR_texture_transform) and is left "
                 "out: a mesh here has one set of UVs",
-                file.path,
-                name,
-                data.name,
-                own.uv_set,
+                *(file.path, name.replace("_", " "), data.name, own.uv_set),
             )
             del infos[name]
-    if "base" in infos:
-        data.base_color_texture = file.picture(infos["base"], linear=True)
-    if "rough" in infos:
-        data.metallic_roughness_texture = file.picture(infos["rough"], linear=False)[..., :3]
-    if "normal" in infos:
-        data.normal_texture = file.picture(infos["normal"], linear=False)[..., :3]
-        data.normal_scale = float(infos["normal"].get("scale", 1))
-    if "emissive" in infos:
-        data.emissive_texture = file.picture(infos["emissive"], linear=True)[..., :3]
-    if "occlusion" in infos:
-        red = file.picture(infos["occlusion"], linear=False)[..., :1]
-        _pack_occlusion(data, 1 + float(infos["occlusion"].get("strength", 1)) * (red - 1))
+    images = {name: file.image(info, linear=TEXTURES.get(name, False)) for name, info in infos.items()}
+    for name in TEXTURES.keys() & images.keys():
+        setattr(data, name, images[name] if name == "base_color_texture" else images[name][..., :3])
+    if "normal_texture" in infos:
+        data.normal_scale = float(infos["normal_texture"].get("scale", 1))
+    if "occlusion_texture" in infos:
+        red = images["occlusion_texture"][..., :1]
+        _pack_occlusion(data, 1 + float(infos["occlusion_texture"].get("strength", 1)) * (red - 1))
     return _Material(data, layout, bool(infos))
 
 
 def _pack_occlusion(data: MaterialData, red: torch.Tensor) -> None:
-    """Into the red channel beside roughness and metalness; resized where the pictures differ."""
+    """Into the red channel beside roughness and metalness; resized where the images differ."""
     other = data.metallic_roughness_texture
     if other is None:
         other = torch.ones(*red.shape[:2], 3)

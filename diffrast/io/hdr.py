@@ -1,4 +1,4 @@
-"""Pictures of unbounded light: Radiance HDR (a codec of our own, in float32) and OpenEXR (by its package).
+"""Images of unbounded light: Radiance HDR (a codec of our own, in float32) and OpenEXR (by its package).
 
 Rows here are in the file's order, the top row first; `diffrast.io.image` turns them over. Values are linear light.
 """
@@ -77,7 +77,7 @@ def _pack(values: np.ndarray) -> bytes:
 
 
 def decode_radiance(data: bytes, name: str, max_pixels: int) -> Float[np.ndarray, "H W 3"]:
-    """The picture float32 `[H, W, 3]`, top row first, of a `.hdr` file. Raises `ValueError` that begins with `name`."""
+    """The image float32 `[H, W, 3]`, top row first, of a `.hdr` file. Raises `ValueError` that begins with `name`."""
     if not data.startswith((b"#?RADIANCE", b"#?RGBE", b"#?AUTOPANO")):
         raise ValueError(f"{name} cannot be read: it is not a Radiance HDR file")
     head, gap, body = data.partition(b"\n\n")
@@ -140,8 +140,8 @@ def _openexr() -> Any:
 
 
 def decode_exr(path: Path, max_pixels: int) -> Float[np.ndarray, "H W C"]:
-    """The picture float32 `[H, W, 1|3|4]`, top row first, of the channels R, G, B, A or Y of the first part of an
-    `.exr` file.
+    """The image float32 `[H, W, 1|3|4]`, top row first, of the channels R, G, B, A or Y of the first part of an `.exr`
+    file.
 
     Raises `ValueError` that names the file, `ImportError` with the command that installs what is missing.
     """

@@ -1,6 +1,6 @@
-"""Pictures at the file's edge: the vertical flip, sRGB and 8-bit live here and nowhere else.
+"""Images at the file's edge: the vertical flip, sRGB and 8-bit live here and nowhere else.
 
-In memory a picture is float32 `[H, W, C]`, row 0 at the bottom. In a file row 0 is at the top and colours are 8-bit
+In memory an image is float32 `[H, W, C]`, row 0 at the bottom. In a file row 0 is at the top and colours are 8-bit
 sRGB. `linear=True` converts colours between sRGB and linear light; `linear=False` keeps the display values divided by
 255, which is what image metrics (PSNR) are defined on. Alpha is never converted.
 """
@@ -23,7 +23,7 @@ from torch import Tensor
 from . import hdr
 from .atomic import atomic_path, write_bytes
 
-MAX_PIXELS = 1 << 28  # 16384 x 16384: what a picture may have unless the caller allows more
+MAX_PIXELS = 1 << 28  # 16384 x 16384: what an image may have unless the caller allows more
 _LOCK = threading.Lock()
 
 
@@ -47,7 +47,7 @@ def load_image(
     """Read an image as `[H, W, C]`, row 0 at the bottom, C = 1, 3 or 4 as in the file.
 
     Palettes and gray with alpha become RGBA, 16-bit gray is divided by 65535. `.hdr` and `.exr` hold linear light of
-    any size in float32. Raises `ValueError` that names the file when it is missing, is no picture, is cut short, or has
+    any size in float32. Raises `ValueError` that names the file when it is missing, is no image, is cut short, or has
     more than `max_pixels` pixels; `ImportError` for `.exr` without the OpenEXR package.
     """
     path = Path(path)
@@ -91,7 +91,7 @@ def _open(data: bytes) -> Image.Image:
             Image.MAX_IMAGE_PIXELS = limit
 
 
-# Modes whose numbers are not (gray, rgb, rgba) levels, and the mode that shows the same picture in levels.
+# Modes whose numbers are not (gray, rgb, rgba) levels, and the mode that shows the same image in levels.
 _CONVERT = {"1": "L", **dict.fromkeys(("CMYK", "YCbCr", "LAB", "HSV"), "RGB")}
 _CONVERT |= dict.fromkeys(("P", "PA", "LA", "La", "RGBa"), "RGBA")
 
@@ -99,7 +99,7 @@ _CONVERT |= dict.fromkeys(("P", "PA", "LA", "La", "RGBa"), "RGBA")
 def from_pil(
     picture: Image.Image, *, linear: bool = True, dtype: torch.dtype = torch.float32
 ) -> Float[Tensor, "H W C"]:
-    """A PIL picture as `[H, W, C]`, row 0 at the bottom, C = 1, 3 or 4."""
+    """A PIL image as `[H, W, C]`, row 0 at the bottom, C = 1, 3 or 4."""
     array = np.asarray(picture.convert(_CONVERT[picture.mode]) if picture.mode in _CONVERT else picture)
     array = array[::-1].reshape(*array.shape[:2], -1)
     scale = 255.0 if array.dtype == np.uint8 else 65535.0

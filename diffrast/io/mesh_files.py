@@ -27,9 +27,9 @@ def load_mesh(
     Several parts and materials become one mesh with `material_ids`. Polygons are triangulated.
 
     Args:
-        textures: read the pictures of the materials.
+        textures: read the images of the materials.
         weld: share the indices of positions that coincide, as silhouettes need it (see `Mesh.welded`).
-        max_pixels: larger pictures are refused.
+        max_pixels: larger images are refused.
 
     Raises `ValueError` that names the file when it is missing, cut short, of another format, or holds no triangle,
     vertices that are not finite, indices out of range, a texture without UVs, or a path that leaves its folder.
@@ -82,7 +82,7 @@ READERS: dict[str, Callable[..., Mesh]] = {".glb": load_gltf, ".gltf": load_gltf
 
 
 def save_mesh(path: str | os.PathLike[str], mesh: Mesh) -> None:
-    """Write `.glb`, `.gltf`, `.obj` (with `.mtl` and pictures), `.ply` or `.stl`, each file whole or not at all.
+    """Write `.glb`, `.gltf`, `.obj` (with `.mtl` and images), `.ply` or `.stl`, each file whole or not at all.
 
     A mesh without `materials` gets one: its `texture` as the base colour, metallic 0, roughness 1. `.ply` carries
     geometry and vertex colours, `.stl` geometry only. Raises `ValueError` for another suffix or a mesh that breaks its
@@ -119,9 +119,7 @@ def _save_trimesh(path: Path, mesh: Mesh) -> None:
 
 
 WRITERS: dict[str, Callable[[Path, Mesh], None]] = {
-    ".glb": _save_gltf,
-    ".gltf": _save_gltf,
+    **dict.fromkeys((".glb", ".gltf"), _save_gltf),
     ".obj": _save_obj,
-    ".ply": _save_trimesh,
-    ".stl": _save_trimesh,
+    **dict.fromkeys((".ply", ".stl"), _save_trimesh),
 }

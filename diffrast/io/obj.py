@@ -16,8 +16,8 @@ from ..mesh.polygon import triangulate
 from .atomic import write_bytes, write_text
 from .image import encode, load_image
 
-# Lines of a material library that name a picture, and the field it goes to.
-PICTURES = {"map_Kd": "base_color_texture", "map_Ke": "emissive_texture", "norm": "normal_texture"}
+# Lines of a material library that name an image, and the field it goes to.
+MAPS = {"map_Kd": "base_color_texture", "map_Ke": "emissive_texture", "norm": "normal_texture"}
 
 
 def inside(folder: Path, name: str, listed_in: Path) -> Path:
@@ -187,7 +187,7 @@ def _material(name: str, fields: dict[str, str], library: Path, textures: bool, 
         emissive_factor=(e[0], e[1], e[2]),
         alpha_mode="BLEND" if alpha < 1 else "OPAQUE",
     )
-    for key, target in PICTURES.items():
+    for key, target in MAPS.items():
         if key not in fields or not textures:
             continue
         # A name may hold spaces; options before it begin with a dash and take numbers or on/off.
@@ -208,7 +208,7 @@ def _material(name: str, fields: dict[str, str], library: Path, textures: bool, 
 
 
 def save_obj(path: Path, mesh: Mesh, materials: list[MaterialData]) -> None:
-    """Write an OBJ, and beside it the library and its pictures where there is a material to write."""
+    """Write an OBJ, and beside it the library and its images where there is a material to write."""
     lines = []
     if materials:
         lines.append(f"mtllib {path.stem}.mtl")
@@ -243,7 +243,7 @@ def _save_library(path: Path, materials: list[MaterialData], names: list[str]) -
         er, eg, eb = m.emissive_factor
         lines += [f"newmtl {name}", f"Kd {r:.9g} {g:.9g} {b:.9g}", f"d {alpha:.9g}"]
         lines += [f"Pm {m.metallic_factor:.9g}", f"Pr {m.roughness_factor:.9g}", f"Ke {er:.9g} {eg:.9g} {eb:.9g}"]
-        for key, source in PICTURES.items():
+        for key, source in MAPS.items():
             picture = getattr(m, source)
             if picture is not None:
                 file = f"{path.stem}_{i}_{source}.png"

@@ -96,5 +96,5 @@ def _stacked(parts: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
 
 
 def concatenate(meshes: Sequence[Mesh]) -> Mesh:
-    """Several meshes as one, to be drawn in one picture."""
+    """Several meshes as one, to be drawn in one image."""
     return batch(meshes).mesh

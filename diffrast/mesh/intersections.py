@@ -89,7 +89,7 @@ def _pierces(p: np.ndarray, q: np.ndarray, side: np.ndarray, shared: np.ndarray)
 def _overlap_in_plane(p: np.ndarray, q: np.ndarray) -> np.ndarray:
     """Do triangles of one plane have area in common: does no side of either keep the other outside?"""
     normal = np.cross(p[:, 1] - p[:, 0], p[:, 2] - p[:, 0])
-    drop = np.abs(normal).argmax(axis=1)  # seen along the axis that shows the largest picture
+    drop = np.abs(normal).argmax(axis=1)  # seen along the axis that shows the largest image
     keep = np.stack([(drop + 1) % 3, (drop + 2) % 3], axis=1)[:, None, :]
     p, q = np.take_along_axis(p, keep, axis=2), np.take_along_axis(q, keep, axis=2)
     apart = np.zeros(len(p), dtype=bool)

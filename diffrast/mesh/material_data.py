@@ -1,6 +1,6 @@
 """A material as files hold it: the metallic-roughness fields of glTF 2.0 (specification, section 3.9), as plain data.
 
-Loaders fill it, savers write it, and the differentiable materials of the scene layer are made from it. Pictures are
+Loaders fill it, savers write it, and the differentiable materials of the scene layer are made from it. Images are
 float32 `[H, W, C]`, row 0 at the bottom, as everywhere here.
 """
 
@@ -63,7 +63,7 @@ class MaterialData:
                 )
 
 
-# The fields that hold pictures, and whether the file's values are sRGB colours (converted) or numbers (kept).
+# The fields that hold images, and whether the file's values are sRGB colours (converted) or numbers (kept).
 TEXTURES = {
     "base_color_texture": True,
     "metallic_roughness_texture": False,

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from .material_data import MaterialData
-from .topology import MeshReport, edges, report
+from .topology import MeshReport, edges, first_of_each, report
 
 
 @dataclass
@@ -91,7 +91,7 @@ class Mesh:
     # --- Other meshes from it -----------------------------------------------------------------------------------------
 
     def to(self, device: torch.device | str) -> Mesh:
-        """The same mesh on another device, its materials' pictures too."""
+        """The same mesh on another device, its materials' images too."""
         materials = [_moved(m, device) for m in self.materials]
         return replace(_moved(self, device), materials=materials)
 
@@ -105,16 +105,11 @@ class Mesh:
         if self.colors is not None:
             key = torch.cat([key, self.colors.detach().to(key)], dim=1)
         _, inverse = torch.unique(key, dim=0, return_inverse=True)
-        count = int(inverse.max()) + 1 if len(inverse) else 0
-        if count == len(key):
+        first = first_of_each(inverse)
+        if len(first) == len(key):
             return self
-        # Keep the order of first appearance.
-        place = torch.arange(len(inverse), device=inverse.device)
-        first = torch.full((count,), len(inverse), device=inverse.device).scatter_reduce_(0, inverse, place, "amin")
-        order = first.argsort()
-        rank = torch.empty_like(order)
-        rank[order] = torch.arange(count, device=order.device)
-        keep = first[order]
+        order = first.argsort()  # of first appearance
+        keep, rank = first[order], order.argsort()
         return replace(
             self,
             vertices=self.vertices[keep],

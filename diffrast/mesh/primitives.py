@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from .mesh import Mesh
-from .topology import edges
+from .topology import edges, first_of_each
 
 Shape = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # (u, v) in 0..1 to points and normals
 
@@ -36,7 +36,7 @@ def _shaped(nu: int, nv: int, wrap: tuple[bool, bool], shape: Shape, name: str) 
         raise ValueError(f"{name}(): needs at least {smallest[0]} x {smallest[1]} cells; got {nu} x {nv}")
     uv, uv_faces, place = _grid(nu, nv, *wrap)
     points, normals = shape(*uv.double().unbind(1))
-    first = torch.full((int(place.max()) + 1,), len(place)).scatter_reduce_(0, place, torch.arange(len(place)), "amin")
+    first = first_of_each(place)
     return Mesh(
         points[first].float(),
         place[uv_faces].to(torch.int32),

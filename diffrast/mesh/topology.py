@@ -37,6 +37,13 @@ def edges(faces: Int[Tensor, "F 3"]) -> Edges:
     return Edges(ends, count, inverse.view(-1, 3), half[..., 0] < half[..., 1])
 
 
+def first_of_each(group: Int[Tensor, " N"]) -> Int[Tensor, " G"]:
+    """The place of the first member of each group; `group` holds their numbers, from 0 without gaps."""
+    count = int(group.max()) + 1 if len(group) else 0
+    place = torch.arange(len(group), device=group.device)
+    return torch.full((count,), len(group), device=group.device).scatter_reduce_(0, group, place, "amin")
+
+
 def face_pairs(faces: Int[Tensor, "F 3"]) -> tuple[Int[Tensor, "P 2"], Int[Tensor, "P 2"]]:
     """Faces on both sides of each edge that has exactly two: the faces int64 `[P, 2]` and the edge's vertices `[P,
     2]`."""
@@ -145,12 +152,8 @@ def report(vertices: Float[Tensor, "V 3"], faces: Int[Tensor, "F 3"]) -> MeshRep
     runs = torch.zeros(len(e.ends), dtype=torch.long).index_add_(
         0, e.of_face.reshape(-1), e.forward.long().reshape(-1) * 2 - 1
     )
-    _, where, many = torch.unique(v + 0.0, dim=0, return_inverse=True, return_counts=True)
-    duplicated = torch.zeros(len(v), dtype=torch.bool)
-    if bool((many > 1).any()):
-        order = where.argsort(stable=True)
-        again = torch.cat([torch.zeros(1, dtype=torch.bool), where[order][1:] == where[order][:-1]])
-        duplicated[order[again]] = True
+    _, where = torch.unique(v + 0.0, dim=0, return_inverse=True)
+    duplicated = first_of_each(where)[where] != torch.arange(len(v))
     first, second = _sides(e)
     used = torch.zeros(len(v), dtype=torch.bool)
     used[f.reshape(-1)] = True
