@@ -107,7 +107,7 @@ def from_pil(
     return _colors(srgb_to_linear, image) if linear else image
 
 
-def from_uint8(levels: UInt8[np.ndarray, "H W C"], *, linear: bool = True) -> Float[Tensor, "H W C"]:
+def from_uint8(levels: UInt8[np.ndarray, "H W *C"], *, linear: bool = True) -> Float[Tensor, "H W *C"]:
     """A file's `uint8` `[H, W, C]`, row 0 at the top, to float32, row 0 at the bottom: the inverse of `to_uint8`."""
     image = torch.from_numpy(levels[::-1].astype(np.float32) / 255)
     return _colors(srgb_to_linear, image) if linear else image

@@ -84,7 +84,8 @@ def _faces_of(mesh: Mesh, materials: list[int]) -> Mesh:
     if mesh.material_ids is None:
         return mesh
     own = torch.isin(mesh.material_ids, torch.tensor(materials).to(mesh.material_ids))
-    return replace(mesh, faces=mesh.faces[own], uv_faces=mesh.uv_index[own])
+    others = {"normal": None, "normal_faces": None, "material_ids": None}
+    return replace(mesh, faces=mesh.faces[own], uv_faces=mesh.uv_index[own], **others)
 
 
 def vertex_colors(mesh: Mesh) -> Float[Tensor, "V 3"] | None:
