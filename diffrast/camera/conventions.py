@@ -49,7 +49,7 @@ def tensor(name: str, value: Numbers, *shape: int, op: str) -> Float[Tensor, ...
     return t
 
 
-def rotation(name: str, value: Numbers, *, op: str) -> Float[Tensor, ...]:
+def rotation(name: str, value: Numbers, *, op: str) -> Float[Tensor, "3 3"]:
     """`value` as a rotation matrix; mirrored or scaled ones are refused, since they would silently show a wrong
     world."""
     R = tensor(name, value, 3, 3, op=op)
