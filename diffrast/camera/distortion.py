@@ -48,7 +48,8 @@ def _jacobian(points: Tensor, coefficients: Tensor) -> Tensor:
 def undistort(points: Float[Tensor, "*batch 2"], coefficients: Coefficients) -> Float[Tensor, "*batch 2"]:
     """The inverse of `distort` by Newton's method, `[..., 2]`; not differentiable.
 
-    Raises `ValueError` where the lens folds over, so that there is no inverse.
+    Raises:
+        ValueError: the lens folds over, so that there is no inverse.
     """
     target = points.detach().double()
     c = torch.as_tensor(coefficients).to(target)
@@ -74,7 +75,10 @@ def undistort_image(
     """The image `[H, W, C]`, row 0 at the bottom, that the pinhole `camera` would have taken: bilinear; what the lens
     did not see is zero. Differentiable into the image.
 
-    Colours should be linear light. Raises `ValueError` if the image's size is not the camera's.
+    Colours should be linear light.
+
+    Raises:
+        ValueError: the image's size is not the camera's.
     """
     if tuple(image.shape[:2]) != camera.resolution:
         raise ValueError(

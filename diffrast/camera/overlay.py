@@ -22,7 +22,9 @@ def overlay(
     """World points `[N, 3]` as filled discs of `radius` pixels over an image `[H, W, 3|4]`, row 0 at the bottom.
 
     Points behind the camera or outside the image are left out. Returns a new image; for looking at, not differentiable.
-    Raises `ValueError` if the image's size is not the camera's.
+
+    Raises:
+        ValueError: the image's size is not the camera's.
     """
     if tuple(image.shape[:2]) != camera.resolution:
         raise ValueError(

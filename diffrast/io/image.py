@@ -47,8 +47,11 @@ def load_image(
     """Read an image as `[H, W, C]`, row 0 at the bottom, C = 1, 3 or 4 as in the file.
 
     Palettes and gray with alpha become RGBA, 16-bit gray is divided by 65535. `.hdr` and `.exr` hold linear light of
-    any size in float32. Raises `ValueError` that names the file when it is missing, is no image, is cut short, or has
-    more than `max_pixels` pixels; `ImportError` for `.exr` without the OpenEXR package.
+    any size in float32.
+
+    Raises:
+        ValueError: the file, which is named, is missing, no image, cut short, or has more than `max_pixels` pixels.
+        ImportError: an `.exr` without the OpenEXR package.
     """
     path = Path(path)
     if not path.is_file():

@@ -31,8 +31,9 @@ def load_mesh(
         weld: share the indices of positions that coincide, as silhouettes need it (see `Mesh.welded`).
         max_pixels: larger images are refused.
 
-    Raises `ValueError` that names the file when it is missing, cut short, of another format, or holds no triangle,
-    vertices that are not finite, indices out of range, a texture without UVs, or a path that leaves its folder.
+    Raises:
+        ValueError: the file, which is named, is missing, cut short, of another format, or holds no triangle, vertices
+            that are not finite, indices out of range, a texture without UVs, or a path that leaves its folder.
     """
     path = Path(path)
     if not path.is_file():
@@ -85,8 +86,11 @@ def save_mesh(path: str | os.PathLike[str], mesh: Mesh) -> None:
     """Write `.glb`, `.gltf`, `.obj` (with `.mtl` and images), `.ply` or `.stl`, each file whole or not at all.
 
     A mesh without `materials` gets one: its `texture` as the base colour, metallic 0, roughness 1. `.ply` carries
-    geometry and vertex colours, `.stl` geometry only. Raises `ValueError` for another suffix or a mesh that breaks its
-    rules, `OSError` that names the file when it cannot be written.
+    geometry and vertex colours, `.stl` geometry only.
+
+    Raises:
+        ValueError: another suffix, or a mesh that breaks its rules.
+        OSError: the file, which is named, cannot be written.
     """
     path = Path(path)
     if path.suffix.lower() not in WRITERS:

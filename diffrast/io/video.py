@@ -71,8 +71,11 @@ def save_video(
 
 
 def load_video(path: str | os.PathLike[str], *, linear: bool = True) -> Float[Tensor, "N H W 3"]:
-    """All frames float32 `[N, H, W, 3]`, row 0 at the bottom. Raises `ValueError` that names the file if it cannot be
-    read."""
+    """All frames float32 `[N, H, W, 3]`, row 0 at the bottom.
+
+    Raises:
+        ValueError: the file, which is named, cannot be read.
+    """
     import imageio_ffmpeg
 
     path = Path(path)

@@ -23,7 +23,9 @@ def atlas(mesh: Mesh, resolution: tuple[int, int]) -> tuple[Bool[Tensor, "H W"],
     """The texels whose centres are inside of triangles, bool `[H, W]`, and their places in the world `[H, W, 3]`.
 
     UVs may leave 0..1; textures wrap around there. Where charts overlap, one of their places. Not differentiable.
-    Raises `ValueError` for a mesh without UVs, or with UVs that repeat the texture more than a few times.
+
+    Raises:
+        ValueError: the mesh has no UVs, or UVs that repeat the texture more than a few times.
     """
     uv = mesh.require_uv("atlas()").detach()
     (u0, v0), (u1, v1) = (x.floor().int().tolist() for x in (uv.amin(0), uv.amax(0) - 1e-6))

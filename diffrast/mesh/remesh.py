@@ -315,8 +315,11 @@ def _onto(v: np.ndarray, tree: Any, points: np.ndarray, normals: np.ndarray, mos
 
 
 def at_most(v: Vertices, f: Faces, faces: int, iterations: int = 4) -> Remeshed:
-    """Remesh to nearly `faces` faces, but not more, finer where the surface bends. Raises `ValueError` where the
-    topology needs more."""
+    """Remesh to nearly `faces` faces, but not more, finer where the surface bends.
+
+    Raises:
+        ValueError: the topology needs more faces.
+    """
     edge, best = edge_for_faces(v, f, faces, adapt=True), None
     for tries in range(12):
         v, f = isotropic(v, f, edge, iterations, adapt=True)

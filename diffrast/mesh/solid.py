@@ -67,7 +67,10 @@ def solid_surface(
 ) -> tuple[Float[np.ndarray, "W 3"], Int[np.ndarray, "G 3"]]:
     """The surface of the solid, by marching cubes on a lattice of `step`: what lies inside is bridged or removed.
 
-    Returns `vertices` float64 `[V, 3]` and `faces` int64 `[F, 3]`. Raises `ValueError` where nothing is inside.
+    Returns `vertices` float64 `[V, 3]` and `faces` int64 `[F, 3]`.
+
+    Raises:
+        ValueError: nothing is inside.
     """
     v = np.asarray(vertices, dtype=np.float64)
     origin = v.min(axis=0) - 2.3 * step

@@ -94,7 +94,8 @@ def cut_charts(
 def triangle_atlas(count: int, size: int, padding: int) -> tuple[Float[np.ndarray, "T 2"], Int[np.ndarray, "F 3"]]:
     """An atlas of `count` triangles, two in each cell of a square grid: UVs `[3 * count, 2]` and indices `[count, 3]`.
 
-    Raises `ValueError` if a texture of this size leaves no texel for a triangle.
+    Raises:
+        ValueError: a texture of this size leaves no texel for a triangle.
     """
     cells = max(1, math.ceil(math.sqrt(math.ceil(count / 2))))
     side, gap = 1 / cells, padding / size
