@@ -129,7 +129,7 @@ def collapse_short(
         np.minimum.at(near, ends[:, 0], rank[ends[:, 1]])
         np.minimum.at(near, ends[:, 1], rank[ends[:, 0]])
         pick = pick[(near[ends[pick]] == order[:, None]).all(axis=1)]
-        near_by, (i, j) = adjacency(f, n), ends[pick].T
+        near_by, (i, j) = adjacency(ends, n), ends[pick].T
         common = np.asarray(near_by[i].multiply(near_by[j]).sum(axis=1)).ravel()
         good = (common == 2) & _collapse_keeps_shape(v, f, edges, pick, longest, sized)
         refused = np.r_[refused, key[pick[~good]]]

@@ -55,18 +55,17 @@ def face_pairs(faces: Int[Tensor, "F 3"]) -> tuple[Int[Tensor, "P 2"], Int[Tenso
     return pair, e.ends[two]
 
 
-def adjacency(faces: Int[np.ndarray, "F 3"], num_vertices: int) -> Sparse:
-    """Which vertices have an edge in common: ones in a float64 sparse `[V, V]`, for faces `[F, 3]`."""
-    ends = faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)
+def adjacency(ends: Int[np.ndarray, "E 2"], num_vertices: int) -> Sparse:
+    """Which vertices have an edge in common: ones in a float64 sparse `[V, V]`, for edges that may repeat."""
     both = np.concatenate([ends, ends[:, ::-1]])
     matrix = sp.csr_matrix((np.ones(len(both)), both.T), shape=(num_vertices, num_vertices))
-    matrix.data[:] = 1  # an edge counts once for all its faces
+    matrix.data[:] = 1
     return matrix
 
 
 def laplacian(faces: Int[np.ndarray, "F 3"], num_vertices: int) -> Sparse:
     """The combinatorial Laplacian (degree minus adjacency), float64 sparse `[V, V]`, of faces `[F, 3]`."""
-    near = adjacency(faces, num_vertices)
+    near = adjacency(faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), num_vertices)
     return (sp.diags(np.asarray(near.sum(axis=1)).ravel()) - near).tocsr()
 
 
