@@ -16,13 +16,14 @@ import torch
 
 import diffrast.torch as dr
 from diffrast.camera.camera import Camera
-from diffrast.camera.conventions import quaternion_to_rotation, rigid
+from diffrast.camera.conventions import rigid
 from diffrast.camera.lie import so3_log
 from diffrast.commands.make_dataset import photograph
 from diffrast.fitting.pose import find_pose
 from diffrast.io import load_image, load_mesh
 from diffrast.io.image import decode, encode
 from diffrast.mesh import Mesh
+from diffrast.mesh.rotation import quaternion_to_rotation
 from diffrast.viewer.model import Model, copy_mesh
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -6,29 +6,36 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
+from ..mesh.rotation import quaternion_to_rotation
 from . import conventions as cv
+from .conventions import Numbers, Size, Vector
 from .lie import so3_exp, so3_log
+
+Scalar = float | Float[Tensor, ""]
+Pose = Float[Tensor, "4 4"]
 
 
 @dataclass(frozen=True)
 class Camera:
     """A camera that looks along its own -z axis with +y up (OpenGL axes).
 
-    ``K`` is float64 ``[3, 3]``, ``[[fx, skew, cx], [0, fy, cy], [0, 0, 1]]``, in pixels with the origin at the
-    *bottom left corner* of the image, y up, pixel centres at +0.5: a point ``(X, Y, Z)`` in camera space lands at
-    ``K @ (X, Y, -Z) / -Z``. (The skew of a turned camera sits in the other corner.) ``world_to_camera`` is float64
-    ``[4, 4]``, a rigid motion. With ``parallel`` (an
-    orthographic camera) the point lands at ``K @ (X, Y, 1)`` and fx, fy are pixels per
-    world unit. ``near`` and ``far`` are the distances that ``clip_matrix()`` takes if none are given to it.
+    `K` is float64 `[3, 3]`, `[[fx, skew, cx], [0, fy, cy], [0, 0, 1]]`, in pixels with the origin at the *bottom left
+    corner* of the image, y up, pixel centres at +0.5: a point `(X, Y, Z)` in camera space lands at `K @ (X, Y, -Z) /
+    -Z`. (The skew of a turned camera sits in the other corner.) `world_to_camera` is float64 `[4, 4]`, a rigid motion.
+    With `parallel` (an orthographic camera) the point lands at `K @ (X, Y, 1)` and fx, fy are pixels per world unit.
+    `near` and `far` are the distances that `clip_matrix()` takes if none are given to it.
 
-    Everything is differentiable into ``K`` and ``world_to_camera``; :class:`CameraParameters` makes them trainable.
+    Everything is differentiable into `K` and `world_to_camera`; `CameraParameters` makes them trainable.
     """
 
-    K: torch.Tensor
-    world_to_camera: torch.Tensor
+    K: Float[Tensor, "3 3"]
+    world_to_camera: Float[Tensor, "4 4"]
     width: int
     height: int
     near: float = 0.01
@@ -39,33 +46,33 @@ class Camera:
 
     @property
     def size(self) -> tuple[int, int]:
-        """``(width, height)``. What ``rasterize`` wants is ``resolution``."""
+        """`(width, height)`. What `rasterize` wants is `resolution`."""
         return self.width, self.height
 
     @property
     def resolution(self) -> tuple[int, int]:
-        """``(height, width)``, as ``rasterize`` takes it."""
+        """`(height, width)`, as `rasterize` takes it."""
         return self.height, self.width
 
     @property
-    def center(self) -> torch.Tensor:
-        """Position of the eye in the world, ``[3]``."""
+    def center(self) -> Float[Tensor, " 3"]:
+        """Position of the eye in the world, `[3]`."""
         return -self.world_to_camera[:3, :3].T @ self.world_to_camera[:3, 3]
 
     @property
-    def forward(self) -> torch.Tensor:
-        """Unit viewing direction in the world, ``[3]``."""
+    def forward(self) -> Float[Tensor, " 3"]:
+        """Unit viewing direction in the world, `[3]`."""
         return -self.world_to_camera[2, :3]
 
     @property
-    def camera_to_world(self) -> torch.Tensor:
-        """The pose, ``[4, 4]``."""
+    def camera_to_world(self) -> Float[Tensor, "4 4"]:
+        """The pose, `[4, 4]`."""
         return cv.inverse_rigid(self.world_to_camera)
 
-    def project(self, points: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """World points ``[..., 3]`` to pixel coordinates ``[..., 2]`` and depths ``[...]`` (positive in front).
+    def project(self, points: Float[Tensor, "*batch 3"]) -> tuple[Float[Tensor, "*batch 2"], Float[Tensor, "*batch"]]:
+        """World points `[..., 3]` to pixel coordinates `[..., 2]` and depths `[...]` (positive in front).
 
-        Differentiable into ``points`` and the camera.
+        Differentiable into `points` and the camera.
         """
         view = self.world_to_camera.to(points)
         p = points @ view[:3, :3].T + view[:3, 3]
@@ -74,9 +81,10 @@ class Camera:
         q = torch.stack([p[..., 0], p[..., 1], last], dim=-1) @ self.K.to(points).T
         return q[..., :2] / q[..., 2:], depth
 
-    def unproject(self, pixels: torch.Tensor, depth: torch.Tensor) -> torch.Tensor:
-        """Pixel coordinates ``[..., 2]`` at depths ``[...]`` to world points ``[..., 3]``, the inverse of
-        ``project``."""
+    def unproject(
+        self, pixels: Float[Tensor, "*batch 2"], depth: Float[Tensor, "*#batch"]
+    ) -> Float[Tensor, "*batch 3"]:
+        """Pixel coordinates `[..., 2]` at depths `[...]` to world points `[..., 3]`, the inverse of `project`."""
         one = torch.ones_like(pixels[..., :1])
         ray = torch.cat([pixels, one], dim=-1) @ torch.linalg.inv(self.K.to(pixels)).T
         flat = ray[..., :2] / ray[..., 2:]
@@ -84,8 +92,8 @@ class Camera:
         pose = self.camera_to_world.to(pixels)
         return torch.cat([flat, -depth[..., None]], dim=-1) @ pose[:3, :3].T + pose[:3, 3]
 
-    def projection(self, near: float, far: float) -> torch.Tensor:
-        """Camera space to clip space ``[4, 4]``, dtype of ``K``; depths ``near..far`` map to ``z/w`` in -1..1."""
+    def projection(self, near: float, far: float) -> Float[Tensor, "4 4"]:
+        """Camera space to clip space `[4, 4]`, dtype of `K`; depths `near..far` map to `z/w` in -1..1."""
         if not far > near or (near <= 0 and not self.parallel):
             rule = "near < far" if self.parallel else "0 < near < far"
             raise ValueError(f"Camera.projection(): expected {rule} but got near={near}, far={far}")
@@ -101,24 +109,23 @@ class Camera:
             rows = [a, b, 1 - c, o, d, e, 1 - f, o, o, o, z[0], z[1], o, o, -i, o]
         return torch.stack(rows).view(4, 4)
 
-    def clip_matrix(self, near: float | None = None, far: float | None = None) -> torch.Tensor:
-        """World to clip space ``[4, 4]``: ``clip = matrix @ (x, y, z, 1)``. Differentiable into K and the pose."""
-        return self.projection(
-            self.near if near is None else near, self.far if far is None else far
-        ) @ self.world_to_camera.to(self.K)
+    def clip_matrix(self, near: float | None = None, far: float | None = None) -> Float[Tensor, "4 4"]:
+        """World to clip space `[4, 4]`: `clip = matrix @ (x, y, z, 1)`. Differentiable into K and the pose."""
+        planes = self.near if near is None else near, self.far if far is None else far
+        return self.projection(*planes) @ self.world_to_camera.to(self.K)
 
-    def to_clip(self, points: torch.Tensor) -> torch.Tensor:
-        """World points ``[..., 3]`` to clip positions ``[..., 4]`` of the same dtype. Differentiable into both."""
+    def to_clip(self, points: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 4"]:
+        """World points `[..., 3]` to clip positions `[..., 4]` of the same dtype. Differentiable into both."""
         return torch.nn.functional.pad(points, (0, 1), value=1.0) @ self.clip_matrix().to(points).T
 
     # --- Other cameras from it ----------------------------------------------------------------------------------------
 
-    def to(self, *args, **kwargs) -> Camera:
-        """The same camera on another device or in another dtype, arguments as for ``Tensor.to``."""
+    def to(self, *args: Any, **kwargs: Any) -> Camera:
+        """The same camera on another device or in another dtype, arguments as for `Tensor.to`."""
         return replace(self, K=self.K.to(*args, **kwargs), world_to_camera=self.world_to_camera.to(*args, **kwargs))
 
     def crop(self, x: int, y: int, width: int, height: int) -> Camera:
-        """The camera of the window whose bottom left corner is pixel ``(x, y)``; it may reach outside the image."""
+        """The camera of the window whose bottom left corner is pixel `(x, y)`; it may reach outside the image."""
         K = self.K.clone()
         K[0, 2] -= x
         K[1, 2] -= y
@@ -147,60 +154,57 @@ class Camera:
 
     @classmethod
     def perspective(
-        cls,
-        *,
-        fov_y: float | torch.Tensor,
-        width: int,
-        height: int,
-        world_to_camera: torch.Tensor | None = None,
-        **rest,
+        cls, *, fov_y: Scalar, width: int, height: int, world_to_camera: Pose | None = None, **rest: Any
     ) -> Camera:
-        """Square pixels, principal point in the middle; ``fov_y`` is the full vertical angle in radians."""
+        """Square pixels, principal point in the middle; `fov_y` is the full vertical angle in radians."""
         if not 0 < _number(fov_y) < math.pi:
             raise ValueError(f"Camera.perspective(): fov_y must lie between 0 and pi radians; got {fov_y}")
         focal = 0.5 * height / torch.tan(torch.as_tensor(fov_y, dtype=torch.float64) / 2)
-        return cls(_pinhole(focal, width, height), _pose(world_to_camera), width, height, **rest)
+        K = cv.intrinsics(focal, focal, width / 2, height / 2)
+        return cls(K, _pose(world_to_camera), width, height, **rest)
 
     @classmethod
     def orthographic(
-        cls,
-        *,
-        view_height: float | torch.Tensor,
-        width: int,
-        height: int,
-        world_to_camera: torch.Tensor | None = None,
-        **rest,
+        cls, *, view_height: Scalar, width: int, height: int, world_to_camera: Pose | None = None, **rest: Any
     ) -> Camera:
-        """Parallel projection, square pixels; the image is ``view_height`` world units high."""
+        """Parallel projection, square pixels; the image is `view_height` world units high."""
         if not _number(view_height) > 0:
             raise ValueError(f"Camera.orthographic(): view_height must be positive; got {view_height}")
         scale = height / torch.as_tensor(view_height, dtype=torch.float64)
-        K, view = _pinhole(scale, width, height), _pose(world_to_camera)
-        return cls(K, view, width, height, parallel=True, **rest)
+        K = cv.intrinsics(scale, scale, width / 2, height / 2)
+        return cls(K, _pose(world_to_camera), width, height, parallel=True, **rest)
 
     @classmethod
     def look_at(
-        cls, eye, target=(0, 0, 0), up=(0, 1, 0), *, fov_y: float | torch.Tensor, width: int, height: int, **rest
+        cls,
+        eye: Vector,
+        target: Vector = (0, 0, 0),
+        up: Vector = (0, 1, 0),
+        *,
+        fov_y: Scalar,
+        width: int,
+        height: int,
+        **rest: Any,
     ) -> Camera:
-        """A camera at ``eye`` that looks at ``target``. Differentiable into ``eye`` and ``target``."""
+        """A camera at `eye` that looks at `target`. Differentiable into `eye` and `target`."""
         view = look_at_pose(eye, target, up)
         return cls.perspective(fov_y=fov_y, width=width, height=height, world_to_camera=view, **rest)
 
     @classmethod
     def orbit(
         cls,
-        azimuth,
-        elevation,
-        distance,
-        target=(0, 0, 0),
+        azimuth: Scalar,
+        elevation: Scalar,
+        distance: Scalar,
+        target: Vector = (0, 0, 0),
         *,
-        fov_y: float | torch.Tensor,
+        fov_y: Scalar,
         width: int,
         height: int,
-        **rest,
+        **rest: Any,
     ) -> Camera:
-        """A camera at ``distance`` around ``target``, +y up; ``azimuth`` (0 looks along -z, positive moves the eye
-        towards +x) and ``elevation`` in radians. Differentiable into all three."""
+        """A camera at `distance` around `target`, +y up; `azimuth` (0 looks along -z, positive moves the eye towards
+        +x) and `elevation` in radians. Differentiable into all three."""
         a, e, r = (torch.as_tensor(v, dtype=torch.float64) for v in (azimuth, elevation, distance))
         middle = torch.as_tensor(target, dtype=torch.float64)
         away = torch.stack([e.cos() * a.sin(), e.sin(), e.cos() * a.cos()])
@@ -209,42 +213,50 @@ class Camera:
     # --- From and to other conventions --------------------------------------------------------------------------------
 
     @classmethod
-    def from_opencv(cls, K, R, t, size: Sequence[int], *, first_pixel: float = 0.0, **rest) -> Camera:
-        """OpenCV: ``x = K @ (R @ X + t)``, x right, y down, z ahead; ``size`` is ``(width, height)``.
+    def from_opencv(
+        cls, K: Numbers, R: Numbers, t: Numbers, size: Sequence[int], *, first_pixel: float = 0.0, **rest: Any
+    ) -> Camera:
+        """OpenCV: `x = K @ (R @ X + t)`, x right, y down, z ahead; `size` is `(width, height)`.
 
-        ``first_pixel``: coordinate of the centre of the top left pixel, 0 in OpenCV; 0.5 where pixels are counted from
-        the corner. ``R`` may be a rotation vector ``[3]``. Lens distortion: see :mod:`diffrast.camera.distortion`.
+        `first_pixel`: coordinate of the centre of the top left pixel, 0 in OpenCV; 0.5 where pixels are counted from
+        the corner. `R` may be a rotation vector `[3]`. Lens distortion: see `diffrast.camera.distortion`.
         Differentiable into K, R and t.
         """
         op = "Camera.from_opencv"
         width, height = cv.size_of(size, op=op)
-        K = cv.tensor("K", K, 3, 3, op=op)
-        if not bool((K.detach().diagonal() > 0).all()):
-            raise ValueError(f"{op}(): K must have positive focal lengths; got {K.detach().tolist()}")
-        R = torch.as_tensor(R)
-        if R.numel() == 3:
-            R = so3_exp(cv.tensor("R", R, 3, op=op))
-        view = cv.turn_axes(cv.CV_AXES, cv.rotation("R", R, op=op), cv.tensor("t", t, 3, op=op))
-        return cls(cv.turn_pixels(K / K[2, 2], height, first_pixel), view, width, height, **rest)
+        lens, turn = cv.tensor("K", K, 3, 3, op=op), torch.as_tensor(R)
+        if not bool((lens.detach().diagonal() > 0).all()):
+            raise ValueError(f"{op}(): K must have positive focal lengths; got {lens.detach().tolist()}")
+        if turn.numel() == 3:
+            turn = so3_exp(cv.tensor("R", turn, 3, op=op))
+        view = cv.turn_axes(cv.CV_AXES, cv.rotation("R", turn, op=op), cv.tensor("t", t, 3, op=op))
+        return cls(cv.turn_pixels(lens / lens[2, 2], height, first_pixel), view, width, height, **rest)
 
     def to_opencv(
         self, *, first_pixel: float = 0.0
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, tuple[int, int]]:
-        """``(K, R, t, (width, height))`` for OpenCV."""
+    ) -> tuple[Float[Tensor, "3 3"], Float[Tensor, "3 3"], Float[Tensor, " 3"], Size]:
+        """`(K, R, t, (width, height))` for OpenCV."""
         self._pinhole_only("to_opencv")
         view = cv.turn_axes(cv.CV_AXES, self.world_to_camera[:3, :3], self.world_to_camera[:3, 3])
         return cv.unturn_pixels(self.K, self.height, first_pixel), view[:3, :3], view[:3, 3], self.size
 
     @classmethod
     def from_colmap(
-        cls, model: str, params: Sequence[float], qvec, tvec, size: Sequence[int], *, undistorted: bool = False, **rest
+        cls,
+        model: str,
+        params: Sequence[float],
+        qvec: Numbers,
+        tvec: Numbers,
+        size: Sequence[int],
+        *,
+        undistorted: bool = False,
+        **rest: Any,
     ) -> Camera:
-        """COLMAP: a line of ``cameras.txt`` (``model``, ``params``, size) and one of ``images.txt`` (``qvec`` = w, x,
-        y, z;
-        ``tvec``).
+        """COLMAP: a line of `cameras.txt` (`model`, `params`, size) and one of `images.txt` (`qvec` = w, x, y, z;
+        `tvec`).
 
-        Models whose parameters distort are refused unless ``undistorted`` says that the picture is or will be
-        undistorted, which ``distortion.load_undistorted`` does.
+        Models whose parameters distort are refused unless `undistorted` says that the image is or will be undistorted,
+        which `distortion.load_undistorted` does.
         """
         op = "Camera.from_colmap"
         K, bent = cv.colmap_intrinsics(model, params)
@@ -256,11 +268,10 @@ class Camera:
         q = cv.tensor("qvec", qvec, 4, op=op)
         if not float(q.detach().norm()) > 0:
             raise ValueError(f"{op}(): qvec must not be zero")
-        R = cv.quaternion_to_rotation(q)
-        return cls.from_opencv(K, R, tvec, size, first_pixel=0.5, **rest)
+        return cls.from_opencv(K, quaternion_to_rotation(q), tvec, size, first_pixel=0.5, **rest)
 
-    def to_colmap(self) -> tuple[str, list[float], torch.Tensor, torch.Tensor, tuple[int, int]]:
-        """``("PINHOLE", [fx, fy, cx, cy], qvec [4], tvec [3], (width, height))``; not differentiable."""
+    def to_colmap(self) -> tuple[str, list[float], Float[Tensor, " 4"], Float[Tensor, " 3"], Size]:
+        """`("PINHOLE", [fx, fy, cx, cy], qvec [4], tvec [3], (width, height))`; not differentiable."""
         K, R, t, size = self.to_opencv(first_pixel=0.5)
         if K[0, 1].abs() + K[1, 0].abs() > 1e-9 * K[0, 0].abs():
             raise ValueError("Camera.to_colmap(): COLMAP's cameras have no skew; this one has")
@@ -271,11 +282,18 @@ class Camera:
 
     @classmethod
     def from_opengl(
-        cls, camera_to_world, size: Sequence[int], *, fov_x: float | None = None, focal=None, principal=None, **rest
+        cls,
+        camera_to_world: Numbers,
+        size: Sequence[int],
+        *,
+        fov_x: Scalar | None = None,
+        focal: Numbers | float | None = None,
+        principal: Numbers | None = None,
+        **rest: Any,
     ) -> Camera:
-        """OpenGL, Blender, NeRF-synthetic: a camera-to-world matrix ``[4, 4]`` or ``[3, 4]``, and either ``fov_x``
-        (``camera_angle_x``, radians) or ``focal`` (one number or fx, fy in pixels); ``principal`` (cx, cy) is counted
-        from the top left corner (instant-ngp), the middle if None."""
+        """OpenGL, Blender, NeRF-synthetic: a camera-to-world matrix `[4, 4]` or `[3, 4]`, and either `fov_x`
+        (`camera_angle_x`, radians) or `focal` (one number or fx, fy in pixels); `principal` (cx, cy) is counted from
+        the top left corner (instant-ngp), the middle if None."""
         op = "Camera.from_opengl"
         width, height = cv.size_of(size, op=op)
         if (fov_x is None) == (focal is None):
@@ -289,37 +307,42 @@ class Camera:
         pose = torch.as_tensor(camera_to_world)
         pose = cv.tensor("camera_to_world", pose, *((3, 4) if pose.shape[-2:] == (3, 4) else (4, 4)), op=op)
         R = cv.rotation("the rotation of camera_to_world", pose[:3, :3], op=op).T
-        o, i = torch.zeros_like(fx), torch.ones_like(fx)
-        K = torch.stack([fx, o, cx, o, fy, height - cy, o, o, i]).view(3, 3)
-        return cls(K, cv.rigid(R, -R @ pose[:3, 3]), width, height, **rest)
+        return cls(cv.intrinsics(fx, fy, cx, height - cy), cv.rigid(R, -R @ pose[:3, 3]), width, height, **rest)
 
-    def to_opengl(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """``(camera_to_world [4, 4], focal [2], principal [2])``, the principal point from the top left corner."""
+    def to_opengl(self) -> tuple[Float[Tensor, "4 4"], Float[Tensor, " 2"], Float[Tensor, " 2"]]:
+        """`(camera_to_world [4, 4], focal [2], principal [2])`, the principal point from the top left corner."""
         self._pinhole_only("to_opengl")
         principal = torch.stack([self.K[0, 2], self.height - self.K[1, 2]])
         return self.camera_to_world, torch.stack([self.K[0, 0], self.K[1, 1]]), principal
 
     @classmethod
     def from_pytorch3d(
-        cls, R, T, focal_length, principal_point, size: Sequence[int], *, in_ndc: bool = True, **rest
+        cls,
+        R: Numbers,
+        T: Numbers,
+        focal_length: Numbers | float,
+        principal_point: Numbers,
+        size: Sequence[int],
+        *,
+        in_ndc: bool = True,
+        **rest: Any,
     ) -> Camera:
-        """PyTorch3D's ``PerspectiveCameras``: ``x @ R + T``, focal length (one number or two) and principal point in
-        NDC or, with
-        ``in_ndc=False``, in screen pixels."""
+        """PyTorch3D's `PerspectiveCameras`: `x @ R + T`, focal length (one number or two) and principal point in NDC
+        or, with `in_ndc=False`, in screen pixels."""
         op = "Camera.from_pytorch3d"
-        size = cv.size_of(size, op=op)
+        width, height = cv.size_of(size, op=op)
         focal = torch.as_tensor(focal_length, dtype=torch.float64).reshape(-1).expand(2)
         principal = cv.tensor("principal_point", principal_point, 2, op=op)
         if in_ndc:
-            focal, principal = cv.pytorch3d_ndc_to_screen(focal, principal, size)
+            focal, principal = cv.pytorch3d_ndc_to_screen(focal, principal, (width, height))
         (fx, fy), (cx, cy) = focal, principal
-        o, i = torch.zeros_like(fx), torch.ones_like(fx)
-        K = torch.stack([fx, o, cx, o, fy, size[1] - cy, o, o, i]).view(3, 3)
-        R = cv.rotation("R", R, op=op).T
-        return cls(K, cv.turn_axes(cv.P3D_AXES, R, cv.tensor("T", T, 3, op=op)), *size, **rest)
+        view = cv.turn_axes(cv.P3D_AXES, cv.rotation("R", R, op=op).T, cv.tensor("T", T, 3, op=op))
+        return cls(cv.intrinsics(fx, fy, cx, height - cy), view, width, height, **rest)
 
-    def to_pytorch3d(self, *, in_ndc: bool = True) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-        """``(R, T, focal_length [2], principal_point [2])`` for PyTorch3D."""
+    def to_pytorch3d(
+        self, *, in_ndc: bool = True
+    ) -> tuple[Float[Tensor, "3 3"], Float[Tensor, " 3"], Float[Tensor, " 2"], Float[Tensor, " 2"]]:
+        """`(R, T, focal_length [2], principal_point [2])` for PyTorch3D."""
         self._pinhole_only("to_pytorch3d")
         view = cv.turn_axes(cv.P3D_AXES, self.world_to_camera[:3, :3], self.world_to_camera[:3, 3])
         _, focal, principal = self.to_opengl()
@@ -332,32 +355,24 @@ class Camera:
             raise ValueError(f"Camera.{method}(): an orthographic camera has no pinhole form")
 
 
-def look_at_pose(eye, target, up=(0, 1, 0)) -> torch.Tensor:
-    """World-to-camera ``[4, 4]`` of an eye that looks at a target. Differentiable into all three."""
-    eye, target, up = (torch.as_tensor(v, dtype=torch.float64) for v in (eye, target, up))
-    back = torch.nn.functional.normalize(eye - target, dim=0)
-    right = torch.linalg.cross(up, back)
-    if not right.norm() > 1e-12 * up.norm():
+def look_at_pose(eye: Vector, target: Vector, up: Vector = (0, 1, 0)) -> Float[Tensor, "4 4"]:
+    """World-to-camera matrix of an eye that looks at a target. Differentiable into all three."""
+    e, at, above = (torch.as_tensor(v, dtype=torch.float64) for v in (eye, target, up))
+    back = torch.nn.functional.normalize(e - at, dim=0)
+    right = torch.linalg.cross(above, back)
+    if not right.norm() > 1e-12 * above.norm():
         raise ValueError("look_at(): up must not be parallel to the viewing direction")
     right = right / right.norm()
     R = torch.stack([right, torch.linalg.cross(back, right), back])
-    return cv.rigid(R, -R @ eye)
+    return cv.rigid(R, -R @ e)
 
 
-def look_at(eye, target, up, *, fov_y: float, width: int, height: int) -> Camera:
-    """A camera at ``eye`` that looks at ``target``; ``fov_y`` is the full vertical angle in radians."""
-    return Camera.look_at(eye, target, up, fov_y=fov_y, width=width, height=height)
+look_at = Camera.look_at
 
 
-def _pinhole(focal: torch.Tensor, width: int, height: int) -> torch.Tensor:
-    o, i = torch.zeros_like(focal), torch.ones_like(focal)
-    middle = (o + width / 2, o + height / 2)
-    return torch.stack([focal, o, middle[0], o, focal, middle[1], o, o, i]).view(3, 3)
-
-
-def _pose(world_to_camera: torch.Tensor | None) -> torch.Tensor:
+def _pose(world_to_camera: Tensor | None) -> Tensor:
     return torch.eye(4, dtype=torch.float64) if world_to_camera is None else world_to_camera.double()
 
 
-def _number(x: float | torch.Tensor) -> float:
+def _number(x: float | Tensor) -> float:
     return float(torch.as_tensor(x).detach())

@@ -1,9 +1,8 @@
-"""Lens distortion of Brown and Conrady (Brown 1966, "Decentering Distortion of Lenses"), undone when pictures are
-loaded.
+"""Lens distortion of Brown and Conrady (Brown 1966, "Decentering Distortion of Lenses"), undone when images are loaded.
 
 A pinhole renders straight lines straight; so photographs are undistorted once, instead of bending every rendering. The
-coefficients are OpenCV's and COLMAP's ``(k1, k2, p1, p2)``, defined on normalized coordinates ``x = X/Z``, ``y = Y/Z``
-with y down.
+coefficients are OpenCV's and COLMAP's `(k1, k2, p1, p2)`, defined on normalized coordinates `x = X/Z`, `y = Y/Z` with y
+down.
 """
 
 from __future__ import annotations
@@ -12,15 +11,18 @@ import os
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from ..io.image import load_image
 from .camera import Camera
 
 ITERATIONS = 30
+Coefficients = Float[Tensor, " 4"] | Sequence[float]  # k1, k2, p1, p2
 
 
-def distort(points: torch.Tensor, coefficients: Sequence[float] | torch.Tensor) -> torch.Tensor:
-    """Normalized pinhole coordinates ``[..., 2]``, y down, to where the lens puts them. Differentiable into both."""
+def distort(points: Float[Tensor, "*batch 2"], coefficients: Coefficients) -> Float[Tensor, "*batch 2"]:
+    """Normalized pinhole coordinates `[..., 2]`, y down, to where the lens puts them. Differentiable into both."""
     k1, k2, p1, p2 = torch.as_tensor(coefficients).to(points).unbind()
     x, y = points.unbind(-1)
     r2 = x * x + y * y
@@ -31,8 +33,8 @@ def distort(points: torch.Tensor, coefficients: Sequence[float] | torch.Tensor) 
     )
 
 
-def _jacobian(points: torch.Tensor, coefficients: torch.Tensor) -> torch.Tensor:
-    """The derivative ``[..., 2, 2]`` of :func:`distort` by its points; it is symmetric."""
+def _jacobian(points: Tensor, coefficients: Tensor) -> Tensor:
+    """The derivative `[..., 2, 2]` of `distort` by its points; it is symmetric."""
     k1, k2, p1, p2 = coefficients.unbind()
     x, y = points.unbind(-1)
     r2 = x * x + y * y
@@ -43,10 +45,11 @@ def _jacobian(points: torch.Tensor, coefficients: torch.Tensor) -> torch.Tensor:
     return torch.stack([xx, xy, xy, yy], dim=-1).unflatten(-1, (2, 2))
 
 
-def undistort(points: torch.Tensor, coefficients: Sequence[float] | torch.Tensor) -> torch.Tensor:
-    """The inverse of :func:`distort` by Newton's method, ``[..., 2]``; not differentiable.
+def undistort(points: Float[Tensor, "*batch 2"], coefficients: Coefficients) -> Float[Tensor, "*batch 2"]:
+    """The inverse of `distort` by Newton's method, `[..., 2]`; not differentiable.
 
-    Raises ``ValueError`` where the lens folds over, so that there is no inverse.
+    Raises:
+        ValueError: the lens folds over, so that there is no inverse.
     """
     target = points.detach().double()
     c = torch.as_tensor(coefficients).to(target)
@@ -66,11 +69,16 @@ def undistort(points: torch.Tensor, coefficients: Sequence[float] | torch.Tensor
     return x.to(points)
 
 
-def undistort_image(image: torch.Tensor, camera: Camera, coefficients: Sequence[float] | torch.Tensor) -> torch.Tensor:
-    """The picture ``[H, W, C]``, row 0 at the bottom, that the pinhole ``camera`` would have taken: bilinear; what the
-    lens did not see is zero. Differentiable into the picture.
+def undistort_image(
+    image: Float[Tensor, "H W C"], camera: Camera, coefficients: Coefficients
+) -> Float[Tensor, "H W C"]:
+    """The image `[H, W, C]`, row 0 at the bottom, that the pinhole `camera` would have taken: bilinear; what the lens
+    did not see is zero. Differentiable into the image.
 
-    Colours should be linear light. Raises ``ValueError`` if the picture's size is not the camera's.
+    Colours should be linear light.
+
+    Raises:
+        ValueError: the image's size is not the camera's.
     """
     if tuple(image.shape[:2]) != camera.resolution:
         raise ValueError(
@@ -93,7 +101,7 @@ def undistort_image(image: torch.Tensor, camera: Camera, coefficients: Sequence[
 
 
 def load_undistorted(
-    path: str | os.PathLike, camera: Camera, coefficients: Sequence[float] | torch.Tensor, *, linear: bool = True
-) -> torch.Tensor:
-    """Read a photograph as ``load_image`` does and undistort it."""
+    path: str | os.PathLike[str], camera: Camera, coefficients: Coefficients, *, linear: bool = True
+) -> Float[Tensor, "H W C"]:
+    """Read a photograph as `load_image` does and undistort it."""
     return undistort_image(load_image(path, linear=linear), camera, coefficients)

@@ -10,20 +10,22 @@ from __future__ import annotations
 import math
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 _TERMS = 12  # of each series; below a squared angle of 1 the first term left out is under 1e-25
 
 
-def _series(t: torch.Tensor, first: int) -> torch.Tensor:
-    """``sum_k (-t)^k / (2 k + first)!``."""
+def _series(t: Tensor, first: int) -> Tensor:
+    """`sum_k (-t)^k / (2 k + first)!`."""
     total = torch.zeros_like(t)
     for k in reversed(range(_TERMS)):
         total = total * -t + 1 / math.factorial(2 * k + first)
     return total
 
 
-def _coefficients(t: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """``sin(a)/a``, ``(1 - cos(a))/a^2`` and ``(a - sin(a))/a^3`` of the squared angle ``t = a^2``."""
+def _coefficients(t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """`sin(a)/a`, `(1 - cos(a))/a^2` and `(a - sin(a))/a^3` of the squared angle `t = a^2`."""
     small = t < 1
     safe = torch.where(small, torch.ones_like(t), t)
     near = torch.where(small, t, torch.zeros_like(t))
@@ -33,23 +35,22 @@ def _coefficients(t: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Te
     return one, two, three
 
 
-def hat(v: torch.Tensor) -> torch.Tensor:
-    """The matrix ``[..., 3, 3]`` of the cross product: ``hat(v) @ x = v x x``. Differentiable."""
+def hat(v: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
+    """The matrix `[..., 3, 3]` of the cross product: `hat(v) @ x = v x x`. Differentiable."""
     x, y, z = v.unbind(-1)
     o = torch.zeros_like(x)
     return torch.stack([o, -z, y, z, o, -x, -y, x, o], dim=-1).unflatten(-1, (3, 3))
 
 
-def so3_exp(v: torch.Tensor) -> torch.Tensor:
-    """Rotation vectors ``[..., 3]`` (axis times angle in radians) to matrices ``[..., 3, 3]``. Differentiable,
-    twice."""
+def so3_exp(v: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
+    """Rotation vectors `[..., 3]` (axis times angle in radians) to matrices `[..., 3, 3]`. Differentiable, twice."""
     one, two, _ = _coefficients(v.square().sum(-1)[..., None, None])
     K = hat(v)
     return torch.eye(3, dtype=v.dtype, device=v.device) + one * K + two * (K @ K)
 
 
-def so3_log(R: torch.Tensor) -> torch.Tensor:
-    """Rotation matrices ``[..., 3, 3]`` to rotation vectors ``[..., 3]`` of an angle up to pi.
+def so3_log(R: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch 3"]:
+    """Rotation matrices `[..., 3, 3]` to rotation vectors `[..., 3]` of an angle up to pi.
 
     By way of the quaternion, which is accurate at every angle; not differentiable.
     """
@@ -76,8 +77,8 @@ def so3_log(R: torch.Tensor) -> torch.Tensor:
     return axis * torch.where(tiny, 2 / q[..., :1], angle / torch.where(tiny, torch.ones_like(length), length))
 
 
-def se3_exp(twist: torch.Tensor) -> torch.Tensor:
-    """Twists ``[..., 6]`` = (rotation vector in radians, translation in world units) to rigid motions ``[..., 4, 4]``.
+def se3_exp(twist: Float[Tensor, "*batch 6"]) -> Float[Tensor, "*batch 4 4"]:
+    """Twists `[..., 6]` = (rotation vector in radians, translation in world units) to rigid motions `[..., 4, 4]`.
 
     Differentiable, twice, at zero too.
     """
@@ -91,8 +92,8 @@ def se3_exp(twist: torch.Tensor) -> torch.Tensor:
     return torch.cat([torch.cat([R, shift], dim=-1), bottom.expand(*R.shape[:-2], 1, 4)], dim=-2)
 
 
-def se3_log(motion: torch.Tensor) -> torch.Tensor:
-    """Rigid motions ``[..., 4, 4]`` to twists ``[..., 6]``, the inverse of :func:`se3_exp`; not differentiable."""
+def se3_log(motion: Float[Tensor, "*batch 4 4"]) -> Float[Tensor, "*batch 6"]:
+    """Rigid motions `[..., 4, 4]` to twists `[..., 6]`, the inverse of `se3_exp`; not differentiable."""
     w = so3_log(motion[..., :3, :3])
     _, two, three = _coefficients(w.square().sum(-1)[..., None, None])
     K = hat(w)

@@ -1,26 +1,30 @@
-"""Points drawn over a picture: the proof, for people to look at, that a camera and a photograph agree."""
+"""Points drawn over an image: the proof, for people to look at, that a camera and a photograph agree."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from .camera import Camera
 
 
 def overlay(
     camera: Camera,
-    points: torch.Tensor,
-    image: torch.Tensor,
+    points: Float[Tensor, "N 3"],
+    image: Float[Tensor, "H W C"],
     *,
     color: Sequence[float] = (1.0, 0.05, 0.05),
     radius: float = 2.5,
-) -> torch.Tensor:
-    """World points ``[N, 3]`` as filled discs of ``radius`` pixels over a picture ``[H, W, 3|4]``, row 0 at the bottom.
+) -> Float[Tensor, "H W C"]:
+    """World points `[N, 3]` as filled discs of `radius` pixels over an image `[H, W, 3|4]`, row 0 at the bottom.
 
-    Points behind the camera or outside the picture are left out. Returns a new picture; for looking at, not
-    differentiable. Raises ``ValueError`` if the picture's size is not the camera's.
+    Points behind the camera or outside the image are left out. Returns a new image; for looking at, not differentiable.
+
+    Raises:
+        ValueError: the image's size is not the camera's.
     """
     if tuple(image.shape[:2]) != camera.resolution:
         raise ValueError(
@@ -36,9 +40,9 @@ def overlay(
     cover = (radius + 0.5 - (at + 0.5 - pixel[:, None]).norm(dim=-1)).clamp(0, 1).to(image)
     x, y = at.unbind(-1)
     inside = (x >= 0) & (x < camera.width) & (y >= 0) & (y < camera.height)
-    paint = image.new_zeros(camera.height * camera.width)
-    paint.scatter_reduce_(0, (y * camera.width + x)[inside], cover[inside], "amax")
-    paint = paint.view(camera.height, camera.width, 1)
+    drawn = image.new_zeros(camera.height * camera.width)
+    drawn.scatter_reduce_(0, (y * camera.width + x)[inside], cover[inside], "amax")
+    drawn = drawn.view(camera.height, camera.width, 1)
     top = image.new_ones(image.shape[-1])
     top[:3] = image.new_tensor(list(color))
-    return image * (1 - paint) + top * paint
+    return image * (1 - drawn) + top * drawn

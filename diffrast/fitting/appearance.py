@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 
 import diffrast.torch as dr
@@ -17,6 +16,7 @@ from ..camera.camera import Camera
 from ..io.image import srgb_to_linear
 from ..mesh.bake_textures import fill_gaps
 from ..mesh.mesh import Mesh
+from ..mesh.unwrap import cut_charts
 from ..scene.passes import finish
 from .fit import Rates, fit
 from .geometry import Shape
@@ -59,19 +59,9 @@ class Textured:
 
 def unwrap(ctx, shape: Shape, size: int) -> Textured:
     """Cut the shape into charts (xatlas), pack them into ``size`` x ``size`` texels, and paint its vertex colours."""
-    import xatlas
-
-    atlas = xatlas.Atlas()
-    atlas.add_mesh(shape.vertices.cpu().numpy().astype(np.float32), shape.faces.cpu().numpy().astype(np.uint32))
-    charts, packing = xatlas.ChartOptions(), xatlas.PackOptions()
-    charts.max_iterations = 1
-    packing.resolution, packing.padding, packing.bilinear = size, 4, True
-    atlas.generate(charts, packing)
-    source, uv_faces, uv = atlas[0]
-    device = shape.vertices.device
-    source = torch.from_numpy(source.astype(np.int64)).to(device)
-    uv = torch.from_numpy(uv.astype(np.float32)).to(device)
-    uv_faces = torch.from_numpy(uv_faces.astype(np.int32)).to(device)
+    found = cut_charts(shape.vertices.cpu().numpy(), shape.faces.cpu().numpy(), size, padding=4)
+    source, uv_faces, uv = (torch.from_numpy(x).to(shape.vertices.device) for x in found)
+    uv_faces = uv_faces.int()
     texture, covered = at_texels(ctx, uv, uv_faces, shape.colors[source], size)
     return Textured(shape.vertices, shape.faces, uv, uv_faces, source, texture, covered)
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 
 import diffrast.torch as dr
 
 from ..mesh.mesh import vertex_normals
+from ..mesh.topology import laplacian
 from .appearance import Textured, at_texels, fill_gaps
 from .targets import Targets
 
@@ -75,14 +75,9 @@ def _harmonic(faces: torch.Tensor, values: torch.Tensor, known: torch.Tensor) ->
         return values
     f, k = faces.long().cpu().numpy(), known.cpu().numpy()
     v = values.double().cpu().numpy()
-    links = np.concatenate([f[:, [0, 1]], f[:, [1, 2]], f[:, [2, 0]]])
-    n = len(v)
-    adjacency = sp.coo_matrix((np.ones(2 * len(links)), (links.T.ravel(), links[:, ::-1].T.ravel())), (n, n)).tocsr()
-    adjacency.data[:] = 1
-    degree = np.asarray(adjacency.sum(1))[:, 0]
     # A faint pull to the mean keeps the system regular where a part has no known vertex.
     faint = 1e-6
-    matrix = (sp.diags(degree + faint) - adjacency)[~k]
+    matrix = (laplacian(f, len(v)) + faint * sp.identity(len(v))).tocsr()[~k]
     right = faint * v[k].mean(axis=0) - matrix[:, k] @ v[k]
     v[~k] = splu(matrix[:, ~k].tocsc()).solve(right)
     return torch.from_numpy(v).to(values)

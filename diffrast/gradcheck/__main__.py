@@ -1,8 +1,9 @@
-"""``python -m diffrast.gradcheck``: the gradients of our antialias modes against a supersampled truth."""
+"""`python -m diffrast.gradcheck`: the gradients of our antialias modes against a supersampled truth."""
 
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 from . import report
 from .adapters import OURS, Primitives
@@ -46,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
     if args.json and args.json.exists():
         rows = json.loads(args.json.read_text(encoding="utf-8"))
 
-    def show(row):
+    def show(row: dict[str, Any]) -> None:
         same = [all(r[k] == row[k] for k in ("scene", "problem", "adapter") if k in row) for r in rows]
         if any(same):
             rows[same.index(True)] = row

@@ -3,10 +3,11 @@
 import time
 from collections.abc import Mapping, Sequence
 from statistics import median
+from typing import Any
 
 from .adapters import OURS, Adapter
 from .metrics import summary_of
-from .report import machine
+from .report import Progress, machine
 from .scenes import SCENES
 from .truth import samples_per_side, truth_of
 
@@ -17,8 +18,8 @@ def gradients(
     scenes: Sequence[str] | None = None,
     adapters: Mapping[str, Adapter] | None = None,
     samples: int = SAMPLES,
-    progress=None,
-) -> list[dict]:
+    progress: Progress | None = None,
+) -> list[dict[str, Any]]:
     """The gradient of an L2 loss, by every adapter on every scene, against central differences of a supersampled
     render.
 

@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from statistics import median
+from typing import Any
 
 import torch
+from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -14,7 +16,7 @@ class Error:
     ratio: float  # |got| / |truth|
 
 
-def error_of(got: torch.Tensor, truth: torch.Tensor) -> Error:
+def error_of(got: Tensor, truth: Tensor) -> Error:
     """The three numbers for one gradient `[P]`; a zero gradient has cosine 0."""
     got, truth = got.double(), truth.double()
     size = truth.norm().clamp(min=1e-300)
@@ -22,7 +24,7 @@ def error_of(got: torch.Tensor, truth: torch.Tensor) -> Error:
     return Error(cosine, float((got - truth).norm() / size), float(got.norm() / size))
 
 
-def summary_of(got: Sequence[torch.Tensor], truth: Sequence[torch.Tensor], labels: Sequence[str]) -> dict:
+def summary_of(got: Sequence[Tensor], truth: Sequence[Tensor], labels: Sequence[str]) -> dict[str, Any]:
     """Medians and the worst over several gradients, and per component the signed bias and the ratio.
 
     bias: mean of (got - truth) over the root mean square of the truth; ratio: the slope of the line through the origin

@@ -3,17 +3,20 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from statistics import median
+from typing import Any
 
 import torch
+from torch import Tensor
 
+from ..mesh.rotation import quaternion_to_rotation
 from . import shapes
 from .adapters import OURS, Adapter
-from .report import machine
+from .report import Progress, machine
 from .scene import Scene, project
 from .scenes import SCENES
 from .truth import samples_per_side, supersampled
 
-Tensor = torch.Tensor
+Problem = Callable[[Adapter, int], list[float]]  # an adapter and a seed to the final errors
 
 # --- Parameters from one picture --------------------------------------------------------------------------------------
 
@@ -36,9 +39,7 @@ def fit(adapter: Adapter, scene: Scene, start: Tensor, target: Tensor, steps: in
     return start + rates * scaled.detach()
 
 
-def from_a_picture(
-    name: str, distances: Sequence[float], steps: int = 120, parameters: bool = True
-) -> Callable[[Adapter, int], list[float]]:
+def from_a_picture(name: str, distances: Sequence[float], steps: int = 120, parameters: bool = True) -> Problem:
     """Recovers a scene's parameters from a supersampled picture, from starts at these multiples of the scene's own
     distance.
 
@@ -54,7 +55,7 @@ def from_a_picture(
         picture, way = supersampled(scene, goal, scene.size, factor), start - goal
         rates = torch.full_like(goal, 0.15 * float(way.abs().mean()))
 
-        def distance(theta):
+        def distance(theta: Tensor) -> Tensor:
             return (theta - goal if parameters else supersampled(scene, theta, scene.size, factor) - picture).norm()
 
         found = [fit(adapter, scene, goal + d * way, picture, steps, rates * d) for d in distances]
@@ -76,8 +77,8 @@ def cube_scene(size: int) -> Scene:
     colours = torch.rand((24, 3), generator=torch.Generator().manual_seed(3), dtype=torch.float64)
     goal = torch.cat([corners.flatten(), colours.flatten(), torch.zeros(4, dtype=torch.float64)])[None]
 
-    def geometry(theta):
-        return project(theta[:24].view(8, 3)[index] @ _turn(theta[96:]).T, 3.5, 3.8)
+    def geometry(theta: Tensor) -> Tensor:
+        return project(theta[:24].view(8, 3)[index] @ quaternion_to_rotation(theta[96:]).T, 3.5, 3.8)
 
     return Scene(
         f"cube from {size} pixels",
@@ -94,24 +95,7 @@ def cube_scene(size: int) -> Scene:
     )
 
 
-def _turn(q: Tensor) -> Tensor:
-    """Rotation matrix of a quaternion (w, x, y, z) of any length."""
-    w, x, y, z = torch.nn.functional.normalize(q, dim=0).unbind()
-    rows = [
-        1 - 2 * (y * y + z * z),
-        2 * (x * y - w * z),
-        2 * (x * z + w * y),
-        2 * (x * y + w * z),
-        1 - 2 * (x * x + z * z),
-        2 * (y * z - w * x),
-        2 * (x * z - w * y),
-        2 * (y * z + w * x),
-        1 - 2 * (x * x + y * y),
-    ]
-    return torch.stack(rows).view(3, 3)
-
-
-def cube_from(size: int, steps: int = 2000, views: int = 2, outlier: float = 30.0):
+def cube_from(size: int, steps: int = 2000, views: int = 2, outlier: float = 30.0) -> Problem:
     """After Laine et al. 2020: corners start up to half a side away along each axis, colours are random, and every step
     sees new random poses, drawn by the same renderer. The error is the mean distance of the corners, the side being 1.
 
@@ -148,8 +132,7 @@ def cube_from(size: int, steps: int = 2000, views: int = 2, outlier: float = 30.
     return run
 
 
-# Name -> (adapter, seed) -> final errors.
-PROBLEMS: dict[str, Callable[[Adapter, int], list[float]]] = {
+PROBLEMS: dict[str, Problem] = {
     "cube from 4x4": cube_from(4),
     "cube from 8x8": cube_from(8),
     "cube from 16x16": cube_from(16),
@@ -166,8 +149,11 @@ FOUND = 0.05
 
 
 def problems(
-    names: Sequence[str] | None = None, adapters: Mapping[str, Adapter] | None = None, seeds: int = 3, progress=None
-) -> list[dict]:
+    names: Sequence[str] | None = None,
+    adapters: Mapping[str, Adapter] | None = None,
+    seeds: int = 3,
+    progress: Progress | None = None,
+) -> list[dict[str, Any]]:
     """Solves each problem with every adapter (default: ours) from several seeds.
 
     Returns:

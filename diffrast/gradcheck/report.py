@@ -2,10 +2,14 @@
 
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
+
+Progress = Callable[[dict[str, Any]], None]  # is told each row as soon as it is there
+Columns = Sequence[tuple[str, int, str]]
 
 # Title, width and format of each column of a table: of gradients, and of optimization problems.
 COLUMNS = (
@@ -31,21 +35,21 @@ PROBLEM_COLUMNS = (
 )
 
 
-def header(separator: str = " ", columns=COLUMNS) -> str:
+def header(separator: str = " ", columns: Columns = COLUMNS) -> str:
     return separator.join(f"{title:<{width}}" for title, width, _ in columns)
 
 
-def line(row: dict, separator: str = " ", columns=COLUMNS) -> str:
+def line(row: dict[str, Any], separator: str = " ", columns: Columns = COLUMNS) -> str:
     return separator.join(form.format(**row) for _, _, form in columns)
 
 
-def table(rows: Sequence[dict], columns=COLUMNS) -> list[str]:
+def table(rows: Sequence[dict[str, Any]], columns: Columns = COLUMNS) -> list[str]:
     """The lines of a Markdown table."""
     rule = "|".join("-" * (width + 2) for _, width, _ in columns)
     return [f"| {header(' | ', columns)} |", f"|{rule}|", *(f"| {line(row, ' | ', columns)} |" for row in rows)]
 
 
-def components(row: dict) -> str:
+def components(row: dict[str, Any]) -> str:
     """Bias and ratio of each component."""
     bias, ratio = row["bias"], row["component_ratio"]
     return "  ".join(f"{name} {bias[name]:+.3f} x{ratio[name]:.3f}" for name in bias)
@@ -64,7 +68,7 @@ def machine() -> str:
     return f"{cores}, {threads} thread(s), torch {torch.__version__}"
 
 
-def markdown(rows: Sequence[dict]) -> str:
+def markdown(rows: Sequence[dict[str, Any]]) -> str:
     """The rows of `gradients` as a table with the components below it; those of `problems` as a table."""
     measured = ["", f"Measured on {'; '.join(sorted({row.get('machine', 'an earlier machine') for row in rows}))}."]
     if rows and "problem" in rows[0]:

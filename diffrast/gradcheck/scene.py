@@ -9,8 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
-Tensor = torch.Tensor
+from ..camera.lie import hat
+
 POSE = ("rx", "ry", "rz", "tx", "ty", "tz")
 
 
@@ -49,9 +51,7 @@ def project(points: Tensor, distance: float, focal: float, near: float = 0.2) ->
 
 def rotation(axis_angle: Tensor) -> Tensor:
     """Rotation matrix `[3, 3]` of an axis times an angle."""
-    x, y, z = axis_angle.unbind()
-    zero = torch.zeros_like(x)
-    return torch.linalg.matrix_exp(torch.stack([zero, -z, y, z, zero, -x, -y, x, zero]).view(3, 3))
+    return torch.linalg.matrix_exp(hat(axis_angle))
 
 
 def moved(points: Tensor, theta: Tensor) -> Tensor:

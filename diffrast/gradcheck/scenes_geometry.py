@@ -1,26 +1,25 @@
 """Scenes whose parameters move the mesh or the camera."""
 
+from collections.abc import Callable
+
 import torch
+from torch import Tensor
 
 from . import shapes
 from .scene import POSE, Scene, moved, plain, project, rotation, samples, smooth_colours
 
+Change = Callable[[Tensor, Tensor], Tensor]
 
-def pose(name, size, mesh, count, distance=3.0, focal=3.2, seed=0) -> Scene:
+
+def pose(name: str, size: int, mesh: tuple[Tensor, Tensor], count: int, seed: int) -> Scene:
+    """A coloured mesh that turns and moves."""
     points, tri = mesh
     starts, targets = samples(seed, count, [1.2] * 3 + [0.1] * 3, [0.12] * 3 + [0.06] * 3)
-    return Scene(
-        name,
-        "pose",
-        size,
-        POSE,
-        tri,
-        smooth_colours(points),
-        lambda theta: project(moved(points, theta), distance, focal),
-        plain,
-        starts,
-        targets,
-    )
+
+    def geometry(theta: Tensor) -> Tensor:
+        return project(moved(points, theta), 3.0, 3.2)
+
+    return Scene(name, "pose", size, POSE, tri, smooth_colours(points), geometry, plain, starts, targets)
 
 
 def sheets(name: str, distance: float, focal: float, count: int) -> Scene:
@@ -30,7 +29,7 @@ def sheets(name: str, distance: float, focal: float, count: int) -> Scene:
     swing = 4 * flat
     tilt = rotation(torch.tensor([-0.4, 0.8, 0.0], dtype=torch.float64))
 
-    def geometry(theta):
+    def geometry(theta: Tensor) -> Tensor:
         return project(torch.cat([still, moved(swing @ tilt.T, theta)]), distance, focal)
 
     colours = torch.tensor([[0.9, 0.3, 0.2]] * 4 + [[0.2, 0.5, 0.9]] * 4, dtype=torch.float64)
@@ -45,7 +44,7 @@ def sliver(count: int) -> Scene:
     vertices = vertices * torch.tensor([0.62, 0.025, 1], dtype=torch.float64)
     starts, targets = samples(6, count, [0.8, 0.1, 0.1], [0.02, 0.02, 0.02])
 
-    def geometry(theta):
+    def geometry(theta: Tensor) -> Tensor:
         zero = torch.zeros_like(theta[0])
         pose = torch.stack([zero, zero, theta[0], theta[1], theta[2], zero])
         return project(moved(vertices, pose), 3.0, 3.0)
@@ -61,7 +60,7 @@ def occlusion(count: int) -> Scene:
     n = len(ball[0])
     starts, targets = samples(7, count, [0.25, 0.25, 0.1, 0.1], [0.08, 0.08, 0.1, 0.1])
 
-    def geometry(theta):
+    def geometry(theta: Tensor) -> Tensor:
         moving = vertices[:n] * (1 + theta[3]) + theta[:3]
         return project(torch.cat([moving, vertices[n:]]), 3.0, 2.6)
 
@@ -77,7 +76,7 @@ def vertices(count: int) -> Scene:
     chosen = 8
     starts, targets = samples(8, count, [0.06] * 3 * chosen, [0.1] * 3 * chosen)
 
-    def geometry(theta):
+    def geometry(theta: Tensor) -> Tensor:
         move = torch.nn.functional.pad(theta.view(chosen, 3), (0, 0, 0, len(vertices) - chosen))
         turn = rotation(torch.tensor([0.3, 0.5, 0.2], dtype=theta.dtype))
         return project((0.6 * vertices + move) @ turn.T, 3.0, 3.2)
@@ -92,18 +91,11 @@ def near_plane(count: int) -> Scene:
     floor = flat @ rotation(torch.tensor([-1.2, 0.0, 0.3], dtype=torch.float64)).T * 3
     starts, targets = samples(9, count, [0.05, 0.05, 0.1, 0.1, 0.05, 0.1], [0.03, 0.03, 0.03, 0.05, 0.05, 0.05])
     offset = torch.tensor([0.0, -0.35, 1.2], dtype=torch.float64)
-    return Scene(
-        "near plane",
-        "clipping",
-        64,
-        POSE,
-        tri,
-        smooth_colours(flat),
-        lambda theta: project(moved(floor, theta) + offset, 3.0, 2.0),
-        plain,
-        starts,
-        targets,
-    )
+
+    def geometry(theta: Tensor) -> Tensor:
+        return project(moved(floor, theta) + offset, 3.0, 2.0)
+
+    return Scene("near plane", "clipping", 64, POSE, tri, smooth_colours(flat), geometry, plain, starts, targets)
 
 
 def intrinsics(count: int) -> Scene:
@@ -112,7 +104,7 @@ def intrinsics(count: int) -> Scene:
     turn = rotation(torch.tensor([0.5, 0.7, 0.1], dtype=torch.float64))
     starts, targets = samples(10, count, [0.2, 0.1, 0.1], [0.15, 0.04, 0.04])
 
-    def geometry(theta):
+    def geometry(theta: Tensor) -> Tensor:
         pos = project(vertices @ turn.T, 3.0, 3.2)
         x = pos[:, 0] * (1 + theta[0]) + theta[1] * pos[:, 3]
         y = pos[:, 1] * (1 + theta[0]) + theta[2] * pos[:, 3]
@@ -123,25 +115,18 @@ def intrinsics(count: int) -> Scene:
 
 
 def _torus(
-    name: str, labels: tuple[str, ...], count: int, seed: int, start: float, difference: float, geometry
+    name: str, labels: tuple[str, ...], count: int, seed: int, start: float, difference: float, change: Change
 ) -> Scene:
-    """A torus of 1 536 triangles; geometry: (its points, theta) -> points in the world."""
+    """A torus of 1 536 triangles; change: (its points, theta) -> points in the world."""
     points, tri = shapes.torus(48, 16)
     points = points @ rotation(torch.tensor([0.9, 0.4, 0.0], dtype=torch.float64)).T
     parameters = len(labels)
     starts, targets = samples(seed, count, [start] * parameters, [difference] * parameters)
-    return Scene(
-        name,
-        name,
-        64,
-        labels,
-        tri,
-        smooth_colours(points),
-        lambda theta: project(geometry(points, theta), 3.0, 3.2),
-        plain,
-        starts,
-        targets,
-    )
+
+    def geometry(theta: Tensor) -> Tensor:
+        return project(change(points, theta), 3.0, 3.2)
+
+    return Scene(name, name, 64, labels, tri, smooth_colours(points), geometry, plain, starts, targets)
 
 
 def translation(count: int) -> Scene:
@@ -168,7 +153,7 @@ def slivers(count: int) -> Scene:
     both, tri = shapes.joined((0.7 * points, tri), (0.7 * points + offset, tri))
     starts, targets = samples(16, count, [0.5, 0.3, 0.3, 0.1, 0.1], [0.1, 0.1, 0.1, 0.05, 0.05])
 
-    def geometry(theta):
+    def geometry(theta: Tensor) -> Tensor:
         zero = torch.zeros_like(theta[0])
         pose = torch.stack([theta[1], theta[2], theta[0], theta[3], theta[4], zero])
         return project(torch.cat([moved(both[:n], pose), both[n:]]), 3.0, 2.6)

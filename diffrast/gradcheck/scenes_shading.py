@@ -1,71 +1,66 @@
 """Scenes whose parameters change the colours: the image moves where shading and texture do, the mesh stays."""
 
+from collections.abc import Callable
+
 import torch
+from torch import Tensor
 from torch.nn.functional import normalize
 
 from . import shapes
 from .scene import Scene, project, samples
 
 
+def _still(
+    name: str,
+    labels: tuple[str, ...],
+    tri: Tensor,
+    attributes: Tensor,
+    pos: Tensor,
+    shade: Callable[[Tensor, Tensor], Tensor],
+    drawn: tuple[Tensor, Tensor],
+) -> Scene:
+    """A mesh at clip positions `[V, 4]` that no parameter moves; drawn: starts and targets."""
+    steps = torch.full((len(labels),), 0.01)
+    return Scene(
+        name, "shading", 64, labels, tri, attributes, lambda theta: pos + 0 * theta.sum(), shade, *drawn, steps=steps
+    )
+
+
 def texture(count: int) -> Scene:
     """A picture on a sheet that fills the view: offset, scale and contrast of the picture."""
     vertices, tri = shapes.sheet()
 
-    def shade(uv, theta):
+    def shade(uv: Tensor, theta: Tensor) -> Tensor:
         at = uv * (1 + theta[2]) + theta[:2]
         wave = torch.sin(torch.stack([3 * at[..., 0] + at[..., 1], 4 * at[..., 1], 3 * at.sum(-1)], -1))
         return 0.5 + 0.3 * (1 + theta[3]) * wave
 
-    starts, targets = samples(11, count, [0.3, 0.3, 0.2, 0.2], [0.1] * 4)
+    drawn = samples(11, count, [0.3, 0.3, 0.2, 0.2], [0.1] * 4)
     pos = project(2 * vertices, 3.0, 3.0)
-    return Scene(
-        "texture",
-        "shading",
-        64,
-        ("du", "dv", "scale", "contrast"),
-        tri,
-        2 * vertices[:, :2],
-        lambda theta: pos + 0 * theta.sum(),
-        shade,
-        starts,
-        targets,
-        steps=torch.full((4,), 0.01),
-    )
+    return _still("texture", ("du", "dv", "scale", "contrast"), tri, 2 * vertices[:, :2], pos, shade, drawn)
 
 
 def light(count: int) -> Scene:
     """A ball under a directional light, diffuse and glossy: direction, strength, colour and roughness."""
     vertices, tri = shapes.icosphere(4)
 
-    def shade(normal, theta):
+    def shade(normal: Tensor, theta: Tensor) -> Tensor:
         unit = normalize(normal, dim=-1)
         direction = torch.stack([0.4 + theta[0], 0.5 + theta[1], torch.ones_like(theta[0])])
         cosine = (unit @ normalize(direction, dim=0)).clamp(min=0)[..., None]
         return (0.5 + theta[3:6]) * (0.2 + (0.7 + theta[2]) * cosine) + 0.3 * cosine ** (8 * (1 + theta[6]))
 
-    starts, targets = samples(12, count, [0.3, 0.3, 0.1, 0.1, 0.1, 0.1, 0.2], [0.1] * 7)
+    drawn = samples(12, count, [0.3, 0.3, 0.1, 0.1, 0.1, 0.1, 0.2], [0.1] * 7)
     pos = project(0.7 * vertices, 3.0, 3.2)
     labels = ("lx", "ly", "strength", "red", "green", "blue", "gloss")
-    return Scene(
-        "light",
-        "shading",
-        64,
-        labels,
-        tri,
-        vertices,
-        lambda theta: pos + 0 * theta.sum(),
-        shade,
-        starts,
-        targets,
-        steps=torch.full((7,), 0.01),
-    )
+    return _still("light", labels, tri, vertices, pos, shade, drawn)
 
 
 def material(count: int) -> Scene:
     """A ball of one material under one lamp: base colour, roughness and metalness (GGX lobe, Schlick's reflectance)."""
     vertices, tri = shapes.icosphere(4)
 
-    def shade(normal, theta):
+    def shade(normal: Tensor, theta: Tensor) -> Tensor:
         n = normalize(normal, dim=-1)
         to_light = normalize(normal.new_tensor([0.5, 0.6, 0.8]), dim=0)
         to_eye = normal.new_tensor([0.0, 0.0, 1.0])
@@ -78,22 +73,10 @@ def material(count: int) -> Scene:
         mirror = mirror + (1 - mirror) * (1 - half @ to_eye) ** 5
         return 0.1 * base + n_l * (base * (1 - metal) * (1 - mirror) + 0.25 * mirror * lobe)
 
-    starts, targets = samples(17, count, [0.1, 0.1, 0.1, 0.05, 0.1], [0.1, 0.1, 0.1, 0.04, 0.1])
+    drawn = samples(17, count, [0.1, 0.1, 0.1, 0.05, 0.1], [0.1, 0.1, 0.1, 0.04, 0.1])
     pos = project(0.7 * vertices, 3.0, 3.2)
     labels = ("red", "green", "blue", "roughness", "metal")
-    return Scene(
-        "material",
-        "shading",
-        64,
-        labels,
-        tri,
-        vertices,
-        lambda theta: pos + 0 * theta.sum(),
-        shade,
-        starts,
-        targets,
-        steps=torch.full((5,), 0.01),
-    )
+    return _still("material", labels, tri, vertices, pos, shade, drawn)
 
 
 def _shadow(name: str, count: int, penumbra: float) -> Scene:
@@ -102,7 +85,7 @@ def _shadow(name: str, count: int, penumbra: float) -> Scene:
     wall = 1.2 * vertices
     ball = [0.1, 0.0, 0.8]
 
-    def shade(point, theta):
+    def shade(point: Tensor, theta: Tensor) -> Tensor:
         lamp = point.new_tensor([0.4, 0.3, 2.6]) + theta[:3]
         way = normalize(lamp - point, dim=-1)
         along = ((point.new_tensor(ball) - point) * way).sum(-1, keepdim=True)
@@ -112,21 +95,9 @@ def _shadow(name: str, count: int, penumbra: float) -> Scene:
         lit = lit * lit * (3 - 2 * lit)
         return (0.15 + 0.7 * lit * way[..., 2:]) * point.new_tensor([1.0, 0.9, 0.8])
 
-    starts, targets = samples(18, count, [0.15, 0.15, 0.15, 0.03], [0.1, 0.1, 0.1, 0.03])
+    drawn = samples(18, count, [0.15, 0.15, 0.15, 0.03], [0.1, 0.1, 0.1, 0.03])
     pos = project(wall, 3.0, 3.0)
-    return Scene(
-        name,
-        "shading",
-        64,
-        ("lx", "ly", "lz", "radius"),
-        tri,
-        wall,
-        lambda theta: pos + 0 * theta.sum(),
-        shade,
-        starts,
-        targets,
-        steps=torch.full((4,), 0.01),
-    )
+    return _still(name, ("lx", "ly", "lz", "radius"), tri, wall, pos, shade, drawn)
 
 
 def shadow(count: int) -> Scene:

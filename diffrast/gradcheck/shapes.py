@@ -2,9 +2,12 @@
 outside."""
 
 import torch
+from torch import Tensor
+
+from ..mesh.primitives import subdivided_icosahedron
 
 
-def cube() -> tuple[torch.Tensor, torch.Tensor]:
+def cube() -> tuple[Tensor, Tensor]:
     """Side 1, 8 vertices, 12 triangles."""
     axis = torch.tensor([-0.5, 0.5], dtype=torch.float64)
     vertices = torch.cartesian_prod(axis, axis, axis)
@@ -13,34 +16,19 @@ def cube() -> tuple[torch.Tensor, torch.Tensor]:
     return vertices, torch.tensor(tri, dtype=torch.int32)
 
 
-def icosphere(levels: int) -> tuple[torch.Tensor, torch.Tensor]:
+def icosphere(levels: int) -> tuple[Tensor, Tensor]:
     """Radius 1, `20 * 4^levels` triangles: 5 levels are 20 480, 6 are 81 920."""
-    g = (1 + 5**0.5) / 2
-    corners = [(-1, g, 0), (1, g, 0), (-1, -g, 0), (1, -g, 0), (0, -1, g), (0, 1, g), (0, -1, -g), (0, 1, -g)]
-    corners += [(g, 0, -1), (g, 0, 1), (-g, 0, -1), (-g, 0, 1)]
-    faces = [(0, 11, 5), (0, 5, 1), (0, 1, 7), (0, 7, 10), (0, 10, 11), (1, 5, 9), (5, 11, 4), (11, 10, 2)]
-    faces += [(10, 7, 6), (7, 1, 8), (3, 9, 4), (3, 4, 2), (3, 2, 6), (3, 6, 8), (3, 8, 9), (4, 9, 5)]
-    faces += [(2, 4, 11), (6, 2, 10), (8, 6, 7), (9, 8, 1)]
-    vertices, tri = torch.tensor(corners, dtype=torch.float64), torch.tensor(faces)
-    for _ in range(levels):
-        edges = torch.cat([tri[:, [0, 1]], tri[:, [1, 2]], tri[:, [2, 0]]]).sort(1).values
-        unique, place = torch.unique(edges, dim=0, return_inverse=True)
-        ab, bc, ca = (place + len(vertices)).view(3, -1)
-        vertices = torch.cat([vertices, vertices[unique].mean(1)])
-        a, b, c = tri.unbind(1)
-        parts = [(a, ab, ca), (ab, b, bc), (ca, bc, c), (ab, bc, ca)]
-        tri = torch.cat([torch.stack(part, 1) for part in parts])
-    return torch.nn.functional.normalize(vertices, dim=1), tri.int()
+    return subdivided_icosahedron(levels)
 
 
-def bumpy(levels: int) -> tuple[torch.Tensor, torch.Tensor]:
+def bumpy(levels: int) -> tuple[Tensor, Tensor]:
     """A sphere with bumps that hide parts of each other near the outline."""
     vertices, tri = icosphere(levels)
     x, y, z = (5 * vertices).unbind(1)
     return vertices * (0.6 + 0.06 * (x.sin() * (1.3 * y + 1).sin() + (0.8 * z).cos() * y.sin()))[:, None], tri
 
 
-def sheet(rows: int = 1, columns: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
+def sheet(rows: int = 1, columns: int = 1) -> tuple[Tensor, Tensor]:
     """The square from -1 to 1 at z = 0."""
     y, x = torch.meshgrid(
         torch.linspace(-1, 1, rows + 1, dtype=torch.float64),
@@ -53,7 +41,7 @@ def sheet(rows: int = 1, columns: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
     return vertices, torch.cat([torch.stack([a, b, c], 1), torch.stack([a, c, d], 1)]).int()
 
 
-def torus(around: int, across: int) -> tuple[torch.Tensor, torch.Tensor]:
+def torus(around: int, across: int) -> tuple[Tensor, Tensor]:
     """Radii 0.5 and 0.2, `2 * around * across` triangles, the axis along z."""
     i, j = (k.flatten() for k in torch.meshgrid(torch.arange(around), torch.arange(across), indexing="ij"))
     a, b = 2 * torch.pi * i.double() / around, 2 * torch.pi * j.double() / across
@@ -64,7 +52,7 @@ def torus(around: int, across: int) -> tuple[torch.Tensor, torch.Tensor]:
     return vertices, torch.cat([torch.stack([p, q, r], 1), torch.stack([p, r, s], 1)]).int()
 
 
-def fan(count: int) -> tuple[torch.Tensor, torch.Tensor]:
+def fan(count: int) -> tuple[Tensor, Tensor]:
     """A disk of radius 1 at z = 0: needles from its middle to its rim."""
     turn = torch.arange(count, dtype=torch.float64) * (2 * torch.pi / count)
     rim = torch.stack([turn.cos(), turn.sin(), torch.zeros_like(turn)], -1)
@@ -73,7 +61,7 @@ def fan(count: int) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.cat([torch.zeros(1, 3, dtype=torch.float64), rim]), tri.int()
 
 
-def joined(*meshes: tuple[torch.Tensor, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+def joined(*meshes: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
     """Several meshes as one."""
     start, tri = 0, []
     for vertices, faces in meshes:

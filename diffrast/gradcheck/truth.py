@@ -7,9 +7,11 @@ It is large where an edge lies along a border between pixels: the image has a ki
 of it are not a derivative.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 import diffrast.torch as dr
 
@@ -22,11 +24,11 @@ PIXELS_MOVED = 0.25
 
 @dataclass(frozen=True)
 class Truth:
-    gradient: torch.Tensor  # float64 [P]
+    gradient: Tensor  # float64 [P]
     floor: float  # |difference of the two estimates| / |their sum|
-    image: torch.Tensor  # [H, W, 3] supersampled, at the start
-    target: torch.Tensor  # [H, W, 3] supersampled, what the loss compares with
-    steps: torch.Tensor  # [P]
+    image: Tensor  # [H, W, 3] supersampled, at the start
+    target: Tensor  # [H, W, 3] supersampled, what the loss compares with
+    steps: Tensor  # [P]
 
 
 def samples_per_side(size: int) -> int:
@@ -34,7 +36,7 @@ def samples_per_side(size: int) -> int:
     return max(8, min(64, 1024 // size))
 
 
-def supersampled(scene: Scene, theta: torch.Tensor, size: int, factor: int, shift=(0.0, 0.0)) -> torch.Tensor:
+def supersampled(scene: Scene, theta: Tensor, size: int, factor: int, shift: Sequence[float] = (0.0, 0.0)) -> Tensor:
     """The box-filtered image `[size, size, 3]`, float64, from factor^2 point samples per pixel; shift in samples."""
     pos = scene.geometry(theta).detach().clone()
     for axis in (0, 1):
@@ -44,7 +46,7 @@ def supersampled(scene: Scene, theta: torch.Tensor, size: int, factor: int, shif
     return blocks.mean(3).double().mean(1)
 
 
-def point_sampled(scene: Scene, pos: torch.Tensor, theta: torch.Tensor, size: int) -> torch.Tensor:
+def point_sampled(scene: Scene, pos: Tensor, theta: Tensor, size: int) -> Tensor:
     """One sample per pixel, no antialiasing: `[size, size, 3]`."""
     rast, _ = dr.rasterize(dr.RasterizeContext(), pos[None], scene.tri, (size, size))
     attributes, _ = dr.interpolate(scene.attributes.to(pos.dtype), rast, scene.tri)
@@ -52,7 +54,7 @@ def point_sampled(scene: Scene, pos: torch.Tensor, theta: torch.Tensor, size: in
     return torch.where(rast[..., 3:] > 0, color, torch.tensor(scene.background, dtype=pos.dtype))[0]
 
 
-def steps_of(scene: Scene, theta: torch.Tensor) -> torch.Tensor:
+def steps_of(scene: Scene, theta: Tensor) -> Tensor:
     """Steps that move no visible vertex by more than PIXELS_MOVED (or the scene's own)."""
     if scene.steps is not None:
         return scene.steps.double()
@@ -76,7 +78,7 @@ def truth_of(scene: Scene, sample: int) -> Truth:
     target = supersampled(scene, goal, scene.size, factor)
     steps, estimates = steps_of(scene, theta), []
 
-    def loss(at, shift):
+    def loss(at: Tensor, shift: Sequence[float]) -> Tensor:
         return (supersampled(scene, at, scene.size, factor, shift) - target).square().mean()
 
     for scale, *shift in VARIANTS:

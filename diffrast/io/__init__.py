@@ -1,10 +1,15 @@
-"""Files: images, films and meshes."""
+"""Files: images, films and meshes, each written whole or not at all."""
 
-from .image import linear_to_srgb, load_image, save_image, srgb_to_linear
+from .atomic import atomic_path, write_bytes, write_text
+from .image import decode, encode, from_uint8, linear_to_srgb, load_image, save_image, srgb_to_linear, to_uint8
 from .mesh_files import load_mesh, save_mesh
 from .video import load_video, save_video
 
 __all__ = [
+    "atomic_path",
+    "decode",
+    "encode",
+    "from_uint8",
     "linear_to_srgb",
     "load_image",
     "load_mesh",
@@ -13,4 +18,7 @@ __all__ = [
     "save_mesh",
     "save_video",
     "srgb_to_linear",
+    "to_uint8",
+    "write_bytes",
+    "write_text",
 ]

@@ -1,9 +1,9 @@
-"""Reading glTF 2.0, ``.glb`` and ``.gltf`` (Khronos specification 2.0), into one mesh with its materials.
+"""Reading glTF 2.0, `.glb` and `.gltf` (Khronos specification 2.0), into one mesh with its materials.
 
 Triangles, strips and fans of every node of the default scene; normalized and quantized attributes; textures with
 another set of UVs or a transform of them, as long as those of one material agree (others are left out with a warning).
 Skins, morph targets, cameras and animations are left out. What is required but not known here is an error, not a wrong
-picture.
+image.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from urllib.parse import unquote
 import numpy as np
 import torch
 
-from ..mesh.material_data import MaterialData
+from ..mesh.material_data import TEXTURES, MaterialData
 from ..mesh.mesh import Mesh
+from ..mesh.rotation import quaternion_to_rotation
 from .image import decode
 from .obj import inside
 
@@ -41,7 +42,7 @@ class _File:
         if data[:4] == b"glTF":
             data = self._chunks(data)
         try:
-            self.json: dict[str, Any] = json.loads(data)
+            self.json: Any = json.loads(data)
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
             raise ValueError(f"mesh {path} cannot be read: it is not valid JSON: {error}") from error
         if not isinstance(self.json, dict) or "asset" not in self.json:
@@ -70,7 +71,7 @@ class _File:
             at += 8 + length
         return text
 
-    def get(self, kind: str, index: int) -> dict[str, Any]:
+    def get(self, kind: str, index: Any) -> dict[str, Any]:
         rows = self.json.get(kind, [])
         if not isinstance(index, int) or not 0 <= index < len(rows):
             raise ValueError(f"mesh {self.path} cannot be read: {kind} {index} is named but there are {len(rows)}")
@@ -98,7 +99,7 @@ class _File:
         return data, v.get("byteStride", 0)
 
     def numbers(self, index: int) -> np.ndarray:
-        """An accessor as ``[count, width]``: integers as stored, or float32 where they are normalized."""
+        """An accessor as `[count, width]`: integers as stored, or float32 where they are normalized."""
         a = self.get("accessors", index)
         kind, width, count = np.dtype(TYPES[a["componentType"]]), WIDTHS[a["type"]], a["count"]
         if "sparse" in a:
@@ -115,7 +116,7 @@ class _File:
             return np.maximum(out.astype(np.float32) / np.iinfo(kind).max, -1.0)
         return out
 
-    def picture(self, info: dict[str, Any], linear: bool) -> torch.Tensor:
+    def image(self, info: dict[str, Any], linear: bool) -> torch.Tensor:
         texture = self.get("textures", info["index"])
         image = self.get("images", texture["source"])
         data = self.uri(image["uri"]) if "uri" in image else self.view(image["bufferView"])[0]
@@ -125,7 +126,7 @@ class _File:
 
 
 def load_gltf(path: Path, *, textures: bool = True, max_pixels: int) -> Mesh:
-    """Read a glTF file as one mesh, everything in world space. Raises ``ValueError`` that names the file."""
+    """Read a glTF file as one mesh, everything in world space. Raises `ValueError` that names the file."""
     file = _File(path, max_pixels)
     try:
         return _load(file, textures)
@@ -214,21 +215,14 @@ def _nodes(file: _File) -> list[tuple[np.ndarray, int]]:
 def _local(node: dict[str, Any]) -> np.ndarray:
     if "matrix" in node:
         return np.array(node["matrix"], dtype=np.float64).reshape(4, 4).T
-    x, y, z, w = node.get("rotation", [0.0, 0, 0, 1])
-    R = np.array(
-        [
-            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-        ]
-    )
+    xyzw = torch.tensor(node.get("rotation", [0, 0, 0, 1]), dtype=torch.float64)
     m = np.eye(4)
-    m[:3, :3] = R * np.array(node.get("scale", [1.0, 1, 1]))
+    m[:3, :3] = quaternion_to_rotation(xyzw.roll(1)).numpy() * np.array(node.get("scale", [1.0, 1, 1]))
     m[:3, 3] = node.get("translation", [0.0, 0, 0])
     return m
 
 
-# How vertices in order become triangles: ``[F, 3]`` positions in the order, by the primitive's mode.
+# How vertices in order become triangles: `[F, 3]` positions in the order, by the primitive's mode.
 STRIPS = {
     4: lambda n: np.arange(n - n % 3).reshape(-1, 3),
     5: lambda n: np.array([(i, i + 1 + i % 2, i + 2 - i % 2) for i in range(n - 2)]).reshape(-1, 3),
@@ -275,17 +269,19 @@ class _Layout(NamedTuple):
     scale: tuple[float, ...] = (1.0, 1.0)
 
     def place(self, uv: np.ndarray) -> np.ndarray:
-        """UVs ``[N, 2]`` of the file to those to look up; v points down, the rotation is counter-clockwise to the
-        eye."""
+        """UVs `[N, 2]` of the file to those to look up; v points down, the rotation is counter-clockwise to the eye."""
         c, s = math.cos(self.rotation), math.sin(self.rotation)
         return (uv * self.scale) @ np.array([[c, -s], [s, c]]) + self.offset
 
 
+def _floats(values: Any, factor: float = 1.0) -> Any:
+    return tuple(factor * float(x) for x in values)
+
+
 def _layout(info: dict[str, Any]) -> _Layout:
     t = info.get("extensions", {}).get("KHR_texture_transform", {})
-    offset, scale = (tuple(map(float, t.get(k, (d, d)))) for k, d in (("offset", 0), ("scale", 1)))
-    uv_set = t.get("texCoord", info.get("texCoord", 0))
-    return _Layout(uv_set, offset, float(t.get("rotation", 0)), scale)
+    uv_set, rotation = t.get("texCoord", info.get("texCoord", 0)), float(t.get("rotation", 0))
+    return _Layout(uv_set, _floats(t.get("offset", (0, 0))), rotation, _floats(t.get("scale", (1, 1))))
 
 
 class _Material(NamedTuple):
@@ -301,20 +297,20 @@ def _material(file: _File, m: dict[str, Any], textures: bool) -> _Material:
     strength = m.get("extensions", {}).get("KHR_materials_emissive_strength", {}).get("emissiveStrength", 1.0)
     data = MaterialData(
         name=m.get("name", ""),
-        base_color_factor=pbr.get("baseColorFactor", (1, 1, 1, 1)),
+        base_color_factor=_floats(pbr.get("baseColorFactor", (1, 1, 1, 1))),
         metallic_factor=float(pbr.get("metallicFactor", 1)),
         roughness_factor=float(pbr.get("roughnessFactor", 1)),
-        emissive_factor=tuple(strength * e for e in m.get("emissiveFactor", (0, 0, 0))),  # type: ignore[arg-type]
+        emissive_factor=_floats(m.get("emissiveFactor", (0, 0, 0)), strength),
         alpha_mode=m.get("alphaMode", "OPAQUE"),
         alpha_cutoff=float(m.get("alphaCutoff", 0.5)),
         double_sided=bool(m.get("doubleSided", False)),
     )
     infos = {
-        "base": pbr.get("baseColorTexture"),
-        "rough": pbr.get("metallicRoughnessTexture"),
-        "normal": m.get("normalTexture"),
-        "emissive": m.get("emissiveTexture"),
-        "occlusion": m.get("occlusionTexture"),
+        "base_color_texture": pbr.get("baseColorTexture"),
+        "metallic_roughness_texture": pbr.get("metallicRoughnessTexture"),
+        "normal_texture": m.get("normalTexture"),
+        "emissive_texture": m.get("emissiveTexture"),
+        "occlusion_texture": m.get("occlusionTexture"),
     }
     infos = {k: v for k, v in infos.items() if v is not None and textures}
     layouts = {k: _layout(v) for k, v in infos.items()}
@@ -322,32 +318,24 @@ def _material(file: _File, m: dict[str, Any], textures: bool) -> _Material:
     for name, own in layouts.items():
         if own != layout:
             logging.getLogger("diffrast").warning(
-                "mesh %s: the %s texture of material %r has UVs of its own (TEXCOORD_%d, or KHR_texture_transform) and "
-                "is left "
+                "mesh %s: the %s of material %r has UVs of its own (TEXCOORD_%d, or KHR_texture_transform) and is left "
                 "out: a mesh here has one set of UVs",
-                file.path,
-                name,
-                data.name,
-                own.uv_set,
+                *(file.path, name.replace("_", " "), data.name, own.uv_set),
             )
             del infos[name]
-    if "base" in infos:
-        data.base_color_texture = file.picture(infos["base"], linear=True)
-    if "rough" in infos:
-        data.metallic_roughness_texture = file.picture(infos["rough"], linear=False)[..., :3]
-    if "normal" in infos:
-        data.normal_texture = file.picture(infos["normal"], linear=False)[..., :3]
-        data.normal_scale = float(infos["normal"].get("scale", 1))
-    if "emissive" in infos:
-        data.emissive_texture = file.picture(infos["emissive"], linear=True)[..., :3]
-    if "occlusion" in infos:
-        red = file.picture(infos["occlusion"], linear=False)[..., :1]
-        _pack_occlusion(data, 1 + float(infos["occlusion"].get("strength", 1)) * (red - 1))
+    images = {name: file.image(info, linear=TEXTURES.get(name, False)) for name, info in infos.items()}
+    for name in TEXTURES.keys() & images.keys():
+        setattr(data, name, images[name] if name == "base_color_texture" else images[name][..., :3])
+    if "normal_texture" in infos:
+        data.normal_scale = float(infos["normal_texture"].get("scale", 1))
+    if "occlusion_texture" in infos:
+        red = images["occlusion_texture"][..., :1]
+        _pack_occlusion(data, 1 + float(infos["occlusion_texture"].get("strength", 1)) * (red - 1))
     return _Material(data, layout, bool(infos))
 
 
 def _pack_occlusion(data: MaterialData, red: torch.Tensor) -> None:
-    """Into the red channel beside roughness and metalness; resized where the pictures differ."""
+    """Into the red channel beside roughness and metalness; resized where the images differ."""
     other = data.metallic_roughness_texture
     if other is None:
         other = torch.ones(*red.shape[:2], 3)

@@ -1,4 +1,4 @@
-"""Writing glTF 2.0: one node, one primitive per material, pictures as PNG inside of the file."""
+"""Writing glTF 2.0: one node, one primitive per material, images as PNG inside of the file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 
 from ..mesh.material_data import TEXTURES, MaterialData
 from ..mesh.mesh import Mesh
-from .image import encode_png
+from .image import encode
 
 FLOAT, UINT = 5126, 5125
 
@@ -47,14 +47,14 @@ class _Document:
             entry |= {"min": array.min(0).tolist(), "max": array.max(0).tolist()}
         return self.add("accessors", entry)
 
-    def picture(self, image: torch.Tensor, linear: bool) -> dict[str, Any]:
-        view = self.view(encode_png(image, linear=linear))
+    def image(self, image: torch.Tensor, linear: bool) -> dict[str, Any]:
+        view = self.view(encode(image, "PNG", linear=linear))
         image_at = self.add("images", {"bufferView": view, "mimeType": "image/png"})
         return {"index": self.add("textures", {"source": image_at})}
 
 
 def gltf_bytes(mesh: Mesh, materials: list[MaterialData], *, binary: bool) -> bytes:
-    """The file's bytes, ``.glb`` if ``binary``, else ``.gltf`` with everything embedded."""
+    """The file's bytes, `.glb` if `binary`, else `.gltf` with everything embedded."""
     mesh = mesh.single_index()
     document = _Document()
     attributes = {
@@ -105,9 +105,9 @@ def _material(document: _Document, m: MaterialData) -> dict[str, Any]:
         "emissive_texture": (out, "emissiveTexture"),
     }
     for field, (target, key) in places.items():
-        picture = getattr(m, field)
-        if picture is not None:
-            target[key] = document.picture(picture, linear=TEXTURES[field])
+        image = getattr(m, field)
+        if image is not None:
+            target[key] = document.image(image, linear=TEXTURES[field])
     if m.normal_texture is not None and m.normal_scale != 1:
         out["normalTexture"]["scale"] = m.normal_scale
     if m.has_occlusion and m.metallic_roughness_texture is not None:

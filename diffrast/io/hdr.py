@@ -1,7 +1,6 @@
-"""Pictures of unbounded light: Radiance HDR (a codec of our own, in float32) and OpenEXR (by its package).
+"""Images of unbounded light: Radiance HDR (a codec of our own, in float32) and OpenEXR (by its package).
 
-Rows here are in the file's order, the top row first; :mod:`diffrast.io.image` turns them over. Values are linear
-light.
+Rows here are in the file's order, the top row first; `diffrast.io.image` turns them over. Values are linear light.
 """
 
 from __future__ import annotations
@@ -12,16 +11,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float, UInt8
 
 RLE_WIDTHS = range(8, 32768)  # what the run-length code of Radiance can hold
+
+
+def check_size(name: str, width: int, height: int, max_pixels: int) -> None:
+    """Refuse an image with more pixels than allowed by a `ValueError` that begins with `name`."""
+    if width * height > max_pixels:
+        raise ValueError(
+            f"{name} has {width}x{height} pixels, more than max_pixels={max_pixels}; raise max_pixels if that is meant"
+        )
 
 
 # --- Radiance (Ward 1991, "Real Pixels", Graphics Gems II; the file format's manual page "Radiance file formats") -----
 
 
-def to_rgbe(image: np.ndarray) -> np.ndarray:
-    """Linear light ``[..., 3]`` to mantissas with a common exponent, uint8 ``[..., 4]``; negative light and NaN become
-    0.
+def to_rgbe(image: Float[np.ndarray, "*shape 3"]) -> UInt8[np.ndarray, "*shape 4"]:
+    """Linear light `[..., 3]` to mantissas with a common exponent, uint8 `[..., 4]`; negative light and NaN become 0.
 
     The largest component keeps 8 bits: an error of at most 1/256 of it in each.
     """
@@ -35,15 +42,15 @@ def to_rgbe(image: np.ndarray) -> np.ndarray:
     return np.concatenate([mantissa, code[..., None]], axis=-1).astype(np.uint8)
 
 
-def from_rgbe(code: np.ndarray) -> np.ndarray:
-    """The inverse: uint8 ``[..., 4]`` to float32 ``[..., 3]``, the middle of what each mantissa stands for."""
+def from_rgbe(code: UInt8[np.ndarray, "*shape 4"]) -> Float[np.ndarray, "*shape 3"]:
+    """The inverse: uint8 `[..., 4]` to float32 `[..., 3]`, the middle of what each mantissa stands for."""
     exponent = code[..., 3].astype(np.int32)
     scale = np.where(exponent > 0, np.ldexp(1.0, exponent - 136), 0.0)
     return ((code[..., :3] + 0.5) * scale[..., None]).astype(np.float32)
 
 
-def encode_radiance(image: np.ndarray) -> bytes:
-    """The bytes of a ``.hdr`` file of ``[H, W, 3]``, top row first."""
+def encode_radiance(image: Float[np.ndarray, "H W 3"]) -> bytes:
+    """The bytes of a `.hdr` file of `[H, W, 3]`, top row first."""
     height, width = image.shape[:2]
     code = to_rgbe(image)
     head = f"#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n\n-Y {height} +X {width}\n".encode()
@@ -69,9 +76,8 @@ def _pack(values: np.ndarray) -> bytes:
     return bytes(out)
 
 
-def decode_radiance(data: bytes, name: str, max_pixels: int) -> np.ndarray:
-    """The picture float32 ``[H, W, 3]``, top row first, of a ``.hdr`` file. Raises ``ValueError`` that begins with
-    ``name``."""
+def decode_radiance(data: bytes, name: str, max_pixels: int) -> Float[np.ndarray, "H W 3"]:
+    """The image float32 `[H, W, 3]`, top row first, of a `.hdr` file. Raises `ValueError` that begins with `name`."""
     if not data.startswith((b"#?RADIANCE", b"#?RGBE", b"#?AUTOPANO")):
         raise ValueError(f"{name} cannot be read: it is not a Radiance HDR file")
     head, gap, body = data.partition(b"\n\n")
@@ -85,10 +91,7 @@ def decode_radiance(data: bytes, name: str, max_pixels: int) -> np.ndarray:
             f"{name} cannot be read: expected FORMAT=32-bit_rle_rgbe but got {kind.decode(errors='replace')}"
         )
     height, width = int(size[2]), int(size[4])
-    if height * width > max_pixels:
-        raise ValueError(
-            f"{name} has {width}x{height} pixels, more than max_pixels={max_pixels}; raise max_pixels if that is meant"
-        )
+    check_size(name, width, height, max_pixels)
     code = _rows(body[size.end() :], height, width, name)
     code = code[:: -1 if size[1] == b"+" else 1, :: -1 if size[3] == b"-" else 1]
     exposure = float(np.prod([float(e) for e in re.findall(rb"^EXPOSURE=\s*(\S+)", head, re.MULTILINE)]))
@@ -136,13 +139,13 @@ def _openexr() -> Any:
         raise ImportError('EXR files need the OpenEXR package: pip install "OpenEXR>=3.3"') from error
 
 
-def decode_exr(path: Path, max_pixels: int) -> np.ndarray:
-    """The picture float32 ``[H, W, 1|3|4]``, top row first, of the channels R, G, B, A or Y of the first part of an
-    ``.exr`` file.
+def decode_exr(path: Path, max_pixels: int) -> Float[np.ndarray, "H W C"]:
+    """The image float32 `[H, W, 1|3|4]`, top row first, of the channels R, G, B, A or Y of the first part of an `.exr`
+    file.
 
-    Raises ``ValueError`` that names the file, ``ImportError`` with the command that installs what is missing.
+    Raises `ValueError` that names the file, `ImportError` with the command that installs what is missing.
     """
-    exr = _openexr()
+    exr, channels = _openexr(), dict[str, np.ndarray]()
     try:
         head = exr.File(str(path), header_only=True).header()
         low, high = head["dataWindow"]
@@ -152,19 +155,15 @@ def decode_exr(path: Path, max_pixels: int) -> np.ndarray:
                 channels = {k: np.array(v.pixels, dtype=np.float32) for k, v in file.channels().items()}
     except Exception as error:  # the package raises whatever its C++ does
         raise ValueError(f"image {path} cannot be read (corrupt or not a picture): {error}") from error
-    if width * height > max_pixels:
-        raise ValueError(
-            f"image {path} has {width}x{height} pixels, more than max_pixels={max_pixels}; raise max_pixels if that is "
-            "meant"
-        )
+    check_size(f"image {path}", width, height, max_pixels)
     for names in (("R", "G", "B", "A"), ("R", "G", "B"), ("Y",)):
         if all(n in channels for n in names):
             return np.stack([channels[n] for n in names], axis=-1)
     raise ValueError(f"image {path} has no channels R, G, B or Y; it has {', '.join(sorted(channels))}")
 
 
-def write_exr(path: Path, image: np.ndarray) -> None:
-    """Write float32 ``[H, W, 1|3|4]``, top row first, ZIP-compressed."""
+def write_exr(path: Path, image: Float[np.ndarray, "H W C"]) -> None:
+    """Write float32 `[H, W, 1|3|4]`, top row first, ZIP-compressed."""
     exr = _openexr()
     names = {1: "Y", 3: "RGB", 4: "RGBA"}[image.shape[2]]
     channels = {n: np.ascontiguousarray(image[..., i], dtype=np.float32) for i, n in enumerate(names)}

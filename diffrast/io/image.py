@@ -1,8 +1,8 @@
-"""Pictures at the file's edge: the vertical flip, sRGB and 8-bit live here and nowhere else.
+"""Images at the file's edge: the vertical flip, sRGB and 8-bit live here and nowhere else.
 
-In memory a picture is float32 ``[H, W, C]``, row 0 at the bottom. In a file row 0 is at the top and colours are
-8-bit sRGB. ``linear=True`` converts colours between sRGB and linear light; ``linear=False`` keeps the display
-values divided by 255, which is what image metrics (PSNR) are defined on. Alpha is never converted.
+In memory an image is float32 `[H, W, C]`, row 0 at the bottom. In a file row 0 is at the top and colours are 8-bit
+sRGB. `linear=True` converts colours between sRGB and linear light; `linear=False` keeps the display values divided by
+255, which is what image metrics (PSNR) are defined on. Alpha is never converted.
 """
 
 from __future__ import annotations
@@ -12,37 +12,46 @@ import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float, UInt8
 from PIL import Image, UnidentifiedImageError
+from torch import Tensor
 
 from . import hdr
 from .atomic import atomic_path, write_bytes
 
-MAX_PIXELS = 1 << 28  # 16384 x 16384: what a picture may have unless the caller allows more
+MAX_PIXELS = 1 << 28  # 16384 x 16384: what an image may have unless the caller allows more
 _LOCK = threading.Lock()
 
 
-def srgb_to_linear(x: torch.Tensor) -> torch.Tensor:
+def srgb_to_linear(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """Display values in [0, 1] to linear light, any shape (IEC 61966-2-1). Differentiable."""
     return torch.where(x <= 0.04045, x / 12.92, ((x.clamp_min(0.04045) + 0.055) / 1.055) ** 2.4)
 
 
-def linear_to_srgb(x: torch.Tensor) -> torch.Tensor:
+def linear_to_srgb(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """Linear light to display values, any shape (IEC 61966-2-1); negative light maps below 0. Differentiable."""
     return torch.where(x <= 0.0031308, x * 12.92, 1.055 * x.clamp_min(0.0031308) ** (1 / 2.4) - 0.055)
 
 
 def load_image(
-    path: str | os.PathLike, *, linear: bool = True, dtype: torch.dtype = torch.float32, max_pixels: int = MAX_PIXELS
-) -> torch.Tensor:
-    """Read a picture as ``[H, W, C]``, row 0 at the bottom, C = 1, 3 or 4 as in the file.
+    path: str | os.PathLike[str],
+    *,
+    linear: bool = True,
+    dtype: torch.dtype = torch.float32,
+    max_pixels: int = MAX_PIXELS,
+) -> Float[Tensor, "H W C"]:
+    """Read an image as `[H, W, C]`, row 0 at the bottom, C = 1, 3 or 4 as in the file.
 
-    Palettes and gray with alpha become RGBA, 16-bit gray is divided by 65535. ``.hdr`` and ``.exr`` hold linear light
-    of any size in float32. Raises ``ValueError`` that names the file when it is missing, is no picture, is cut short,
-    or has more than
-    ``max_pixels`` pixels; ``ImportError`` for ``.exr`` without the OpenEXR package.
+    Palettes and gray with alpha become RGBA, 16-bit gray is divided by 65535. `.hdr` and `.exr` hold linear light of
+    any size in float32.
+
+    Raises:
+        ValueError: the file, which is named, is missing, no image, cut short, or has more than `max_pixels` pixels.
+        ImportError: an `.exr` without the OpenEXR package.
     """
     path = Path(path)
     if not path.is_file():
@@ -59,15 +68,11 @@ def load_image(
 
 def decode(
     data: bytes, name: str, *, linear: bool = True, dtype: torch.dtype = torch.float32, max_pixels: int = MAX_PIXELS
-) -> torch.Tensor:
-    """The bytes of a picture file as :func:`load_image` gives them; ``name`` begins the errors."""
+) -> Float[Tensor, "H W C"]:
+    """The bytes of an image file as `load_image` gives them; `name` begins the errors."""
     try:
         with _open(data) as picture:
-            if picture.width * picture.height > max_pixels:
-                raise ValueError(
-                    f"{name} has {picture.width}x{picture.height} pixels, more than max_pixels={max_pixels}; "
-                    "raise max_pixels if that is meant"
-                )
+            hdr.check_size(name, picture.width, picture.height, max_pixels)
             try:
                 picture.load()
             except ValueError as error:
@@ -87,23 +92,15 @@ def _open(data: bytes) -> Image.Image:
             Image.MAX_IMAGE_PIXELS = limit
 
 
-# Modes whose numbers are not (gray, rgb, rgba) levels, and the mode that shows the same picture in levels.
-_CONVERT = {
-    "P": "RGBA",
-    "PA": "RGBA",
-    "LA": "RGBA",
-    "La": "RGBA",
-    "RGBa": "RGBA",
-    "CMYK": "RGB",
-    "YCbCr": "RGB",
-    "LAB": "RGB",
-    "HSV": "RGB",
-    "1": "L",
-}
+# Modes whose numbers are not (gray, rgb, rgba) levels, and the mode that shows the same image in levels.
+_CONVERT = {"1": "L", **dict.fromkeys(("CMYK", "YCbCr", "LAB", "HSV"), "RGB")}
+_CONVERT |= dict.fromkeys(("P", "PA", "LA", "La", "RGBa"), "RGBA")
 
 
-def from_pil(picture: Image.Image, *, linear: bool = True, dtype: torch.dtype = torch.float32) -> torch.Tensor:
-    """A PIL picture as ``[H, W, C]``, row 0 at the bottom, C = 1, 3 or 4."""
+def from_pil(
+    picture: Image.Image, *, linear: bool = True, dtype: torch.dtype = torch.float32
+) -> Float[Tensor, "H W C"]:
+    """A PIL image as `[H, W, C]`, row 0 at the bottom, C = 1, 3 or 4."""
     array = np.asarray(picture.convert(_CONVERT[picture.mode]) if picture.mode in _CONVERT else picture)
     array = array[::-1].reshape(*array.shape[:2], -1)
     scale = 255.0 if array.dtype == np.uint8 else 65535.0
@@ -111,51 +108,40 @@ def from_pil(picture: Image.Image, *, linear: bool = True, dtype: torch.dtype = 
     return _colors(srgb_to_linear, image) if linear else image
 
 
-def from_uint8(levels: np.ndarray, *, linear: bool = True) -> torch.Tensor:
-    """A file's ``uint8`` ``[H, W, C]``, row 0 at the top, to float32, row 0 at the bottom: the inverse of
-    :func:`to_uint8`."""
+def from_uint8(levels: UInt8[np.ndarray, "H W *C"], *, linear: bool = True) -> Float[Tensor, "H W *C"]:
+    """A file's `uint8` `[H, W, C]`, row 0 at the top, to float32, row 0 at the bottom: the inverse of `to_uint8`."""
     image = torch.from_numpy(levels[::-1].astype(np.float32) / 255)
     return _colors(srgb_to_linear, image) if linear else image
 
 
-def _colors(change: Callable[[torch.Tensor], torch.Tensor], image: torch.Tensor) -> torch.Tensor:
-    """Change the colours of ``[H, W, C]`` and leave alpha."""
+def _colors(change: Callable[[Tensor], Tensor], image: Tensor) -> Tensor:
+    """Change the colours of `[H, W, C]` and leave alpha."""
     return torch.cat([change(image[..., :3]), image[..., 3:]], dim=-1)
 
 
-def to_uint8(image: torch.Tensor, *, linear: bool = True) -> np.ndarray:
-    """``[H, W, C]`` (or ``[H, W]``), row 0 at the bottom, to a file's ``uint8``, row 0 at the top; values are
-    clipped."""
+def to_uint8(image: Float[Tensor, "H W *C"], *, linear: bool = True) -> UInt8[np.ndarray, "H W *C"]:
+    """`[H, W, C]` (or `[H, W]`), row 0 at the bottom, to a file's `uint8`, row 0 at the top; values are clipped."""
     image = image.detach().cpu().to(torch.float32)
     if linear and image.ndim == 3:
-        image = torch.cat([linear_to_srgb(image[..., :3]), image[..., 3:]], dim=-1)
+        image = _colors(linear_to_srgb, image)
     # NaN has no 8-bit value: show it as black instead of as whatever the processor's conversion yields.
     levels = (image.nan_to_num(0.0).clamp(0, 1) * 255 + 0.5).to(torch.uint8)
     return np.ascontiguousarray(levels.flip(0).numpy())
 
 
-def to_pil(image: torch.Tensor, *, linear: bool = True) -> Image.Image:
-    """As :func:`to_uint8`, as a PIL picture (C = 1, 3 or 4)."""
-    array = to_uint8(image, linear=linear)
-    return Image.fromarray(array[..., 0] if array.ndim == 3 and array.shape[-1] == 1 else array)
-
-
-def encode_png(image: torch.Tensor, *, linear: bool = True) -> bytes:
-    """The bytes of a PNG file of ``[H, W, C]``, row 0 at the bottom."""
-    return encode(image, "PNG", linear=linear)
-
-
-def encode(image: torch.Tensor, fmt: str, *, linear: bool = True, **options) -> bytes:
-    """The bytes of a file in PIL's format ``fmt`` of ``[H, W, C]``, row 0 at the bottom."""
-    buffer = io.BytesIO()
-    to_pil(image, linear=linear).save(buffer, format=fmt, **options)
+def encode(image: Float[Tensor, "H W *C"], fmt: str, *, linear: bool = True, **options: Any) -> bytes:
+    """The bytes of a file in Pillow's format `fmt` of `[H, W, C]` or `[H, W]`, row 0 at the bottom; `options` of that
+    format, such as `quality`."""
+    levels, buffer = to_uint8(image, linear=linear), io.BytesIO()
+    levels = levels[..., 0] if levels.ndim == 3 and levels.shape[-1] == 1 else levels
+    Image.fromarray(levels).save(buffer, format=fmt, **options)
     return buffer.getvalue()
 
 
-def save_image(path: str | os.PathLike, image: torch.Tensor, *, linear: bool = True) -> None:
-    """Write ``[H, W, C]`` or ``[H, W]``, row 0 at the bottom, in the format of the suffix, whole or not at all.
+def save_image(path: str | os.PathLike[str], image: Float[Tensor, "H W *C"], *, linear: bool = True) -> None:
+    """Write `[H, W, C]` or `[H, W]`, row 0 at the bottom, in the format of the suffix, whole or not at all.
 
-    ``.hdr`` and ``.exr`` keep light above 1; with ``linear=False`` display values are converted to light for them.
+    `.hdr` and `.exr` keep light above 1; with `linear=False` display values are converted to light for them.
     """
     path = Path(path)
     if path.suffix.lower() in (".hdr", ".exr"):

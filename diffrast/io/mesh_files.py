@@ -20,20 +20,20 @@ from .obj import load_obj, save_obj
 
 
 def load_mesh(
-    path: str | os.PathLike, *, textures: bool = True, weld: bool = True, max_pixels: int = MAX_PIXELS
+    path: str | os.PathLike[str], *, textures: bool = True, weld: bool = True, max_pixels: int = MAX_PIXELS
 ) -> Mesh:
-    """Read ``.glb``, ``.gltf``, ``.obj`` with its material library, or whatever geometry trimesh reads (``.ply``,
-    ``.stl``, ...).
+    """Read `.glb`, `.gltf`, `.obj` with its material library, or whatever geometry trimesh reads (`.ply`, `.stl`, ...).
 
-    Several parts and materials become one mesh with ``material_ids``. Polygons are triangulated.
+    Several parts and materials become one mesh with `material_ids`. Polygons are triangulated.
 
     Args:
-        textures: read the pictures of the materials.
-        weld: share the indices of positions that coincide, as silhouettes need it (see :meth:`Mesh.welded`).
-        max_pixels: larger pictures are refused.
+        textures: read the images of the materials.
+        weld: share the indices of positions that coincide, as silhouettes need it (see `Mesh.welded`).
+        max_pixels: larger images are refused.
 
-    Raises ``ValueError`` that names the file when it is missing, cut short, of another format, or holds no triangle,
-    vertices that are not finite, indices out of range, a texture without UVs, or a path that leaves its folder.
+    Raises:
+        ValueError: the file, which is named, is missing, cut short, of another format, or holds no triangle, vertices
+            that are not finite, indices out of range, a texture without UVs, or a path that leaves its folder.
     """
     path = Path(path)
     if not path.is_file():
@@ -82,13 +82,15 @@ READERS: dict[str, Callable[..., Mesh]] = {".glb": load_gltf, ".gltf": load_gltf
 # --- Writing ----------------------------------------------------------------------------------------------------------
 
 
-def save_mesh(path: str | os.PathLike, mesh: Mesh) -> None:
-    """Write ``.glb``, ``.gltf``, ``.obj`` (with ``.mtl`` and pictures), ``.ply`` or ``.stl``, each file whole or not at
-    all.
+def save_mesh(path: str | os.PathLike[str], mesh: Mesh) -> None:
+    """Write `.glb`, `.gltf`, `.obj` (with `.mtl` and images), `.ply` or `.stl`, each file whole or not at all.
 
-    A mesh without ``materials`` gets one: its ``texture`` as the base colour, metallic 0, roughness 1. ``.ply`` carries
-    geometry and vertex colours, ``.stl`` geometry only. Raises ``ValueError`` for another suffix or a mesh that breaks
-    its rules, ``OSError`` that names the file when it cannot be written.
+    A mesh without `materials` gets one: its `texture` as the base colour, metallic 0, roughness 1. `.ply` carries
+    geometry and vertex colours, `.stl` geometry only.
+
+    Raises:
+        ValueError: another suffix, or a mesh that breaks its rules.
+        OSError: the file, which is named, cannot be written.
     """
     path = Path(path)
     if path.suffix.lower() not in WRITERS:
@@ -121,9 +123,7 @@ def _save_trimesh(path: Path, mesh: Mesh) -> None:
 
 
 WRITERS: dict[str, Callable[[Path, Mesh], None]] = {
-    ".glb": _save_gltf,
-    ".gltf": _save_gltf,
+    **dict.fromkeys((".glb", ".gltf"), _save_gltf),
     ".obj": _save_obj,
-    ".ply": _save_trimesh,
-    ".stl": _save_trimesh,
+    **dict.fromkeys((".ply", ".stl"), _save_trimesh),
 }

@@ -14,14 +14,14 @@ from ..mesh.material_data import TEXTURES, MaterialData
 from ..mesh.mesh import Mesh
 from ..mesh.polygon import triangulate
 from .atomic import write_bytes, write_text
-from .image import encode_png, load_image
+from .image import encode, load_image
 
-# Lines of a material library that name a picture, and the field it goes to.
-PICTURES = {"map_Kd": "base_color_texture", "map_Ke": "emissive_texture", "norm": "normal_texture"}
+# Lines of a material library that name an image, and the field it goes to.
+MAPS = {"map_Kd": "base_color_texture", "map_Ke": "emissive_texture", "norm": "normal_texture"}
 
 
 def inside(folder: Path, name: str, listed_in: Path) -> Path:
-    """The path of a file that ``listed_in`` names; ``ValueError`` if it leaves the folder."""
+    """The path of a file that `listed_in` names; `ValueError` if it leaves the folder."""
     relative = Path(os.path.normpath(name.strip().replace("\\", "/")))
     if relative.is_absolute() or relative.parts[:1] == ("..",) or re.match(r"^[A-Za-z]:", str(relative)):
         raise ValueError(f"{listed_in} names a file outside its folder, which is refused: {name}")
@@ -29,7 +29,7 @@ def inside(folder: Path, name: str, listed_in: Path) -> Path:
 
 
 def load_obj(path: Path, *, textures: bool = True, max_pixels: int) -> Mesh:
-    """Read an OBJ; polygons are triangulated. Raises ``ValueError`` that names the file and the line."""
+    """Read an OBJ; polygons are triangulated. Raises `ValueError` that names the file and the line."""
     columns: dict[str, list[list[float]]] = {"v": [], "vt": [], "vn": []}
     corners: list[tuple[int, int, int]] = []  # of all polygons, -1 for what a corner has not
     starts, used, libraries = [0], [], []
@@ -91,7 +91,7 @@ def _int32(index: np.ndarray) -> torch.Tensor:
 
 
 def _corner(text: str, columns: dict[str, list[list[float]]]) -> tuple[int, int, int]:
-    """``v/vt/vn`` to indices from zero, -1 where there is none; negative numbers count from the last line read."""
+    """`v/vt/vn` to indices from zero, -1 where there is none; negative numbers count from the last line read."""
     parts = [*text.split("/"), "", ""][:3]
     out = []
     for part, (name, rows) in zip(parts, columns.items(), strict=True):
@@ -125,7 +125,7 @@ def _filled(uv: np.ndarray, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _triangles(v: np.ndarray, corners: np.ndarray, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """For each triangle the polygon that it came from ``[F]``, and its corners ``[F, 3, 3]`` (v, vt, vn)."""
+    """For each triangle the polygon that it came from `[F]`, and its corners `[F, 3, 3]` (v, vt, vn)."""
     sizes = np.diff(starts)
     three = np.flatnonzero(sizes == 3)
     which, faces = [three], [corners[starts[three][:, None] + np.arange(3)]]
@@ -187,7 +187,7 @@ def _material(name: str, fields: dict[str, str], library: Path, textures: bool, 
         emissive_factor=(e[0], e[1], e[2]),
         alpha_mode="BLEND" if alpha < 1 else "OPAQUE",
     )
-    for key, target in PICTURES.items():
+    for key, target in MAPS.items():
         if key not in fields or not textures:
             continue
         # A name may hold spaces; options before it begin with a dash and take numbers or on/off.
@@ -208,7 +208,7 @@ def _material(name: str, fields: dict[str, str], library: Path, textures: bool, 
 
 
 def save_obj(path: Path, mesh: Mesh, materials: list[MaterialData]) -> None:
-    """Write an OBJ, and beside it the library and its pictures where there is a material to write."""
+    """Write an OBJ, and beside it the library and its images where there is a material to write."""
     lines = []
     if materials:
         lines.append(f"mtllib {path.stem}.mtl")
@@ -243,10 +243,10 @@ def _save_library(path: Path, materials: list[MaterialData], names: list[str]) -
         er, eg, eb = m.emissive_factor
         lines += [f"newmtl {name}", f"Kd {r:.9g} {g:.9g} {b:.9g}", f"d {alpha:.9g}"]
         lines += [f"Pm {m.metallic_factor:.9g}", f"Pr {m.roughness_factor:.9g}", f"Ke {er:.9g} {eg:.9g} {eb:.9g}"]
-        for key, source in PICTURES.items():
+        for key, source in MAPS.items():
             picture = getattr(m, source)
             if picture is not None:
                 file = f"{path.stem}_{i}_{source}.png"
-                write_bytes(path.parent / file, encode_png(picture, linear=TEXTURES[source]))
+                write_bytes(path.parent / file, encode(picture, "PNG", linear=TEXTURES[source]))
                 lines.append(f"{key} {file}")
     write_text(path.with_suffix(".mtl"), "\n".join(lines) + "\n")

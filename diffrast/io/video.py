@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from .atomic import atomic_path
 from .image import from_uint8, to_uint8
@@ -16,14 +18,17 @@ CODECS = {".mp4": "libx264", ".mkv": "libx264", ".webm": "libvpx-vp9"}
 
 
 def save_video(
-    path: str | os.PathLike, frames: Iterable[torch.Tensor], *, fps: float = 30, quality: float = 7, linear: bool = True
+    path: str | os.PathLike[str],
+    frames: Iterable[Float[Tensor, "H W 3"]],
+    *,
+    fps: float = 30,
+    quality: float = 7,
+    linear: bool = True,
 ) -> int:
-    """Write frames ``[H, W, 3]``, row 0 at the bottom, as ``.mp4``, ``.mkv`` (H.264) or ``.webm`` (VP9); returns their
-    number.
+    """Write frames `[H, W, 3]`, row 0 at the bottom, as `.mp4`, `.mkv` (H.264) or `.webm` (VP9); returns their number.
 
     Frames may come from a generator: one at a time is held. Odd sizes are made even by repeating the last row or
-    column.
-    ``quality`` goes from 0 to 10; ``linear`` as for ``save_image``. The file appears whole or not at all.
+    column. `quality` goes from 0 to 10; `linear` as for `save_image`. The file appears whole or not at all.
     """
     import imageio_ffmpeg
 
@@ -53,8 +58,7 @@ def save_video(
                 if levels.shape[:2] != size:
                     raise ValueError(
                         f"save_video(): all frames must have one size; frame 0 is {size[1]}x{size[0]} and frame "
-                        f"{count} is "
-                        f"{levels.shape[1]}x{levels.shape[0]}"
+                        f"{count} is {levels.shape[1]}x{levels.shape[0]}"
                     )
                 sink.send(np.ascontiguousarray(levels))
                 count += 1
@@ -66,9 +70,12 @@ def save_video(
     return count
 
 
-def load_video(path: str | os.PathLike, *, linear: bool = True) -> torch.Tensor:
-    """All frames float32 ``[N, H, W, 3]``, row 0 at the bottom. Raises ``ValueError`` that names the file if it cannot
-    be read."""
+def load_video(path: str | os.PathLike[str], *, linear: bool = True) -> Float[Tensor, "N H W 3"]:
+    """All frames float32 `[N, H, W, 3]`, row 0 at the bottom.
+
+    Raises:
+        ValueError: the file, which is named, cannot be read.
+    """
     import imageio_ffmpeg
 
     path = Path(path)

@@ -9,18 +9,21 @@ bounding boxes.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
+from jaxtyping import Float, Int
 
 # Of determinants of differences of coordinates, relative to the largest products in them: a generous bound.
 ROUNDING = 32 * np.finfo(np.float64).eps
 
 
-def self_intersections(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """The pairs of faces, int64 ``[N, 2]``, that share more than the corners they have in common.
+def self_intersections(vertices: Float[np.ndarray, "V _"], faces: Int[np.ndarray, "F 3"]) -> Int[np.ndarray, "N 2"]:
+    """The pairs of faces, int64 `[N, 2]`, that share more than the corners they have in common.
 
-    ``vertices`` ``[V, 3]`` and ``faces`` ``[F, 3]``. Orientations smaller than the rounding of float64 count as zero: a
-    vertex that only touches another face is no intersection, an edge that runs through an edge is one, and so is a face
-    folded flat onto its neighbour. Faces without an area cut nothing.
+    `vertices` `[V, 3]` and `faces` `[F, 3]`. Orientations smaller than the rounding of float64 count as zero: a vertex
+    that only touches another face is no intersection, an edge that runs through an edge is one, and so is a face folded
+    flat onto its neighbour. Faces without an area cut nothing.
     """
     v, f = np.asarray(vertices, dtype=np.float64), np.asarray(faces, dtype=np.int64)
     if len(f) == 0:
@@ -58,7 +61,7 @@ def self_intersections(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
 
 
 def _orientation(a: np.ndarray, b: np.ndarray, c: np.ndarray, d: np.ndarray) -> np.ndarray:
-    """The sign, int8 ``[N]``, of the volume of tetrahedra with corners ``[N, 3]``; zero within the rounding."""
+    """The sign, int8 `[N]`, of the volume of tetrahedra with corners `[N, 3]`; zero within the rounding."""
     a, b, c = a - d, b - d, c - d
     volume = (a * np.cross(b, c)).sum(axis=-1)
     size = np.abs(a).max(axis=-1) * np.abs(b).max(axis=-1) * np.abs(c).max(axis=-1)
@@ -66,14 +69,13 @@ def _orientation(a: np.ndarray, b: np.ndarray, c: np.ndarray, d: np.ndarray) -> 
 
 
 def _sides(triangle: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """On which side of the planes of triangles ``[N, 3, 3]`` the points ``[N, 3, 3]`` lie, int8 ``[N, 3]``."""
+    """On which side of the planes of triangles `[N, 3, 3]` the points `[N, 3, 3]` lie, int8 `[N, 3]`."""
     a, b, c = triangle.transpose(1, 0, 2)
     return np.stack([_orientation(a, b, c, points[:, k]) for k in range(3)], axis=1)
 
 
 def _pierces(p: np.ndarray, q: np.ndarray, side: np.ndarray, shared: np.ndarray) -> np.ndarray:
-    """Does an edge of ``p`` without a ``shared`` corner run through triangle ``q``? ``side``: p's corners over q's
-    plane."""
+    """Does an edge of `p` without a `shared` corner run through triangle `q`? `side`: p's corners over q's plane."""
     hit = np.zeros(len(p), dtype=bool)
     for k in range(3):
         j = (k + 1) % 3
@@ -87,7 +89,7 @@ def _pierces(p: np.ndarray, q: np.ndarray, side: np.ndarray, shared: np.ndarray)
 def _overlap_in_plane(p: np.ndarray, q: np.ndarray) -> np.ndarray:
     """Do triangles of one plane have area in common: does no side of either keep the other outside?"""
     normal = np.cross(p[:, 1] - p[:, 0], p[:, 2] - p[:, 0])
-    drop = np.abs(normal).argmax(axis=1)  # seen along the axis that shows the largest picture
+    drop = np.abs(normal).argmax(axis=1)  # seen along the axis that shows the largest image
     keep = np.stack([(drop + 1) % 3, (drop + 2) % 3], axis=1)[:, None, :]
     p, q = np.take_along_axis(p, keep, axis=2), np.take_along_axis(q, keep, axis=2)
     apart = np.zeros(len(p), dtype=bool)
@@ -97,7 +99,7 @@ def _overlap_in_plane(p: np.ndarray, q: np.ndarray) -> np.ndarray:
             side = b - a
             bound = ROUNDING * np.abs(side).max(axis=1)
 
-            def over(x, a=a, side=side):
+            def over(x: np.ndarray, a: np.ndarray = a, side: np.ndarray = side) -> np.ndarray:
                 return side[:, 0] * (x[:, 1] - a[:, 1]) - side[:, 1] * (x[:, 0] - a[:, 0])
 
             inner = np.sign(over(c))
@@ -108,8 +110,8 @@ def _overlap_in_plane(p: np.ndarray, q: np.ndarray) -> np.ndarray:
 CHUNK = 1 << 19  # pairs tested at a time
 
 
-def _candidates(corners: np.ndarray, names: np.ndarray):
-    """Yield int64 ``[N, 2]``, pairs of ``names`` of triangles ``[F, 3, 3]`` whose bounding boxes overlap, each once."""
+def _candidates(corners: np.ndarray, names: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield int64 `[N, 2]`, pairs of `names` of triangles `[F, 3, 3]` whose bounding boxes overlap, each once."""
     low, high = corners.min(axis=1), corners.max(axis=1)
     extent = high - low
     cell = max(2 * float(extent.max(axis=1).mean()), float(extent.max()) / 16, 1e-9)

@@ -1,14 +1,15 @@
 """A material as files hold it: the metallic-roughness fields of glTF 2.0 (specification, section 3.9), as plain data.
 
-Loaders fill it, savers write it, and the differentiable materials of the scene layer are made from it. Pictures are
-float32 ``[H, W, C]``, row 0 at the bottom, as everywhere here.
+Loaders fill it, savers write it, and the differentiable materials of the scene layer are made from it. Images are
+float32 `[H, W, C]`, row 0 at the bottom, as everywhere here.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
+from jaxtyping import Float
+from torch import Tensor
 
 ALPHA_MODES = ("OPAQUE", "MASK", "BLEND")
 
@@ -17,27 +18,27 @@ ALPHA_MODES = ("OPAQUE", "MASK", "BLEND")
 class MaterialData:
     """One material. Factors multiply their texture where there is one; None means that there is no texture.
 
-    - ``base_color_factor``: linear RGBA, four numbers.
-    - ``base_color_texture`` ``[H, W, 3]`` or ``[H, W, 4]``: linear colour (the file's sRGB is undone), then alpha.
-    - ``metallic_roughness_texture`` ``[H, W, 3]``: numbers as in the file, not colours: red is occlusion where
-      ``has_occlusion`` (ORM packing; without it red means nothing), green roughness, blue metalness.
-    - ``normal_texture`` ``[H, W, 3]``: numbers as in the file, 0 to 1; the normal in tangent space is ``2 * x - 1``,
-      with x and y scaled by ``normal_scale``; +y points towards larger v.
-    - ``emissive_texture`` ``[H, W, 3]``: linear.
-    - ``alpha_mode``: one of ``ALPHA_MODES``; ``alpha_cutoff`` counts with MASK only.
+    - `base_color_factor`: linear RGBA, four numbers.
+    - `base_color_texture` `[H, W, 3]` or `[H, W, 4]`: linear colour (the file's sRGB is undone), then alpha.
+    - `metallic_roughness_texture` `[H, W, 3]`: numbers as in the file, not colours: red is occlusion where
+      `has_occlusion` (ORM packing; without it red means nothing), green roughness, blue metalness.
+    - `normal_texture` `[H, W, 3]`: numbers as in the file, 0 to 1; the normal in tangent space is `2 * x - 1`, with x
+      and y scaled by `normal_scale`; +y points towards larger v.
+    - `emissive_texture` `[H, W, 3]`: linear.
+    - `alpha_mode`: one of `ALPHA_MODES`; `alpha_cutoff` counts with MASK only.
     """
 
     name: str = ""
     base_color_factor: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)
-    base_color_texture: torch.Tensor | None = None
+    base_color_texture: Float[Tensor, "_ _ C"] | None = None
     metallic_factor: float = 1.0
     roughness_factor: float = 1.0
-    metallic_roughness_texture: torch.Tensor | None = None
+    metallic_roughness_texture: Float[Tensor, "_ _ 3"] | None = None
     has_occlusion: bool = False
-    normal_texture: torch.Tensor | None = None
+    normal_texture: Float[Tensor, "_ _ 3"] | None = None
     normal_scale: float = 1.0
     emissive_factor: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    emissive_texture: torch.Tensor | None = None
+    emissive_texture: Float[Tensor, "_ _ 3"] | None = None
     alpha_mode: str = "OPAQUE"
     alpha_cutoff: float = 0.5
     double_sided: bool = False
@@ -62,7 +63,7 @@ class MaterialData:
                 )
 
 
-# The fields that hold pictures, and whether the file's values are sRGB colours (converted) or numbers (kept).
+# The fields that hold images, and whether the file's values are sRGB colours (converted) or numbers (kept).
 TEXTURES = {
     "base_color_texture": True,
     "metallic_roughness_texture": False,

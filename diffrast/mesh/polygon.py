@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+from jaxtyping import Float
 
 
-def triangulate(points: np.ndarray) -> list[tuple[int, int, int]]:
-    """A simple planar polygon, corners ``[N, 3]`` in order, as N - 2 triangles of the same winding, indices into it.
+def triangulate(points: Float[np.ndarray, "N 3"]) -> list[tuple[int, int, int]]:
+    """A simple planar polygon, corners `[N, 3]` in order, as N - 2 triangles of the same winding, indices into it.
 
     Convex polygons become a fan around the first corner. What is not a simple polygon becomes a fan of what remains.
     """

@@ -6,14 +6,18 @@ import math
 from collections.abc import Callable
 
 import torch
+from jaxtyping import Float, Int
+from torch import Tensor
 
 from .mesh import Mesh
-from .topology import edges
+from .topology import edges, first_of_each
+
+Shape = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # (u, v) in 0..1 to points and normals
 
 
-def _grid(nu: int, nv: int, wrap_u: bool, wrap_v: bool) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """A parameter rectangle of ``nu`` x ``nv`` cells: UVs ``[T, 2]``, the UV indices of its triangles ``[F, 3]``, and
-    for each UV the position it belongs to ``[T]`` (numbered as in a grid; opposite sides coincide where they wrap)."""
+def _grid(nu: int, nv: int, wrap_u: bool, wrap_v: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """A parameter rectangle of `nu` x `nv` cells: UVs `[T, 2]`, the UV indices of its triangles `[F, 3]`, and for each
+    UV the position it belongs to `[T]` (numbered as in a grid; opposite sides coincide where they wrap)."""
     i, j = (t.reshape(-1) for t in torch.meshgrid(torch.arange(nu + 1), torch.arange(nv + 1), indexing="ij"))
     uv = torch.stack([i / nu, j / nv], dim=1)
     columns = nv if wrap_v else nv + 1
@@ -25,20 +29,14 @@ def _grid(nu: int, nv: int, wrap_u: bool, wrap_v: bool) -> tuple[torch.Tensor, t
     return uv, torch.stack([lower, upper], dim=1).view(-1, 3), place
 
 
-def _shaped(
-    nu: int,
-    nv: int,
-    wrap: tuple[bool, bool],
-    shape: Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]],
-    name: str,
-) -> Mesh:
-    """The surface ``shape(u, v) -> (points, normals)`` over a grid."""
+def _shaped(nu: int, nv: int, wrap: tuple[bool, bool], shape: Shape, name: str) -> Mesh:
+    """The surface `shape` over a grid."""
     smallest = (3 if wrap[0] else 1, 3 if wrap[1] else 1)
     if nu < smallest[0] or nv < smallest[1]:
         raise ValueError(f"{name}(): needs at least {smallest[0]} x {smallest[1]} cells; got {nu} x {nv}")
     uv, uv_faces, place = _grid(nu, nv, *wrap)
     points, normals = shape(*uv.double().unbind(1))
-    first = torch.full((int(place.max()) + 1,), len(place)).scatter_reduce_(0, place, torch.arange(len(place)), "amin")
+    first = first_of_each(place)
     return Mesh(
         points[first].float(),
         place[uv_faces].to(torch.int32),
@@ -49,9 +47,9 @@ def _shaped(
 
 
 def plane(size: float = 2.0, cells: int = 1) -> Mesh:
-    """A square in the plane y = 0 that faces +y, ``cells`` x ``cells`` quads; u runs along x, v along -z."""
+    """A square in the plane y = 0 that faces +y, `cells` x `cells` quads; u runs along x, v along -z."""
 
-    def shape(u, v):
+    def shape(u: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         o = torch.zeros_like(u)
         return torch.stack([u - 0.5, o, 0.5 - v], dim=1) * size, torch.stack([o, o + 1, o], dim=1)
 
@@ -59,10 +57,10 @@ def plane(size: float = 2.0, cells: int = 1) -> Mesh:
 
 
 def torus(major: float = 1.0, minor: float = 0.35, segments: int = 64, sides: int = 32) -> Mesh:
-    """A ring around the y axis, ``major`` from the axis to the middle of the tube of radius ``minor``; u runs along the
+    """A ring around the y axis, `major` from the axis to the middle of the tube of radius `minor`; u runs along the
     ring."""
 
-    def shape(u, v):
+    def shape(u: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         a, b = 2 * math.pi * u, 2 * math.pi * v
         n = torch.stack([b.cos() * a.sin(), b.sin(), b.cos() * a.cos()], dim=1)
         ring = torch.stack([a.sin(), torch.zeros_like(a), a.cos()], dim=1)
@@ -75,7 +73,7 @@ def sphere(radius: float = 1.0, segments: int = 64, rings: int = 32) -> Mesh:
     """A sphere with the map of a globe: u is the longitude, from -z around over +x, and v the latitude; each pole is
     one vertex."""
 
-    def shape(u, v):
+    def shape(u: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         a, b = 2 * math.pi * u, math.pi * (v - 0.5)
         n = torch.stack([-b.cos() * a.sin(), b.sin(), -b.cos() * a.cos()], dim=1)
         n[v == 0] = torch.tensor([0.0, -1, 0], dtype=n.dtype)
@@ -115,50 +113,24 @@ def cube(size: float = 1.0) -> Mesh:
 
 
 def icosphere(radius: float = 1.0, level: int = 3) -> Mesh:
-    """A sphere of 20 * 4^``level`` nearly equal triangles, without UVs."""
+    """A sphere of 20 * 4^`level` nearly equal triangles, without UVs."""
+    points, faces = subdivided_icosahedron(level)
+    return Mesh((radius * points).float(), faces, normal=points.float())
+
+
+def subdivided_icosahedron(level: int) -> tuple[Float[Tensor, "V 3"], Int[Tensor, "F 3"]]:
+    """Points of length 1, float64, and faces, int32, of an icosahedron whose faces were cut into four `level` times."""
     g = (1 + 5**0.5) / 2
-    v = [
-        (-1, g, 0),
-        (1, g, 0),
-        (-1, -g, 0),
-        (1, -g, 0),
-        (0, -1, g),
-        (0, 1, g),
-        (0, -1, -g),
-        (0, 1, -g),
-        (g, 0, -1),
-        (g, 0, 1),
-        (-g, 0, -1),
-        (-g, 0, 1),
-    ]
-    f = [
-        (0, 11, 5),
-        (0, 5, 1),
-        (0, 1, 7),
-        (0, 7, 10),
-        (0, 10, 11),
-        (1, 5, 9),
-        (5, 11, 4),
-        (11, 10, 2),
-        (10, 7, 6),
-        (7, 1, 8),
-        (3, 9, 4),
-        (3, 4, 2),
-        (3, 2, 6),
-        (3, 6, 8),
-        (3, 8, 9),
-        (4, 9, 5),
-        (2, 4, 11),
-        (6, 2, 10),
-        (8, 6, 7),
-        (9, 8, 1),
-    ]
-    points, faces = torch.tensor(v, dtype=torch.float64), torch.tensor(f)
+    corners = [(-1, g, 0), (1, g, 0), (-1, -g, 0), (1, -g, 0), (0, -1, g), (0, 1, g), (0, -1, -g), (0, 1, -g)]
+    corners += [(g, 0, -1), (g, 0, 1), (-g, 0, -1), (-g, 0, 1)]
+    sides = [(0, 11, 5), (0, 5, 1), (0, 1, 7), (0, 7, 10), (0, 10, 11), (1, 5, 9), (5, 11, 4), (11, 10, 2)]
+    sides += [(10, 7, 6), (7, 1, 8), (3, 9, 4), (3, 4, 2), (3, 2, 6), (3, 6, 8), (3, 8, 9), (4, 9, 5)]
+    sides += [(2, 4, 11), (6, 2, 10), (8, 6, 7), (9, 8, 1)]
+    points, faces = torch.tensor(corners, dtype=torch.float64), torch.tensor(sides)
     for _ in range(level):
         e = edges(faces)
         middle = e.of_face + len(points)
         points = torch.cat([points, points[e.ends].mean(1)])
         (a, b, c), (ab, bc, ca) = faces.unbind(1), middle.unbind(1)
         faces = torch.stack([a, ab, ca, ab, b, bc, ca, bc, c, ab, bc, ca], dim=1).view(-1, 3)
-    points = torch.nn.functional.normalize(points, dim=1)
-    return Mesh((radius * points).float(), faces.to(torch.int32), normal=points.float())
+    return torch.nn.functional.normalize(points, dim=1), faces.to(torch.int32)

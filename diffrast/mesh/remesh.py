@@ -1,24 +1,31 @@
 """Isotropic remeshing (Botsch and Kobbelt 2004, "A Remeshing Approach to Multiresolution Modeling", section 4).
 
-Split long edges, collapse short ones, flip towards valence six, relax along the surface; in NumPy, each pass over a
-set of edges so far apart that their changes do not touch. Vertices are float64 ``[V, 3 + C]``: the position and
-C values (colours) that travel along. Meshes are closed two-manifolds; boundary edges are split but otherwise left.
+Split long edges, collapse short ones, flip towards valence six, relax along the surface; in NumPy, each pass over a set
+of edges so far apart that their changes do not touch. Vertices are float64 `[V, 3 + C]`: the position and C values
+(colours) that travel along. Meshes are closed two-manifolds; boundary edges are split but otherwise left.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import scipy.sparse as sp
 import torch
+from jaxtyping import Float, Int
 from scipy.spatial import cKDTree
 
 from .mesh import Mesh
-from .topology import laplacian
+from .topology import adjacency, laplacian
+
+Vertices = Float[np.ndarray, "V C"]
+Faces = Int[np.ndarray, "F 3"]
+Remeshed = tuple[Float[np.ndarray, "W C"], Int[np.ndarray, "G 3"]]
 
 
 class _Edges:
-    """Unique edges of faces ``[F, 3]``: ends ``[E, 2]``, the number of adjacent faces, and for the first two of them
-    the face ``[E, 2]`` and the opposite vertex ``[E, 2]`` (-1 where there is none)."""
+    """Unique edges of faces `[F, 3]`: ends `[E, 2]`, the number of adjacent faces, and for the first two of them the
+    face `[E, 2]` and the opposite vertex `[E, 2]` (-1 where there is none)."""
 
     def __init__(self, faces: np.ndarray):
         half = np.concatenate([faces[:, [1, 2]], faces[:, [2, 0]], faces[:, [0, 1]]])
@@ -39,15 +46,14 @@ class _Edges:
         self.of_face = self.of_face.reshape(3, -1).T
 
     def lengths(self, v: np.ndarray, sized: bool = False) -> np.ndarray:
-        """Of each edge; ``sized``: in units of what the last column of ``v`` asks for at that end where it is less."""
+        """Of each edge; `sized`: in units of what the last column of `v` asks for at that end where it is less."""
         length = np.linalg.norm(v[self.ends[:, 0], :3] - v[self.ends[:, 1], :3], axis=1)
         return length / v[self.ends, -1].min(axis=1) if sized else length
 
 
-def split_long(v: np.ndarray, f: np.ndarray, limit: float, sized: bool = False) -> tuple[np.ndarray, np.ndarray]:
-    """Halve edges longer than ``limit`` (``sized``: times the last column), longest first, until none is left. Returns
-    new
-    ``(v, f)``."""
+def split_long(v: Vertices, f: Faces, limit: float, sized: bool = False) -> Remeshed:
+    """Halve edges longer than `limit` (`sized`: times the last column), longest first, until none is left. Returns new
+    `(v, f)`."""
     while True:
         edges = _Edges(f)
         length = edges.lengths(v, sized)
@@ -88,17 +94,18 @@ def _ranks(cost: np.ndarray) -> np.ndarray:
 
 
 def _independent(rank: np.ndarray, touched: np.ndarray, num_vertices: int) -> np.ndarray:
-    """Of candidates with distinct ``rank`` that touch vertices ``[N, K]``, those that win at every vertex."""
+    """Of candidates with distinct `rank` that touch vertices `[N, K]`, those that win at every vertex."""
     best = np.full(num_vertices, np.iinfo(np.int64).max)
     np.minimum.at(best, touched, np.broadcast_to(rank[:, None], touched.shape))
     return (best[touched] == rank[:, None]).all(axis=1)
 
 
-def collapse_short(v: np.ndarray, f: np.ndarray, limit: float, longest: float, passes: int = 60, sized: bool = False):
-    """Collapse edges shorter than ``limit`` (``sized``: times the last column) to their midpoints, shortest first,
-    unless that would change the topology (link condition), turn a face over, or make an edge longer than ``longest``.
-    Returns new
-    ``(v, f)``."""
+def collapse_short(
+    v: Vertices, f: Faces, limit: float, longest: float, passes: int = 60, sized: bool = False
+) -> Remeshed:
+    """Collapse edges shorter than `limit` (`sized`: times the last column) to their midpoints, shortest first, unless
+    that would change the topology (link condition), turn a face over, or make an edge longer than `longest`. Returns
+    new `(v, f)`."""
     n = len(v)
     v = v.copy()
     refused = np.empty(0, dtype=np.int64)
@@ -122,10 +129,8 @@ def collapse_short(v: np.ndarray, f: np.ndarray, limit: float, longest: float, p
         np.minimum.at(near, ends[:, 0], rank[ends[:, 1]])
         np.minimum.at(near, ends[:, 1], rank[ends[:, 0]])
         pick = pick[(near[ends[pick]] == order[:, None]).all(axis=1)]
-        both = np.r_[ends, ends[:, ::-1]]
-        adjacency = sp.csr_matrix((np.ones(len(both), dtype=np.int32), both.T), shape=(n, n))
-        i, j = ends[pick].T
-        common = np.asarray(adjacency[i].multiply(adjacency[j]).sum(axis=1)).ravel()
+        near_by, (i, j) = adjacency(ends, n), ends[pick].T
+        common = np.asarray(near_by[i].multiply(near_by[j]).sum(axis=1)).ravel()
         good = (common == 2) & _collapse_keeps_shape(v, f, edges, pick, longest, sized)
         refused = np.r_[refused, key[pick[~good]]]
         keep, drop = ends[pick[good]].T
@@ -137,7 +142,9 @@ def collapse_short(v: np.ndarray, f: np.ndarray, limit: float, longest: float, p
     return drop_unused(v, f)
 
 
-def _collapse_keeps_shape(v, f, edges: _Edges, pick: np.ndarray, longest: float, sized: bool) -> np.ndarray:
+def _collapse_keeps_shape(
+    v: np.ndarray, f: np.ndarray, edges: _Edges, pick: np.ndarray, longest: float, sized: bool
+) -> np.ndarray:
     """For each candidate edge: would its faces keep their sides and lengths if it shrank to its midpoint?"""
     order = np.argsort(f.ravel(), kind="stable")
     faces_of = order // 3
@@ -166,7 +173,7 @@ def _collapse_keeps_shape(v, f, edges: _Edges, pick: np.ndarray, longest: float,
     return good
 
 
-def flip_edges(v: np.ndarray, f: np.ndarray, passes: int = 12) -> np.ndarray:
+def flip_edges(v: Vertices, f: Faces, passes: int = 12) -> Faces:
     """Flip edges where that brings valences closer to six and does not fold the surface. Returns new faces."""
     n = len(v)
     for _ in range(passes):
@@ -206,7 +213,7 @@ def flip_edges(v: np.ndarray, f: np.ndarray, passes: int = 12) -> np.ndarray:
     return f
 
 
-def relax(v: np.ndarray, f: np.ndarray, amount: float = 0.5) -> np.ndarray:
+def relax(v: Vertices, f: Faces, amount: float = 0.5) -> Vertices:
     """Move vertices towards the mean of their neighbours, along the surface only; those of a boundary stay."""
     edges = _Edges(f)
     free = np.ones((len(v), 1))
@@ -219,7 +226,7 @@ def relax(v: np.ndarray, f: np.ndarray, amount: float = 0.5) -> np.ndarray:
     return out
 
 
-def smooth(v: np.ndarray, f: np.ndarray, iterations: int = 10) -> np.ndarray:
+def smooth(v: Vertices, f: Faces, iterations: int = 10) -> Vertices:
     """Taubin's lambda-mu smoothing (1995): removes the steps of a voxel surface without shrinking it."""
     lap = laplacian(f, len(v))
     scale = 1 / np.maximum(lap.diagonal(), 1)[:, None]
@@ -228,7 +235,7 @@ def smooth(v: np.ndarray, f: np.ndarray, iterations: int = 10) -> np.ndarray:
     return v
 
 
-def drop_unused(v: np.ndarray, f: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def drop_unused(v: Vertices, f: Faces) -> Remeshed:
     """Remove vertices that no face uses."""
     used = np.zeros(len(v), dtype=bool)
     used[f] = True
@@ -240,8 +247,8 @@ def drop_unused(v: np.ndarray, f: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 FINEST = 0.25
 
 
-def curvature_radii(v: np.ndarray, f: np.ndarray) -> np.ndarray:
-    """The radius of the strongest bend at each vertex ``[V]``: how far apart neighbours are whose normals differ by a
+def curvature_radii(v: Vertices, f: Faces) -> Float[np.ndarray, " V"]:
+    """The radius of the strongest bend at each vertex `[V]`: how far apart neighbours are whose normals differ by a
     radian. Normals and the result are averaged over neighbours twice, which takes the noise of single faces away."""
     lap = laplacian(f, len(v))
     scale = sp.diags(1 / np.maximum(lap.diagonal(), 1))
@@ -261,12 +268,9 @@ def curvature_radii(v: np.ndarray, f: np.ndarray) -> np.ndarray:
     return 1 / np.maximum(strongest, 1e-300)
 
 
-def isotropic(
-    v: np.ndarray, f: np.ndarray, edge: float, iterations: int = 4, adapt: bool = False
-) -> tuple[np.ndarray, np.ndarray]:
-    """Remesh towards edges of length ``edge``: vertices ``[V, 3 + C]`` and faces ``[F, 3]`` in, new ones out.
-    ``adapt``: as long as the radius of the surface's bend where that is less, down to ``FINEST`` times ``edge``, so
-    that thin parts
+def isotropic(v: Vertices, f: Faces, edge: float, iterations: int = 4, adapt: bool = False) -> Remeshed:
+    """Remesh towards edges of length `edge`: vertices `[V, 3 + C]` and faces `[F, 3]` in, new ones out. `adapt`: as
+    long as the radius of the surface's bend where that is less, down to `FINEST` times `edge`, so that thin parts
     survive."""
     v, f = np.asarray(v, dtype=np.float64), np.asarray(f, dtype=np.int64)
     points, at = cover(v, f, 0.4 * edge)
@@ -275,7 +279,7 @@ def isotropic(
     surface = cKDTree(points), points, normals[at]
     for _ in range(iterations):
         if adapt:
-            v = np.c_[v, _sizes(v, f, edge) / edge]
+            v = np.c_[v, np.clip(curvature_radii(v, f), FINEST * edge, edge) / edge]
         v, f = split_long(v, f, 4 / 3 * edge, adapt)
         v, f = collapse_short(v, f, 4 / 5 * edge, 4 / 3 * edge, sized=adapt)
         v = v[:, :-1] if adapt else v
@@ -284,12 +288,13 @@ def isotropic(
     return v, f
 
 
-def cover(v: np.ndarray, f: np.ndarray, distance: float) -> tuple[np.ndarray, np.ndarray]:
-    """Points ``[N, 3]`` inside of faces, about ``distance`` apart, and the face of each ``[N]``."""
+def cover(v: Vertices, f: Faces, distance: float) -> tuple[Float[np.ndarray, "N 3"], Int[np.ndarray, " N"]]:
+    """Points `[N, 3]` inside of faces, about `distance` apart, and the face of each `[N]`."""
     corners = v[f][..., :3]
     longest = np.linalg.norm(corners - np.roll(corners, 1, axis=1), axis=2).max(axis=1)
     cuts = np.clip(np.ceil(longest / distance), 1, 64).astype(int)
-    points, faces = [], []
+    points: list[np.ndarray] = []
+    faces: list[np.ndarray] = []
     for n in np.unique(cuts):
         i, j = np.triu_indices(n)
         weights = (np.stack([i, j - i, n - 1 - j], axis=1) + 1 / 3) / n
@@ -299,9 +304,9 @@ def cover(v: np.ndarray, f: np.ndarray, distance: float) -> tuple[np.ndarray, np
     return np.concatenate(points), np.concatenate(faces)
 
 
-def _onto(v: np.ndarray, tree: cKDTree, points: np.ndarray, normals: np.ndarray, most: float) -> np.ndarray:
-    """Vertices back onto the planes of the faces that they came from, by ``most`` at most: collapsing edges to
-    midpoints would make round parts thinner each time."""
+def _onto(v: np.ndarray, tree: Any, points: np.ndarray, normals: np.ndarray, most: float) -> np.ndarray:
+    """Vertices back onto the planes of the faces that they came from, by `most` at most: collapsing edges to midpoints
+    would make round parts thinner each time."""
     nearest = tree.query(v[:, :3])[1]
     height = ((v[:, :3] - points[nearest]) * normals[nearest]).sum(axis=1)
     out = v.copy()
@@ -309,13 +314,12 @@ def _onto(v: np.ndarray, tree: cKDTree, points: np.ndarray, normals: np.ndarray,
     return out
 
 
-def _sizes(v: np.ndarray, f: np.ndarray, edge: float) -> np.ndarray:
-    return np.clip(curvature_radii(v, f), FINEST * edge, edge)
+def at_most(v: Vertices, f: Faces, faces: int, iterations: int = 4) -> Remeshed:
+    """Remesh to nearly `faces` faces, but not more, finer where the surface bends.
 
-
-def at_most(v: np.ndarray, f: np.ndarray, faces: int, iterations: int = 4) -> tuple[np.ndarray, np.ndarray]:
-    """Remesh to nearly ``faces`` faces, but not more, finer where the surface bends. Raises ``ValueError`` where the
-    topology needs more."""
+    Raises:
+        ValueError: the topology needs more faces.
+    """
     edge, best = edge_for_faces(v, f, faces, adapt=True), None
     for tries in range(12):
         v, f = isotropic(v, f, edge, iterations, adapt=True)
@@ -328,10 +332,10 @@ def at_most(v: np.ndarray, f: np.ndarray, faces: int, iterations: int = 4) -> tu
 
 
 def remesh(mesh: Mesh, edge: float | None = None, *, faces: int | None = None, iterations: int = 4) -> Mesh:
-    """A mesh of even triangles, of edge length ``edge`` or about ``faces`` in number; ``colors`` travel along.
+    """A mesh of even triangles, of edge length `edge` or about `faces` in number; `colors` travel along.
 
-    UVs, stored normals, materials and the texture do not: charts have no place on another triangulation (``unwrap``
-    makes new ones). Not differentiable; between steps of an optimization, start a new optimizer with the result.
+    UVs, stored normals, materials and the texture do not: charts have no place on another triangulation (`unwrap` makes
+    new ones). Not differentiable; between steps of an optimization, start a new optimizer with the result.
     """
     mesh.validate("remesh()")
     v = mesh.vertices.detach().double().cpu().numpy()
@@ -353,8 +357,8 @@ def remesh(mesh: Mesh, edge: float | None = None, *, faces: int | None = None, i
     )
 
 
-def edge_for_faces(v: np.ndarray, f: np.ndarray, faces: int, adapt: bool = False) -> float:
-    """The edge length at which equilateral triangles cover this surface with ``faces`` faces; ``adapt`` as in
+def edge_for_faces(v: Vertices, f: Faces, faces: int, adapt: bool = False) -> float:
+    """The edge length at which equilateral triangles cover this surface with `faces` faces; `adapt` as in
     `isotropic`."""
     v = np.asarray(v, dtype=np.float64)
     area = 0.5 * np.linalg.norm(_face_normals(v, f), axis=1)

@@ -6,7 +6,10 @@ positive number are one solid; its surface neither cuts itself nor folds inside 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
+from jaxtyping import Float, Int
 from scipy.ndimage import distance_transform_edt
 from scipy.spatial import cKDTree
 from skimage.measure import marching_cubes
@@ -14,15 +17,21 @@ from skimage.measure import marching_cubes
 from .remesh import cover
 
 
-def winding_numbers(vertices: np.ndarray, faces: np.ndarray, origin: np.ndarray, step: float, shape) -> np.ndarray:
-    """How often a closed mesh, counter-clockwise from outside, winds around lattice points, int32 ``[X, Y, Z]``.
+def winding_numbers(
+    vertices: Float[np.ndarray, "V 3"],
+    faces: Int[np.ndarray, "F 3"],
+    origin: Float[np.ndarray, " 3"] | Sequence[float],
+    step: float,
+    shape: Int[np.ndarray, " 3"] | Sequence[int],
+) -> Int[np.ndarray, "X Y Z"]:
+    """How often a closed mesh, counter-clockwise from outside, winds around lattice points, int32 `[X, Y, Z]`.
 
-    Point (i, j, k) is at ``origin + step * (i, j, k)``. Along each line of the lattice in z the number changes by one
-    at every face that it crosses, by the side from which it does. Lines through an edge count it for one of its faces:
-    the top-left rule of rasterization, on coordinates rounded to 1/1024 of a step so that integers decide.
+    Point (i, j, k) is at `origin + step * (i, j, k)`. Along each line of the lattice in z the number changes by one at
+    every face that it crosses, by the side from which it does. Lines through an edge count it for one of its faces: the
+    top-left rule of rasterization, on coordinates rounded to 1/1024 of a step so that integers decide.
     """
     nx, ny, nz = (int(n) for n in shape)
-    grid = (np.asarray(vertices, dtype=np.float64) - origin) / step
+    grid = (np.asarray(vertices, dtype=np.float64) - np.asarray(origin)) / step
     xy = np.rint(grid[:, :2] * 1024).astype(np.int64)
     p, z = xy[faces], grid[:, 2][faces]
     first = np.maximum(-(-p.min(axis=1) // 1024), 0)
@@ -53,11 +62,15 @@ def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]
 
 
-def solid_surface(vertices: np.ndarray, faces: np.ndarray, step: float) -> tuple[np.ndarray, np.ndarray]:
-    """The surface of the solid, by marching cubes on a lattice of ``step``: what lies inside is bridged or removed.
+def solid_surface(
+    vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"], step: float
+) -> tuple[Float[np.ndarray, "W 3"], Int[np.ndarray, "G 3"]]:
+    """The surface of the solid, by marching cubes on a lattice of `step`: what lies inside is bridged or removed.
 
-    Returns ``vertices`` float64 ``[V, 3]`` and ``faces`` int64 ``[F, 3]``. Raises ``ValueError`` where nothing is
-    inside.
+    Returns `vertices` float64 `[V, 3]` and `faces` int64 `[F, 3]`.
+
+    Raises:
+        ValueError: nothing is inside.
     """
     v = np.asarray(vertices, dtype=np.float64)
     origin = v.min(axis=0) - 2.3 * step

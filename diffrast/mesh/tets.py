@@ -10,19 +10,22 @@ border are negative.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 
 import torch
+from jaxtyping import Float, Int
+from torch import Tensor
 
 # The six edges of a tetrahedron, by corners.
 EDGES = ((0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3))
 
 
-def _table() -> torch.Tensor:
-    """For each set of positive corners (bit k: corner k), up to two triangles of edges, ``[16, 2, 3]``, -1 where there
-    is none.
+def _table() -> Tensor:
+    """For each set of positive corners (bit k: corner k), up to two triangles of edges, `[16, 2, 3]`, -1 where there is
+    none.
 
     They face from the positive corners to the others in a tetrahedron whose corners 1, 2, 3 turn counter-clockwise seen
-    from corner 0's far side, that is ``det(p1 - p0, p2 - p0, p3 - p0) > 0``.
+    from corner 0's far side, that is `det(p1 - p0, p2 - p0, p3 - p0) > 0`.
     """
     corners = torch.tensor([[0.0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]])
     middle = torch.stack([0.5 * (corners[a] + corners[b]) for a, b in EDGES])
@@ -49,8 +52,8 @@ def _table() -> torch.Tensor:
 TABLE = _table()
 
 
-def tet_lattice(shape: tuple[int, int, int]) -> tuple[torch.Tensor, torch.Tensor]:
-    """A lattice of ``shape`` points, int64 ``[N, 3]``, and its cubes cut into six tetrahedra each, int64 ``[T, 4]``.
+def tet_lattice(shape: Sequence[int]) -> tuple[Int[Tensor, "N 3"], Int[Tensor, "T 4"]]:
+    """A lattice of `shape` points, int64 `[N, 3]`, and its cubes cut into six tetrahedra each, int64 `[T, 4]`.
 
     The six share the cube's diagonal and each walks along the three axes in another order (Kuhn 1960), so that
     neighbouring cubes cut their common side alike; all are positively oriented.
@@ -60,7 +63,7 @@ def tet_lattice(shape: tuple[int, int, int]) -> tuple[torch.Tensor, torch.Tensor
     points = torch.cartesian_prod(*(torch.arange(n) for n in shape))
     stride = torch.tensor([shape[1] * shape[2], shape[2], 1])
     first = torch.cartesian_prod(*(torch.arange(n - 1) for n in shape)) @ stride
-    tets = []
+    tets: list[Tensor] = []
     for axes in itertools.permutations(range(3)):
         walk = torch.cumsum(torch.cat([torch.zeros(1, dtype=torch.long), stride[list(axes)]]), 0)
         odd = axes in ((0, 2, 1), (1, 0, 2), (2, 1, 0))
@@ -69,19 +72,18 @@ def tet_lattice(shape: tuple[int, int, int]) -> tuple[torch.Tensor, torch.Tensor
 
 
 def marching_tets(
-    points: torch.Tensor, values: torch.Tensor, tets: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """The surface between positive ``values`` (inside) and the others.
+    points: Float[Tensor, "N 3"], values: Float[Tensor, " N"], tets: Int[Tensor, "T 4"]
+) -> tuple[Float[Tensor, "V 3"], Int[Tensor, "F 3"], Int[Tensor, "V 2"]]:
+    """The surface between positive `values` (inside) and the others.
 
     Args:
-        points: ``[N, 3]``, any floating dtype, and ``values`` ``[N]`` of the same.
-        tets: int64 ``[T, 4]``, positively oriented.
+        points: `[N, 3]`, any floating dtype, and `values` `[N]` of the same.
+        tets: int64 `[T, 4]`, positively oriented.
 
     Returns:
-        ``vertices`` ``[V, 3]``, differentiable into ``points`` and ``values``: on each edge whose ends differ in sign,
-        where the value would be zero if it changed evenly; ``faces`` int64 ``[F, 3]``, counter-clockwise from the
-        negative side; and
-        ``ends`` int64 ``[V, 2]``, the points that each vertex lies between.
+        `vertices` `[V, 3]`, differentiable into `points` and `values`: on each edge whose ends differ in sign, where
+        the value would be zero if it changed evenly; `faces` int64 `[F, 3]`, counter-clockwise from the negative side;
+        and `ends` int64 `[V, 2]`, the points that each vertex lies between.
     """
     inside = values.detach() > 0
     case = (inside[tets].long() * torch.tensor([1, 2, 4, 8], device=tets.device)).sum(1)

@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 import torch
+from jaxtyping import Bool, Float, Int
 from scipy.sparse.csgraph import connected_components
+from torch import Tensor
+
+Sparse = Any  # a `scipy.sparse` matrix: SciPy declares no types
 
 
-class Edges(NamedTuple):
-    """Every edge once: ``ends`` int64 ``[E, 2]``, the smaller vertex first; ``count`` ``[E]`` faces at each;
-    ``of_face`` int64 ``[F, 3]``, the edges (0, 1), (1, 2), (2, 0) of each face; ``forward`` bool ``[F, 3]``, whether
-    the face runs from the smaller vertex to the larger."""
+@dataclass(frozen=True)
+class Edges:
+    """Every edge once: `ends` int64 `[E, 2]`, the smaller vertex first; `count` `[E]` faces at each; `of_face` int64
+    `[F, 3]`, the edges (0, 1), (1, 2), (2, 0) of each face; `forward` bool `[F, 3]`, whether the face runs from the
+    smaller vertex to the larger."""
 
-    ends: torch.Tensor
-    count: torch.Tensor
-    of_face: torch.Tensor
-    forward: torch.Tensor
+    ends: Int[Tensor, "E 2"]
+    count: Int[Tensor, " E"]
+    of_face: Int[Tensor, "F 3"]
+    forward: Bool[Tensor, "F 3"]
 
 
-def edges(faces: torch.Tensor) -> Edges:
-    """The edges of faces ``[F, 3]``."""
+def edges(faces: Int[Tensor, "F 3"]) -> Edges:
+    """The edges of faces `[F, 3]`."""
     f = faces.long()
     half = torch.stack([f, f.roll(-1, dims=1)], dim=-1)
     ends, inverse, count = torch.unique(
@@ -32,9 +37,16 @@ def edges(faces: torch.Tensor) -> Edges:
     return Edges(ends, count, inverse.view(-1, 3), half[..., 0] < half[..., 1])
 
 
-def face_pairs(faces: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Faces on both sides of each edge that has exactly two: the faces int64 ``[P, 2]`` and the edge's vertices ``[P,
-    2]``."""
+def first_of_each(group: Int[Tensor, " N"]) -> Int[Tensor, " G"]:
+    """The place of the first member of each group; `group` holds their numbers, from 0 without gaps."""
+    count = int(group.max()) + 1 if len(group) else 0
+    place = torch.arange(len(group), device=group.device)
+    return torch.full((count,), len(group), device=group.device).scatter_reduce_(0, group, place, "amin")
+
+
+def face_pairs(faces: Int[Tensor, "F 3"]) -> tuple[Int[Tensor, "P 2"], Int[Tensor, "P 2"]]:
+    """Faces on both sides of each edge that has exactly two: the faces int64 `[P, 2]` and the edge's vertices `[P,
+    2]`."""
     e = edges(faces)
     order = e.of_face.reshape(-1).argsort(stable=True)
     start = e.count.cumsum(0) - e.count
@@ -43,44 +55,56 @@ def face_pairs(faces: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return pair, e.ends[two]
 
 
-def laplacian(faces: np.ndarray, num_vertices: int) -> sp.csr_matrix:
-    """The combinatorial Laplacian (degree minus adjacency), float64 sparse ``[V, V]``, of faces ``[F, 3]``."""
-    i = faces[:, [0, 1, 2]].ravel()
-    j = faces[:, [1, 2, 0]].ravel()
-    adjacency = sp.coo_matrix((np.ones(len(i)), (i, j)), shape=(num_vertices, num_vertices)).tocsr()
-    adjacency = ((adjacency + adjacency.T) > 0).astype(np.float64)
-    return (sp.diags(np.asarray(adjacency.sum(axis=1)).ravel()) - adjacency).tocsr()
+def adjacency(ends: Int[np.ndarray, "E 2"], num_vertices: int) -> Sparse:
+    """Which vertices have an edge in common: ones in a float64 sparse `[V, V]`, for edges that may repeat."""
+    both = np.concatenate([ends, ends[:, ::-1]])
+    matrix = sp.csr_matrix((np.ones(len(both)), both.T), shape=(num_vertices, num_vertices))
+    matrix.data[:] = 1
+    return matrix
 
 
-def parts_of(f: np.ndarray, count: int) -> np.ndarray:
-    """The number, from 0, of the connected part that each face belongs to, int ``[F]``."""
-    ends = (np.ones(2 * len(f)), (f[:, :2].ravel(), f[:, 1:].ravel()))
-    _, part = connected_components(sp.coo_matrix(ends, shape=(count, count)), directed=False)
+def laplacian(faces: Int[np.ndarray, "F 3"], num_vertices: int) -> Sparse:
+    """The combinatorial Laplacian (degree minus adjacency), float64 sparse `[V, V]`, of faces `[F, 3]`."""
+    near = adjacency(faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), num_vertices)
+    return (sp.diags(np.asarray(near.sum(axis=1)).ravel()) - near).tocsr()
+
+
+def components(first: Int[np.ndarray, " L"], second: Int[np.ndarray, " L"], count: int) -> Int[np.ndarray, " N"]:
+    """The number, from 0, of the connected part of each of `count` nodes, linked `first[i]` to `second[i]`."""
+    graph = sp.coo_matrix((np.ones(len(first), dtype=np.int8), (first, second)), shape=(count, count))
+    return connected_components(graph, directed=False)[1]
+
+
+def parts_of(f: Int[np.ndarray, "F 3"], count: int) -> Int[np.ndarray, " F"]:
+    """The number, from 0, of the connected part that each face belongs to, of faces of `count` vertices."""
+    part = components(f[:, :2].ravel(), f[:, 1:].ravel(), count)
     return np.unique(part[f[:, 0]], return_inverse=True)[1].reshape(-1)
 
 
-def part_volumes(v: np.ndarray, f: np.ndarray, part: np.ndarray) -> np.ndarray:
-    """The signed volume of each part: negative for a cavity, which faces inwards."""
+def part_volumes(
+    v: Float[np.ndarray, "V C"], f: Int[np.ndarray, "F 3"], part: Int[np.ndarray, " F"]
+) -> Float[np.ndarray, " P"]:
+    """The signed volume of each part, in world units cubed: negative for a cavity, which faces inwards."""
     a, b, c = (v[f[:, k], :3] for k in range(3))
     return np.bincount(part, weights=(a * np.cross(b, c)).sum(axis=1) / 6)
 
 
 @dataclass
 class MeshReport:
-    """What a mesh is made of and what is wrong with it; tensors are indices, int64. ``print`` it."""
+    """What a mesh is made of and what is wrong with it; tensors are indices, int64. `print` it."""
 
     vertices: int
     faces: int
     edges: int
     components: int  # connected through shared edges
-    boundary_edges: torch.Tensor  # [N, 2] vertices of edges with one face
-    non_manifold_edges: torch.Tensor  # [N, 2] ... with more than two
-    inconsistent_edges: torch.Tensor  # [N, 2] ... whose two faces run the same way: one of them is turned over
-    non_manifold_vertices: torch.Tensor  # [N] where fans of faces touch in the vertex only
-    degenerate_faces: torch.Tensor  # [N] without an area, or not finite
-    duplicated_vertices: torch.Tensor  # [N] at the place of an earlier vertex
-    unused_vertices: torch.Tensor  # [N]
-    not_finite: torch.Tensor  # [N] vertices with NaN or infinity
+    boundary_edges: Int[Tensor, "_ 2"]  # vertices of edges with one face
+    non_manifold_edges: Int[Tensor, "_ 2"]  # ... with more than two
+    inconsistent_edges: Int[Tensor, "_ 2"]  # ... whose two faces run the same way: one of them is turned over
+    non_manifold_vertices: Int[Tensor, " _"]  # where fans of faces touch in the vertex only
+    degenerate_faces: Int[Tensor, " _"]  # without an area, or not finite
+    duplicated_vertices: Int[Tensor, " _"]  # at the place of an earlier vertex
+    unused_vertices: Int[Tensor, " _"]
+    not_finite: Int[Tensor, " _"]  # vertices with NaN or infinity
 
     @property
     def closed(self) -> bool:
@@ -97,25 +121,26 @@ class MeshReport:
             f"{self.vertices} vertices, {self.faces} faces, {self.edges} edges, {self.components} connected parts, "
             f"Euler characteristic {self.euler}, {'closed' if self.closed else 'not closed'}"
         ]
-        faults = {
-            "boundary_edges": "edges with one face: a boundary",
-            "non_manifold_edges": "edges with more than two faces",
-            "inconsistent_edges": "edges whose faces are wound against each other",
-            "non_manifold_vertices": "vertices where separate fans of faces touch",
-            "degenerate_faces": "faces without an area",
-            "duplicated_vertices": "vertices at the place of another: edges there count as silhouettes; weld them",
-            "unused_vertices": "vertices that no face uses",
-            "not_finite": "vertices that are not finite",
-        }
-        for name, words in faults.items():
-            found = getattr(self, name)
-            if len(found):
-                lines.append(f"{len(found)} {words} (first: {found[0].tolist()})")
+        found = {name: getattr(self, name) for name in FAULTS}
+        lines += [f"{len(x)} {FAULTS[name]} (first: {x[0].tolist()})" for name, x in found.items() if len(x)]
         return "\n".join(lines)
 
 
-def report(vertices: torch.Tensor, faces: torch.Tensor) -> MeshReport:
-    """Examine ``vertices`` ``[V, 3]`` and ``faces`` ``[F, 3]``."""
+# The faults of a `MeshReport`, in words.
+FAULTS = {
+    "boundary_edges": "edges with one face: a boundary",
+    "non_manifold_edges": "edges with more than two faces",
+    "inconsistent_edges": "edges whose faces are wound against each other",
+    "non_manifold_vertices": "vertices where separate fans of faces touch",
+    "degenerate_faces": "faces without an area",
+    "duplicated_vertices": "vertices at the place of another: edges there count as silhouettes; weld them",
+    "unused_vertices": "vertices that no face uses",
+    "not_finite": "vertices that are not finite",
+}
+
+
+def report(vertices: Float[Tensor, "V 3"], faces: Int[Tensor, "F 3"]) -> MeshReport:
+    """Examine `vertices` `[V, 3]` and `faces` `[F, 3]`."""
     v, f = vertices.detach().cpu().double(), faces.detach().cpu().long()
     e = edges(f)
     finite = torch.isfinite(v).all(1)
@@ -126,19 +151,16 @@ def report(vertices: torch.Tensor, faces: torch.Tensor) -> MeshReport:
     runs = torch.zeros(len(e.ends), dtype=torch.long).index_add_(
         0, e.of_face.reshape(-1), e.forward.long().reshape(-1) * 2 - 1
     )
-    _, where, many = torch.unique(v + 0.0, dim=0, return_inverse=True, return_counts=True)
-    duplicated = torch.zeros(len(v), dtype=torch.bool)
-    if bool((many > 1).any()):
-        order = where.argsort(stable=True)
-        again = torch.cat([torch.zeros(1, dtype=torch.bool), where[order][1:] == where[order][:-1]])
-        duplicated[order[again]] = True
+    _, where = torch.unique(v + 0.0, dim=0, return_inverse=True)
+    duplicated = first_of_each(where)[where] != torch.arange(len(v))
+    first, second = _sides(e)
     used = torch.zeros(len(v), dtype=torch.bool)
     used[f.reshape(-1)] = True
     return MeshReport(
         vertices=len(v),
         faces=len(f),
         edges=len(e.ends),
-        components=_components(f, e),
+        components=int(components(first // 3, second // 3, len(f)).max(initial=-1)) + 1,
         boundary_edges=e.ends[e.count == 1],
         non_manifold_edges=e.ends[e.count > 2],
         inconsistent_edges=e.ends[(e.count == 2) & (runs != 0)],
@@ -150,12 +172,6 @@ def report(vertices: torch.Tensor, faces: torch.Tensor) -> MeshReport:
     )
 
 
-def _linked(first: np.ndarray, second: np.ndarray, count: int) -> np.ndarray:
-    """The connected part ``[count]`` of each node of a graph with these links."""
-    graph = sp.coo_matrix((np.ones(len(first), dtype=np.int8), (first, second)), shape=(count, count))
-    return connected_components(graph, directed=False)[1]
-
-
 def _sides(e: Edges) -> tuple[np.ndarray, np.ndarray]:
     """Half-edges (3 * face + corner) that lie on the same edge, in consecutive pairs."""
     of = e.of_face.reshape(-1).numpy()
@@ -164,28 +180,18 @@ def _sides(e: Edges) -> tuple[np.ndarray, np.ndarray]:
     return order[:-1][same], order[1:][same]
 
 
-def _components(f: torch.Tensor, e: Edges) -> int:
-    if len(f) == 0:
-        return 0
-    first, second = _sides(e)
-    return int(_linked(first // 3, second // 3, len(f)).max()) + 1
-
-
-def _touching_fans(f: torch.Tensor, e: Edges, count: int) -> torch.Tensor:
+def _touching_fans(f: Tensor, e: Edges, count: int) -> Tensor:
     """Vertices whose corners are not all connected through edges at that vertex."""
     corners = f.numpy()
     first, second = _sides(e)
-    links = []
-    for end in (
-        0,
-        1,
-    ):  # the corner of the first half-edge at each of its ends, and that of the second at the same vertex
+    links: list[np.ndarray] = []
+    for end in (0, 1):  # the corner of the first half-edge at each end, and that of the second at the same vertex
         a = first - first % 3 + (first + end) % 3
         vertex = corners.reshape(-1)[a]
         starts = corners.reshape(-1)[second] == vertex
         b = np.where(starts, second, second - second % 3 + (second + 1) % 3)
         links.append(np.stack([a, b]))
     pairs = np.concatenate(links, axis=1)
-    part = _linked(pairs[0], pairs[1], 3 * len(f))
+    part = components(pairs[0], pairs[1], 3 * len(f))
     fans = np.unique(np.stack([corners.reshape(-1), part], axis=1), axis=0)[:, 0]
     return torch.from_numpy(np.flatnonzero(np.bincount(fans, minlength=count) > 1))

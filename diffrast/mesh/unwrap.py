@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int
 
 from .mesh import Mesh
 
@@ -27,7 +28,7 @@ pack.resolution, pack.padding, pack.bilinear = int(data["size"]), int(data["padd
 atlas.generate(xatlas.ChartOptions(), pack, False)
 source, faces, uv = atlas[0]
 out = io.BytesIO()
-numpy.savez(out, faces=faces, uv=uv)
+numpy.savez(out, source=source, faces=faces, uv=uv)
 sys.stdout.buffer.write(out.getvalue())
 """
 
@@ -43,10 +44,12 @@ def unwrap(mesh: Mesh, *, size: int = 1024, padding: int = 2, time_limit: float 
     """
     mesh.validate("unwrap()")
     try:
-        uv, uv_faces = _charts(mesh, size, padding, time_limit)
+        vertices, faces = mesh.vertices.detach().cpu().numpy(), mesh.faces.cpu().numpy()
+        _, uv_faces, uv = cut_charts(vertices, faces, size, padding, time_limit)
     except (subprocess.SubprocessError, OSError, ValueError) as error:
-        reason = f"took longer than {time_limit:g} s" if isinstance(error, subprocess.TimeoutExpired) else str(error)
-        logging.getLogger("diffrast").warning("unwrap(): xatlas %s; every triangle is its own chart", reason)
+        late = isinstance(error, subprocess.TimeoutExpired)
+        reason = f"xatlas took longer than {time_limit:g} s" if late else error
+        logging.getLogger("diffrast").warning("unwrap(): %s; every triangle is its own chart", reason)
         uv, uv_faces = triangle_atlas(len(mesh.faces), size, padding)
     to = mesh.vertices
     return replace(
@@ -56,29 +59,43 @@ def unwrap(mesh: Mesh, *, size: int = 1024, padding: int = 2, time_limit: float 
     )
 
 
-def _charts(mesh: Mesh, size: int, padding: int, time_limit: float) -> tuple[np.ndarray, np.ndarray]:
+def cut_charts(
+    vertices: Float[np.ndarray, "V 3"],
+    faces: Int[np.ndarray, "F 3"],
+    size: int,
+    padding: int,
+    time_limit: float | None = None,
+) -> tuple[Int[np.ndarray, " T"], Int[np.ndarray, "F 3"], Float[np.ndarray, "T 2"]]:
+    """Cut a surface into charts and pack them, by xatlas: the vertex behind each UV, UV indices, and UVs in [0, 1].
+
+    Args:
+        size: texels along a side of the texture that will be used.
+        padding: texels between charts.
+        time_limit: seconds; None: as long as it takes.
+
+    Raises:
+        subprocess.TimeoutExpired: it took longer.
+        ValueError: xatlas failed or is missing, or returned something else than UVs for these faces.
+    """
     sent = io.BytesIO()
-    v = mesh.vertices.detach().cpu().float().numpy()
-    f = mesh.faces.cpu().numpy().astype(np.uint32)
-    np.savez(sent, v=v, f=f, size=size, padding=padding)
+    np.savez(sent, v=vertices.astype(np.float32), f=faces.astype(np.uint32), size=size, padding=padding)
     done = subprocess.run(
         [sys.executable, "-c", _WORKER], input=sent.getvalue(), capture_output=True, timeout=time_limit, check=False
     )
     if done.returncode:
         last = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
-        raise ValueError(f"failed ({' '.join(last) or done.returncode})")
+        raise ValueError(f"xatlas failed ({' '.join(last) or done.returncode})")
     got = np.load(io.BytesIO(done.stdout))
-    faces, uv = got["faces"].astype(np.int64), got["uv"]
-    if faces.shape != f.shape or not np.isfinite(uv).all():
-        raise ValueError("returned another number of faces")
-    return uv, faces
+    if got["faces"].shape != faces.shape or not np.isfinite(got["uv"]).all():
+        raise ValueError("xatlas returned another number of faces")
+    return got["source"].astype(np.int64), got["faces"].astype(np.int64), got["uv"]
 
 
-def triangle_atlas(count: int, size: int, padding: int) -> tuple[np.ndarray, np.ndarray]:
-    """An atlas of ``count`` triangles, two in each cell of a square grid: UVs ``[3 * count, 2]`` and indices ``[count,
-    3]``.
+def triangle_atlas(count: int, size: int, padding: int) -> tuple[Float[np.ndarray, "T 2"], Int[np.ndarray, "F 3"]]:
+    """An atlas of `count` triangles, two in each cell of a square grid: UVs `[3 * count, 2]` and indices `[count, 3]`.
 
-    Raises ``ValueError`` if a texture of this size leaves no texel for a triangle.
+    Raises:
+        ValueError: a texture of this size leaves no texel for a triangle.
     """
     cells = max(1, math.ceil(math.sqrt(math.ceil(count / 2))))
     side, gap = 1 / cells, padding / size

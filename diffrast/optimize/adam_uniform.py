@@ -13,7 +13,7 @@ class AdamUniform(torch.optim.Optimizer):
     Inverse Rendering of Geometry", section 3.4).
 
     A step then keeps the direction of the smoothed gradient, where plain Adam would scale each coordinate by itself and
-    bring the noise back. ``lr`` is the length of the first step's largest entry.
+    bring the noise back. `lr` is the length of the first step's largest entry.
     """
 
     def __init__(
@@ -28,7 +28,7 @@ class AdamUniform(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
-        """One step; ``closure``, if given, is evaluated first and its value returned."""
+        """One step; `closure`, if given, is evaluated first and its value returned."""
         loss = None
         if closure is not None:
             with torch.enable_grad():

@@ -7,34 +7,38 @@ from collections.abc import Sequence
 import torch
 
 from ..camera.camera import Camera
-from ..camera.conventions import rigid
+from ..camera.conventions import Vector, rigid
 from ..camera.lie import se3_exp
 
 PARTS = ("pose", "focal", "principal")
 
 
 class CameraParameters(torch.nn.Module):
-    """Parameters of a camera; calling it gives the :class:`Camera`, with gradients to them.
+    """Parameters of a camera; calling it gives the `Camera`, with gradients to them.
 
-    - ``pose`` ``[6]``: a twist (rotation vector in radians, then world units) that moves the world before the camera,
-      about ``pivot``. Turning about the middle of what is seen is far better conditioned than about the eye.
-    - ``focal`` ``[2]`` (``[1]`` with ``square_pixels``): the logarithm of the focal lengths over the initial ones.
-    - ``principal`` ``[2]``: shift of the principal point, in units of the longer side of the image.
+    - `pose` `[6]`: a twist (rotation vector in radians, then world units) that moves the world before the camera, about
+      `pivot`. Turning about the middle of what is seen is far better conditioned than about the eye.
+    - `focal` `[2]` (`[1]` with `square_pixels`): the logarithm of the focal lengths over the initial ones.
+    - `principal` `[2]`: shift of the principal point, in units of the longer side of the image.
 
     All are zero at the initial camera and of comparable effect near it, so that one learning rate serves them. What is
-    not in
-    ``optimize`` does not require a gradient. The initial camera is part of ``state_dict``; ``near``, ``far`` and the
+    not in `optimize` does not require a gradient. The initial camera is part of `state_dict`; `near`, `far` and the
     size are not.
 
     Args:
         camera: the initial camera; its dtype (float64 unless converted) is that of the parameters.
-        optimize: names among ``PARTS``.
-        pivot: world point ``[3]`` to turn about; None: the eye.
+        optimize: names among `PARTS`.
+        pivot: world point `[3]` to turn about; None: the eye.
         square_pixels: keep the ratio of the two focal lengths.
     """
 
     def __init__(
-        self, camera: Camera, optimize: Sequence[str] = PARTS, *, pivot=None, square_pixels: bool = True
+        self,
+        camera: Camera,
+        optimize: Sequence[str] = PARTS,
+        *,
+        pivot: Vector | None = None,
+        square_pixels: bool = True,
     ) -> None:
         super().__init__()
         unknown = set(optimize) - set(PARTS)

@@ -14,16 +14,16 @@ PARTS = ("vertices", "uv", "normal", "colors", "texture")
 
 
 class MeshParameters(torch.nn.Module):
-    """Tensors of a mesh as parameters; calling it gives the :class:`Mesh`, with gradients to them.
+    """Tensors of a mesh as parameters; calling it gives the `Mesh`, with gradients to them.
 
     Args:
-        mesh: the initial mesh; its other tensors become buffers, so that ``.to(device)`` moves everything.
-        optimize: names among ``PARTS``; the mesh must have them.
-        smoothness: above 0, the vertices are parameterized by Large Steps (:class:`LargeSteps`), whose lambda this is;
-            the parameter is then called ``smooth_vertices``. Use it with :class:`AdamUniform`.
+        mesh: the initial mesh; its other tensors become buffers, so that `.to(device)` moves everything.
+        optimize: names among `PARTS`; the mesh must have them.
+        smoothness: above 0, the vertices are parameterized by Large Steps (`LargeSteps`), whose lambda this is; the
+            parameter is then called `smooth_vertices`. Use it with `AdamUniform`.
     """
 
-    def __init__(self, mesh: Mesh, optimize: Sequence[str] = ("vertices",), *, smoothness: float = 0.0):
+    def __init__(self, mesh: Mesh, optimize: Sequence[str] = ("vertices",), *, smoothness: float = 0.0) -> None:
         super().__init__()
         unknown = set(optimize) - set(PARTS)
         if unknown:

@@ -10,7 +10,8 @@ from pathlib import Path
 import torch
 
 from ..camera.camera import Camera
-from ..camera.conventions import COLMAP_MODELS, colmap_intrinsics, quaternion_to_rotation
+from ..camera.conventions import COLMAP_MODELS, colmap_intrinsics
+from ..mesh.rotation import quaternion_to_rotation
 from .views import Entry, finite, picture_path
 
 # Camera models in the order of their numbers in binary files, and how many parameters each has.

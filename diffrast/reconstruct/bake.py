@@ -23,8 +23,7 @@ from ..fitting.loop import Batches, Progress, Stop, cosine
 from ..fitting.metrics import evaluate
 from ..fitting.targets import Targets, make_targets, texture_side
 from ..io.image import srgb_to_linear
-from ..mesh.atlas import atlas
-from ..mesh.bake_textures import fill_gaps
+from ..mesh.bake_textures import atlas, fill_gaps
 from ..mesh.mesh import Mesh
 from ..mesh.unwrap import unwrap
 from ..photos.data import View

@@ -15,7 +15,7 @@ import torch
 import diffrast.torch as dr
 
 from ..io import save_mesh
-from ..io.image import encode, encode_png, to_uint8
+from ..io.image import encode, to_uint8
 from . import protocol
 from .channels import Options
 from .orbit import Pose
@@ -31,7 +31,7 @@ def screenshot(
 ) -> Iterator[bytes | None]:
     """A PNG of the view at full resolution."""
     picture = scene.picture(dr.RasterizeContext(backend), pose, options, max(width, 16), max(height, 16))
-    yield protocol.pack(protocol.PNG, encode_png(picture, linear=False), width=width, height=height)
+    yield protocol.pack(protocol.PNG, encode(picture, "PNG", linear=False), width=width, height=height)
 
 
 def film_frames(

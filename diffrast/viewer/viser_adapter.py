@@ -27,6 +27,7 @@ import diffrast.torch as dr
 from ..camera.camera import Camera
 from ..io.image import to_uint8
 from ..mesh.mesh import Mesh
+from ..mesh.rotation import quaternion_to_rotation
 from .channels import CHANNELS, Options, draw
 from .pace import Pace
 from .session import MOVING
@@ -135,15 +136,8 @@ def _state(camera: Any) -> State | None:
 def camera_of(state: State, width: int, height: int) -> Camera:
     """viser's camera for a picture of this size: a full vertical angle, a place, and a rotation from OpenCV's camera
     axes (x right, y down, z ahead) to the world as a unit quaternion (viser's documentation, "Frame Conventions")."""
-    fov, position, (w, x, y, z) = state[2], torch.tensor(state[3:6], dtype=torch.float64), state[6:]
-    rotation = torch.tensor(
-        [
-            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-        ],
-        dtype=torch.float64,
-    )
+    fov, (position, wxyz) = state[2], torch.tensor(state[3:], dtype=torch.float64).split([3, 4])
+    rotation = quaternion_to_rotation(wxyz)
     focal = height / 2 / math.tan(fov / 2)
     K = torch.tensor([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]], dtype=torch.float64)
     return Camera.from_opencv(K, rotation.T, -rotation.T @ position, (width, height), first_pixel=0.5)

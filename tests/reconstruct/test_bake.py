@@ -13,7 +13,7 @@ from helpers.viewing import torus
 from diffrast import cli
 from diffrast.io import linear_to_srgb, load_mesh
 from diffrast.mesh import Mesh, unwrap
-from diffrast.mesh.atlas import atlas
+from diffrast.mesh.bake_textures import atlas
 from diffrast.reconstruct import bake as module
 from diffrast.reconstruct.bake import bake
 
