@@ -11,7 +11,7 @@ import torch
 
 from ..camera.camera import Camera
 from ..camera.conventions import COLMAP_MODELS, colmap_intrinsics, quaternion_to_rotation
-from .views import Entry, finite, picture_path
+from .views import Entry, finite, image_path
 
 # Camera models in the order of their numbers in binary files, and how many parameters each has.
 MODELS = {
@@ -50,7 +50,7 @@ class Shot:
 
 
 def read_colmap(path: Path) -> list[Entry]:
-    """``path`` is the model's ``images.bin`` or ``images.txt``; the pictures lie in ``images`` of the data set's
+    """`path` is the model's `images.bin` or `images.txt`; the pictures lie in `images` of the data set's
     folder, and may be smaller than those that the model was made from. Of lenses that distort, those of k1, k2, p1 and
     p2 are known."""
     model = path.parent
@@ -66,12 +66,12 @@ def read_colmap(path: Path) -> list[Entry]:
         R = _rotation(finite(shot.rotation, (4,), f"the quaternion of {shot.name}", path), shot.name, path)
         t = finite(shot.translation, (3,), f"the translation of {shot.name}", path)
         full = Camera.from_opencv(K, R, t, (lens.width, lens.height), first_pixel=0.5)
-        entries.append(Entry(picture_path(folder / "images", shot.name, path), full.resized, bent))
+        entries.append(Entry(image_path(folder / "images", shot.name, path), full.resized, bent))
     return entries
 
 
 def _intrinsics(lens: Lens, path: Path) -> tuple[torch.Tensor, tuple[float, ...]]:
-    """K ``[3, 3]``, pixels from the top left corner, and (k1, k2, p1, p2)."""
+    """K `[3, 3]`, pixels from the top left corner, and (k1, k2, p1, p2)."""
     model, parameters = lens.model, lens.parameters
     if model == "FULL_OPENCV" and not any(parameters[8:]):
         model, parameters = "OPENCV", parameters[:8]

@@ -15,11 +15,11 @@ from .views import Entry, finite
 
 
 def read_idr(path: Path) -> list[Entry]:
-    """``world_mat_<i>`` is the projection matrix ``[4, 4]`` (or ``[3, 4]``) of the i-th picture of ``image``, by name;
-    pixel (0, 0) is the centre of the first pixel (Yariv et al. 2020). ``mask`` has a picture for each, in the same
+    """`world_mat_<i>` is the projection matrix `[4, 4]` (or `[3, 4]`) of the i-th picture of `image`, by name;
+    pixel (0, 0) is the centre of the first pixel (Yariv et al. 2020). `mask` has a picture for each, in the same
     order, or none.
 
-    The world is the scan's: ``scale_mat_<i>``, which shrinks it to a unit sphere, is not used."""
+    The world is the scan's: `scale_mat_<i>`, which shrinks it to a unit sphere, is not used."""
     try:
         with np.load(path) as file:
             matrices = {name: file[name] for name in file.files if name.startswith("world_mat_") and "inv" not in name}
@@ -56,7 +56,7 @@ def _pictures(folder: Path) -> list[Path]:
 
 
 def decompose(P: torch.Tensor, name: str, path: Path) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """K (upper triangular, positive diagonal, K[2, 2] = 1), R and t of a projection matrix ``[3, 4]`` = s K [R | t],
+    """K (upper triangular, positive diagonal, K[2, 2] = 1), R and t of a projection matrix `[3, 4]` = s K [R | t],
     any s != 0.
 
     Hartley and Zisserman 2004, section 6.2.4: an RQ decomposition, here from QR by turning the matrix upside down."""

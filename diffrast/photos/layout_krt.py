@@ -13,7 +13,7 @@ from .views import Entry, check_rotation, finite
 
 
 def read_krt(path: Path) -> list[Entry]:
-    """For each picture ``NAME.png`` (or .jpg ...) a file ``NAME.txt`` of numbers, apart by white space or commas::
+    """For each picture `NAME.png` (or .jpg ...) a file `NAME.txt` of numbers, apart by white space or commas::
 
         # K: pixels; (0, 0) is the centre of the top left pixel, x right, y down
         fx  s  cx
@@ -25,7 +25,7 @@ def read_krt(path: Path) -> list[Entry]:
         r31 r32 r33 t3
         # optional: the lens's distortion k1 k2 p1 p2
 
-    as OpenCV has them. What follows a ``#`` is a comment. ``path`` is any of the text files; one without a picture of
+    as OpenCV has them. What follows a `#` is a comment. `path` is any of the text files; one without a picture of
     its name is left aside, so that there may be a README."""
     entries = []
     for file in sorted(path.parent.glob("*.txt")):

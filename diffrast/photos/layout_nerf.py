@@ -9,19 +9,19 @@ from pathlib import Path
 import torch
 
 from ..camera.camera import Camera
-from .views import Entry, check_rotation, finite, number, picture_path
+from .views import Entry, check_rotation, finite, image_path, number
 
 LENS = ("k1", "k2", "p1", "p2")
 LENGTHS = ("camera_angle_x", "camera_angle_y", "fl_x", "fl_y", "cx", "cy", "w", "h")
 
 
 def read_nerf(path: Path) -> list[Entry]:
-    """NeRF-synthetic (Mildenhall et al. 2020): camera-to-world matrices with OpenGL axes and ``camera_angle_x``; or
+    """NeRF-synthetic (Mildenhall et al. 2020): camera-to-world matrices with OpenGL axes and `camera_angle_x`; or
     (instant-ngp)
-    ``fl_x``, ``fl_y``, ``cx``, ``cy`` in pixels from the top left corner of a picture of ``w`` x ``h``, and the lens's
+    `fl_x`, `fl_y`, `cx`, `cy` in pixels from the top left corner of a picture of `w` x `h`, and the lens's
     distortion
-    ``k1``, ``k2``, ``p1``, ``p2``. Each may stand in a frame as well, where it goes before the scene's. Pictures have
-    straight alpha, or a mask that the frame names in ``mask_path``, or one in a folder (data.py)."""
+    `k1`, `k2`, `p1`, `p2`. Each may stand in a frame as well, where it goes before the scene's. Pictures have
+    straight alpha, or a mask that the frame names in `mask_path`, or one in a folder (data.py)."""
     try:
         scene = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -51,10 +51,10 @@ def _entry(i: int, frame: dict, fields: dict, path: Path) -> Entry:
         return Camera(_intrinsics(lengths, width, height, path), view, width, height)
 
     return Entry(
-        picture_path(path.parent, frame["file_path"], path),
+        image_path(path.parent, frame["file_path"], path),
         camera,
         _lens(fields, path),
-        None if mask is None else picture_path(path.parent, mask, path),
+        None if mask is None else image_path(path.parent, mask, path),
     )
 
 

@@ -18,8 +18,8 @@ from diffrast.fitting.targets import Targets, make_targets
 from diffrast.mesh.intersections import self_intersections
 from diffrast.mesh.remesh import at_most
 from diffrast.mesh.solid import solid_surface, winding_numbers
+from diffrast.photos import Pixels, View
 from diffrast.photos.calibration import Calibration
-from diffrast.photos.data import View
 from diffrast.reconstruct.hull import bounds
 from diffrast.reconstruct.options import Options, check
 from diffrast.reconstruct.repair import as_shape, drop_floaters, resolve, restore, tidy, untangle, without_cuts
@@ -58,7 +58,8 @@ def photographs(mesh: trimesh.Trimesh, count: int = 14, size: int = 64) -> list[
         color, _ = dr.interpolate(0.5 + 0.4 * torch.sin(4 * v), rast, f)
         picture = finish(color, rast, clip, f, 0.0, 3)[0]
         rgb = (picture[..., :3] / picture[..., 3:].clamp_min(1e-6)).clamp(0, 1)
-        views.append(View(f"v{i}", Path(f"v{i}.png"), rgb.contiguous(), picture[..., 3].contiguous(), camera))
+        pixels = Pixels(rgb.contiguous(), picture[..., 3].contiguous())
+        views.append(View(f"v{i}", Path(f"v{i}.png"), camera, pixels))
     return views
 
 

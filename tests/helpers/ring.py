@@ -10,7 +10,7 @@ import trimesh
 
 import diffrast.torch as dr
 from diffrast.camera import Camera, look_at
-from diffrast.photos.data import View
+from diffrast.photos import Pixels, View
 from diffrast.reconstruct.pipeline import Options
 from diffrast.scene.passes import clip_matrices, finish, to_clip
 
@@ -49,7 +49,8 @@ def ring_views() -> list[View]:
     made = []
     for i, camera in enumerate(ring_cameras(14, 72)):
         rgba = photograph(torus(), camera)
-        made.append(View(f"v{i}", Path(f"v{i}.png"), rgba[..., :3].contiguous(), rgba[..., 3].contiguous(), camera))
+        pixels = Pixels(rgba[..., :3].contiguous(), rgba[..., 3].contiguous())
+        made.append(View(f"v{i}", Path(f"v{i}.png"), camera, pixels))
     return made
 
 

@@ -84,7 +84,7 @@ def assert_views(views, cameras):
     for view, camera in zip(views, cameras, strict=True):
         assert_same_camera(view.camera, camera)
         mask = torch.from_numpy(ball_picture(camera)[::-1].copy()) > 0
-        torch.testing.assert_close(view.rgb[..., 0], torch.where(mask, 127 / 255, 0.0))
+        torch.testing.assert_close(view.load().rgb[..., 0], torch.where(mask, 127 / 255, 0.0))
 
 
 @pytest.mark.parametrize("binary", [True, False], ids=["binary", "text"])
@@ -109,7 +109,7 @@ def test_idr(tmp_path, sign):
     assert_views(views, cameras)
     assert add_masks(views) == "files"
     for view, camera in zip(views, cameras, strict=True):
-        assert torch.equal(view.alpha > 0.5, torch.from_numpy(ball_picture(camera)[::-1].copy()) > 0)
+        assert torch.equal(view.load_mask() > 0.5, torch.from_numpy(ball_picture(camera)[::-1].copy()) > 0)
 
 
 def test_masks_beside_the_pictures_are_found(tmp_path):
@@ -121,7 +121,7 @@ def test_masks_beside_the_pictures_are_found(tmp_path):
     views = read_views(folder)
     assert add_masks(views) == "files"
     inside = torch.from_numpy(ball_picture(cameras[0])[::-1].copy()) > 0
-    assert torch.equal(views[0].alpha > 0.5, ~inside)
+    assert torch.equal(views[0].load_mask() > 0.5, ~inside)
     (folder / "masks" / "v2.png.png").unlink()
     with pytest.raises(ValueError, match=r"v2\.png has no mask, though other photographs of the data set have one"):
         add_masks(read_views(folder))
