@@ -1,7 +1,7 @@
 """Reading posed photographs: one reader per layout, one table of layouts.
 
 Image origin, axes and colour coding of each layout end in its reader: what comes out is a `View` with our
-conventions (row 0 at the bottom, camera along -z). Every fault of the input is a ``ValueError`` of one sentence that
+conventions (row 0 at the bottom, camera along -z). Every fault of the input is a `ValueError` of one sentence that
 names the file. A photograph that cannot be used is left out, and said to be, as long as the rest suffices; calibration
 that is wrong is not.
 """
@@ -144,7 +144,7 @@ def _views(folder: Path, layout: Path, entries: list[Entry], left_out: list[str]
         except ValueError as error:
             left_out.append(f"{error} (listed in {layout})")
             continue
-        camera = entry.camera(photo.width, photo.height)
+        camera = entry.camera((photo.width, photo.height))
         views.append(View.of(name, photo, camera, entry.mask or mask_beside(folder, path), entry.test))
     same_size(views, layout)
     return views

@@ -35,16 +35,12 @@ def read_middlebury(path: Path) -> list[Entry]:
     return entries
 
 
-def _camera_of(K: torch.Tensor, R: torch.Tensor, t: torch.Tensor) -> Callable[[int, int], Camera]:
-    def camera(width: int, height: int) -> Camera:
-        size = (height, width) if _is_turned(K, width, height) else (width, height)
-        return Camera.from_opencv(K, R, t, size)
-
-    return camera
+def _camera_of(K: torch.Tensor, R: torch.Tensor, t: torch.Tensor) -> Callable[[tuple[int, int]], Camera]:
+    return lambda size: Camera.from_opencv(K, R, t, size[::-1] if _is_turned(K, *size) else size)
 
 
 def _is_turned(K: torch.Tensor, width: int, height: int) -> bool:
-    """Does the principal point say that the photograph was turned by a quarter since it was calibrated? Picture
+    """Does the principal point say that the photograph was turned by a quarter since it was calibrated? Image
     viewers do that to stored photographs to show them upright; which way, `orient.py` finds out."""
     x, y = 2 * float(K[0, 2]) + 1, 2 * float(K[1, 2]) + 1
     return abs(x - height) + abs(y - width) < abs(x - width) + abs(y - height)

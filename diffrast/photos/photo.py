@@ -98,7 +98,7 @@ class Photo(Source):
             with Image.open(path) as header:
                 return cls(path, header.width, header.height, 1, lens if any(lens) else ())
         except UNREADABLE as error:
-            raise ValueError(f"image {path} cannot be read (corrupt or not a picture): {error}") from error
+            raise ValueError(f"image {path} cannot be read (corrupt or not an image): {error}") from error
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -160,7 +160,7 @@ def read_reduced(path: Path, factor: int = 1) -> Float[torch.Tensor, "H W C"]:
                 image = image.crop((0, 0, keep[0] * left, keep[1] * left)).reduce(left)
             return from_pil(image, linear=False)
     except UNREADABLE as error:
-        raise ValueError(f"image {path} cannot be read (corrupt or not a picture): {error}") from error
+        raise ValueError(f"image {path} cannot be read (corrupt or not an image): {error}") from error
 
 
 def split_alpha(

@@ -85,14 +85,14 @@ class Entry:
 
     Attributes:
         image: Its file.
-        camera: Makes its camera for the width and height that the file has.
+        camera: Makes its camera for the (width, height) that the file has.
         lens: Distortion (k1, k2, p1, p2).
         mask: The mask's file, where the data set names one.
         test: It is there to judge by.
     """
 
     image: Path
-    camera: Callable[[int, int], Camera]
+    camera: Callable[[tuple[int, int]], Camera]
     lens: tuple[float, ...] = ()
     mask: Path | None = None
     test: bool = False

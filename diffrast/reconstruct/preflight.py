@@ -62,8 +62,8 @@ def examine(
     yield "views", f"{len(views)} photographs of {width}x{height}{reduced}; {held} are held out"
     cover = [100 * float((v.load_mask() > 0.5).float().mean()) for v in views]
     cut = sum(_touches_border(v) for v in views)
-    crop = f", and {cut} pictures crop it" if cut else ""
-    yield "masks", f"from {mask_source}; the object fills {min(cover):.0f} to {max(cover):.0f} % of a picture{crop}"
+    crop = f", and {cut} photographs crop it" if cut else ""
+    yield "masks", f"from {mask_source}; the object fills {min(cover):.0f} to {max(cover):.0f} % of a photograph{crop}"
     away = _away(views, box)
     distance = away.norm(dim=1)
     focal = torch.tensor([float(v.camera.K[0, 0]) for v in views])

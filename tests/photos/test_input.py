@@ -37,10 +37,10 @@ LEFT_OUT = {
     "missing": (lambda f: (f / "v2.png").unlink(), r"image .*v2 does not exist \(listed in .*transforms_train\.json\)"),
     "no picture": (
         lambda f: (f / "v2.png").write_text("hello"),
-        r"image .*v2\.png cannot be read \(corrupt or not a picture\)",
+        r"image .*v2\.png cannot be read \(corrupt or not an image\)",
     ),
     "empty file": (lambda f: (f / "v2.png").write_bytes(b""), r"image .*v2\.png cannot be read"),
-    "cut short": (lambda f: cut(f, "v2.png"), r"image .*v2\.png cannot be read \(corrupt or not a picture\)"),
+    "cut short": (lambda f: cut(f, "v2.png"), r"image .*v2\.png cannot be read \(corrupt or not an image\)"),
     "all background": (lambda f: paint(f, "v2.png", 0), r"the mask of .*v2\.png is empty: the object is nowhere in it"),
     "all object": (lambda f: paint(f, "v2.png", 255), r"v2\.png has an alpha of one everywhere, unlike the others"),
     "nearly all": (lambda f: paint(f, "v2.png", 254), r"the mask of .*v2\.png is all object: it shows no outline"),

@@ -134,7 +134,7 @@ def edit(path, change):
 BROKEN_TEXT = {
     "fisheye": (
         lambda d: edit(d / "sparse/0/cameras.txt", lambda s: s.replace("PINHOLE", "FOV").rstrip() + " 0.1\n"),
-        r"the distortion of a FOV lens is not known here; undistort the pictures first, with `colmap "
+        r"the distortion of a FOV lens is not known here; undistort the images first, with `colmap "
         r"image_undistorter`",
     ),
     "distortion": (
@@ -212,7 +212,7 @@ BROKEN_IDR = {
     "no archive": (lambda d: (d / "cameras.npz").write_bytes(b"PK nonsense"), r"cameras\.npz cannot be read"),
     "too few matrices": (
         lambda d: change_matrices(d, lambda m: m.pop("world_mat_5")),
-        r"has 5 world_mat_<i> but .*image has 6 pictures",
+        r"has 5 world_mat_<i> but .*image has 6 images",
     ),
     "a gap": (
         lambda d: change_matrices(d, lambda m: m.update(world_mat_9=m.pop("world_mat_2"))),
@@ -226,7 +226,7 @@ BROKEN_IDR = {
         lambda d: change_matrices(d, lambda m: m["world_mat_1"].fill(1.0)),
         r"world_mat_1 is not the projection of a camera",
     ),
-    "masks": (lambda d: (d / "mask" / "003.png").unlink(), r"mask has 5 pictures but .*image has 6"),
+    "masks": (lambda d: (d / "mask" / "003.png").unlink(), r"mask has 5 images but .*image has 6"),
 }
 
 

@@ -157,7 +157,7 @@ FAULTS = {
     "k2": (edit("k2", math.inf), r"k2 must be a finite number; got inf"),
     "p1": (edit("p1", True), r"p1 must be a finite number; got True"),
     "p2": (edit("frame.p2", []), r"p2 must be a finite number; got \[\]"),
-    "k3": (edit("k3", 0.1), r"of lens distortion k1, k2, p1 and p2 are known; got k3: undistort the pictures first"),
+    "k3": (edit("k3", 0.1), r"of lens distortion k1, k2, p1 and p2 are known; got k3: undistort the images first"),
     "fisheye": (edit("camera_model", "OPENCV_FISHEYE"), r"got a fisheye lens: undistort"),
     "w": (edit("w", 0), r"w and h must be positive; got w=0"),
     "h": (edit("frame.h", -3), r"w and h must be positive; got w=48, h=-3"),
