@@ -65,6 +65,9 @@ format: .make/dev ## format the code
 wheel: .make/ready ## build dist/*.whl, install it elsewhere and draw with it
 	rm -rf build dist
 	$(PIP) wheel -q --no-deps --wheel-dir dist .
+	@# On Linux the name says how old a system may be. Nothing is patched in: OpenMP comes with torch.
+	@if [ "$$(uname)" = Linux ] && [ -x $(VENV)/bin/auditwheel ]; then \
+	  $(VENV)/bin/auditwheel repair --plat auto --patcher none --wheel-dir dist dist/*.whl; rm dist/*-linux_*.whl; fi
 	@trial=$$(mktemp -d); trap 'rm -rf "$$trial"' EXIT; \
 	$(PIP) install -q --no-deps --target "$$trial" dist/*.whl; \
 	cd "$$trial"; PYTHONPATH="$$trial" "$(abspath $(PY))" -W error -c "$$WHEEL_CHECK"

@@ -6,7 +6,6 @@ and every torch >= 2.6. Everything else about the package is in pyproject.toml.
 
 import os
 import platform
-import re
 import shlex
 import shutil
 import subprocess
@@ -134,35 +133,11 @@ class BuildPython(build_py):
             shutil.copytree(ROOT / folder, Path(self.build_lib, "diffrast", "_sources", folder), dirs_exist_ok=True)
 
 
-# The C++ library of manylinux_2_28 (PEP 600), the system that torch's own wheels ask for.
-OLDEST_GLIBC = (2, 28)
-NEWEST_CXX = {b"GLIBCXX": (3, 4, 24), b"CXXABI": (1, 3, 11)}
-
-
-def portable_tag(libraries: list[Path], linux: str) -> str:
-    """`linux_x86_64` as manylinux with the oldest glibc that has every symbol the libraries ask for, where that can be
-    told."""
-    glibc = OLDEST_GLIBC
-    for library in libraries:
-        for name, text in re.findall(rb"\0(GLIBC|GLIBCXX|CXXABI)_([\d.]+)", library.read_bytes()):
-            version = tuple(map(int, text.split(b".")))
-            if version > NEWEST_CXX.get(name, version):
-                return linux
-            if name == b"GLIBC":
-                glibc = max(glibc, version[:2])
-    return linux.replace("linux", "manylinux_{}_{}".format(*glibc), 1)
-
-
 class PlatformWheel(bdist_wheel):
     """One wheel per platform for every Python 3: the library does not know Python's ABI."""
 
     def get_tag(self) -> tuple[str, str, str]:
-        platform_tag = super().get_tag()[2].replace("universal2", platform.machine())
-        built = [path for path in self.get_finalized_command("build_ext").libraries_built() if path.exists()]
-        # An editable install asks before anything is built; its wheel never leaves the machine.
-        if built and platform.libc_ver()[0] == "glibc":
-            platform_tag = portable_tag(built, platform_tag)
-        return "py3", "none", platform_tag
+        return "py3", "none", super().get_tag()[2].replace("universal2", platform.machine())
 
 
 class NativeDistribution(Distribution):

@@ -39,7 +39,7 @@ def disturbed(views: list[View], degrees: float, focal: float = 1.0, seed: int =
         matrix, K = view.camera.world_to_camera.clone(), view.camera.K.clone()
         matrix[:3] = so3_exp(math.radians(degrees) * axis) @ matrix[:3]
         K[:2, :2] *= focal
-        out.append(view.changed(camera=replace(view.camera, world_to_camera=matrix, K=K)))
+        out.append(replace(view, camera=replace(view.camera, world_to_camera=matrix, K=K)))
     return out
 
 
@@ -48,11 +48,10 @@ def misjudged(views: list[View], pixels: float, seed: int = 0) -> list[View]:
     generator = torch.Generator().manual_seed(seed)
     out = []
     for view in views:
-        assert view.alpha is not None
         by = pixels * float(2 * torch.rand((), generator=generator) - 1)
-        inside = view.alpha.numpy() > 0.5
+        inside = view.load_mask().numpy() > 0.5
         distance = ndimage.distance_transform_edt(inside) - ndimage.distance_transform_edt(~inside)
-        out.append(view.changed(alpha=torch.from_numpy(distance > -by).float()))
+        out.append(view.with_mask(torch.from_numpy(distance > -by).float()))
     return out
 
 

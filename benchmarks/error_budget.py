@@ -44,7 +44,8 @@ REACH, DEPTHS = 0.015, 41  # of depths, in the object's size
 def judged(view: View) -> torch.Tensor:
     """Bool ``[H, W]``: in the mask, and not in doubt."""
     on = over_white(view)[..., 3] > 0.5
-    return on if view.doubt is None else on & ~view.doubt
+    doubt = view.load_doubt()
+    return on if doubt is None else on & ~doubt
 
 
 def inner(view: View, coverage: torch.Tensor) -> torch.Tensor:

@@ -81,9 +81,8 @@ def open_spaces(mesh_file: Path, views: list[View]) -> float:
     box = torch.stack([mesh.vertices.amin(0), mesh.vertices.amax(0)])
     found = []
     for view in views:
-        assert view.alpha is not None
-        mask = view.alpha.numpy() > 0.5
-        doubt = np.zeros_like(mask) if view.doubt is None else view.doubt.numpy()
+        mask, unsure = view.load_mask().numpy() > 0.5, view.load_doubt()
+        doubt = np.zeros_like(mask) if unsure is None else unsure.numpy()
         clip = to_clip(mesh.vertices, clip_matrices([view.camera], box))
         rast, _ = dr.rasterize(ctx, clip, mesh.faces, mask.shape)
         ours = finish(torch.zeros_like(rast[..., :1]), rast, clip, mesh.faces, 0.0)[0, ..., 1].numpy() > 0.5

@@ -110,7 +110,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory, views: list[View]) -> Path
     folder = tmp_path_factory.mktemp("torus")
     frames = []
     for view in views:
-        save_image(folder / view.path, torch.cat([view.rgb, view.alpha[..., None]], dim=-1), linear=False)
+        save_image(folder / view.path, torch.cat([view.load().rgb, view.load_mask()[..., None]], dim=-1), linear=False)
         pose = torch.linalg.inv(view.camera.world_to_camera).tolist()
         frames.append({"file_path": view.name, "transform_matrix": pose})
     scene = {"camera_angle_x": 0.65, "frames": frames}

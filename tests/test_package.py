@@ -227,7 +227,22 @@ def test_wheel_serves_every_python_and_holds_the_sources(wheel):
     assert kernels <= names
     assert "diffrast/_sources/shaders/README.md" in names
     assert {f"diffrast/_native/{path.name}" for path in LIBRARIES} <= names
+    assert {"diffrast/viewer/page.html", "diffrast/reconstruct/report.html.j2"} <= names
     assert not [name for name in names if name.startswith(("tests/", "recipes/", "benchmarks/"))]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="ELF only")
+def test_wheel_asks_nothing_unusual_of_a_system(wheel, tmp_path):
+    """As `make wheel` does: the tag names the oldest C library, and no library has to be patched or brought along."""
+    command = ["repair", "--plat", "auto", "--patcher", "none", "--wheel-dir", str(tmp_path), str(wheel)]
+    result = subprocess.run([sys.executable, "-m", "auditwheel", *command], capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, result.stderr
+    (path,) = tmp_path.glob("*.whl")
+    assert re.search(r"-(many|musl)linux_\d+_\d+_\w+\.whl$", path.name)
+    before, after = zipfile.ZipFile(wheel), zipfile.ZipFile(path)
+    for name in (f"diffrast/_native/{library.name}" for library in LIBRARIES):
+        assert after.read(name) == before.read(name)
 
 
 @pytest.mark.slow

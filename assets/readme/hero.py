@@ -32,7 +32,8 @@ def main() -> None:
         uv, _ = dr.interpolate(mesh.uv, rast, mesh.uv_index)
         textured = finish(dr.texture(mesh.texture[None], uv), rast, clip, mesh.faces, 1.0, SAMPLES)[0, ..., :3]
         clay = srgb_to_linear(render_clay(ctx, clip, mesh, camera, size, SAMPLES)[0])
-        photograph = view.rgb * view.alpha[..., None] + 1 - view.alpha[..., None]
+        rgb, alpha = view.load().rgb, view.load_mask()[..., None]
+        photograph = rgb * alpha + 1 - alpha
         columns.append(
             torch.cat([part[ROWS] for part in (clay, textured, srgb_to_linear(photograph))])
         )  # row 0 is the bottom one

@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
     from ..io.atomic import write_text
     from ..io.image import load_image, save_image, srgb_to_linear
     from ..photos.masks import add_masks
-    from ..photos.photo import split_alpha
+    from ..photos.photo import Pixels, split_alpha
     from ..photos.views import View
 
     between("--fov", args.fov, 1, 150)
@@ -46,19 +46,17 @@ def run(args: argparse.Namespace) -> int:
     rgb, alpha = split_alpha(load_image(path, linear=False))
     height, width = rgb.shape[:2]
     camera = Camera.perspective(fov_y=math.radians(args.fov), width=width, height=height)
-    view = View(path.stem, path, rgb, None if args.mask else alpha, camera)
-    view.mask = Path(args.mask) if args.mask else None
-    try:
-        add_masks([view])
-    except ValueError as error:
-        raise ValueError(str(error).replace("give masks with --masks", "give its mask with --mask")) from None
-    assert view.alpha is not None
-    image = srgb_to_linear(view.rgb)
+    pixels, mask = Pixels(rgb, None if args.mask else alpha), Path(args.mask) if args.mask else None
+    view = View(path.stem, path, camera, pixels, mask=mask)
+    add_masks([view])
+    pixels = view.load()
+    assert pixels.alpha is not None
+    image = srgb_to_linear(pixels.rgb)
     with torch.no_grad():
-        found = find_pose(mesh, image, view.alpha, camera, orientations=args.orientations, progress=not args.quiet)
+        found = find_pose(mesh, image, pixels.alpha, camera, orientations=args.orientations, progress=not args.quiet)
         # What lies behind an alpha of zero is not meant to be seen.
         behind = image if alpha is None else image * alpha[..., None] + 1 - alpha[..., None]
-        save_image(proof, overlay(mesh, behind, view.alpha, found.camera))
+        save_image(proof, overlay(mesh, behind, pixels.alpha, found.camera))
     file = transforms(found.camera, path, out)
     write_text(out, json.dumps(file, indent=1) + "\n")
     facts = {

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import torch
 
 from ..photos.calibration import POWER, TOE
+from ..photos.photo import Pixels, Source
 from ..photos.views import View
 from ..scene.passes import clip_matrices, to_clip
 from .appearance import Textured
@@ -18,20 +19,22 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Exposed:
-    """Colours of a photograph (a tensor, or what makes one) divided by a factor ``exp(gain)`` ``[3]`` on linear light,
-    display values still. Made anew each time that they are asked for, like the photograph's own."""
+class Exposed(Source):
+    """A photograph whose colours are divided by a factor `exp(gain)` `[3]` on linear light, display values still."""
 
-    stored: Any
+    source: Source
     gain: torch.Tensor
 
     @property
-    def shape(self) -> tuple[int, ...]:
-        return tuple(self.stored.shape)
+    def shape(self) -> tuple[int, int]:
+        return self.source.shape
 
-    def load(self) -> torch.Tensor:
-        rgb = self.stored.load() if hasattr(self.stored, "load") else self.stored
-        return ((rgb + TOE) * (-self.gain / POWER).exp() - TOE).clamp(0, 1)
+    def load(self) -> Pixels:
+        pixels = self.source.load()
+        return replace(pixels, rgb=((pixels.rgb + TOE) * (-self.gain / POWER).exp() - TOE).clamp(0, 1))
+
+    def load_mask(self) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+        return self.source.load_mask()
 
 
 def equal_exposures(state: State, model: Textured) -> None:
@@ -44,7 +47,7 @@ def equal_exposures(state: State, model: Textured) -> None:
     gains = [
         own_gain(state.ctx, model, v, state.box) if i in state.held else next(rows) for i, v in enumerate(state.views)
     ]
-    state.views = [v.changed(rgb=Exposed(v.__dict__["rgb"], gain)) for v, gain in zip(state.views, gains, strict=True)]
+    state.views = [replace(v, source=Exposed(v.source, gain)) for v, gain in zip(state.views, gains, strict=True)]
     state.findings["exposure"] = f"factors of the photographs from {found.exp().min():.2f} to {found.exp().max():.2f}"
 
 

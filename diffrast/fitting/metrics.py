@@ -103,7 +103,7 @@ def evaluate(
             clip = to_clip(model.vertices, matrix[None])
             size = (view.camera.height, view.camera.width)
             picture = model.draw(ctx, clip, view.camera, size, SAMPLES)[0].cpu()
-        figures.append({"view": view.name, **compare(picture, over_white(view), view.doubt)})
+        figures.append({"view": view.name, **compare(picture, over_white(view), view.load_doubt())})
         if show:
             show(i, view, picture, figures[-1])
     return figures

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from ..camera.camera import Camera
+from ..photos.agreement import mask_rectangle
 from ..photos.calibration import Calibration
 from ..photos.views import View
 from ..scene.passes import clip_planes, to_clip
@@ -19,14 +20,15 @@ BACKGROUND = 1.0  # white, as the NeRF-synthetic benchmark composites
 
 def over_white(view: View) -> torch.Tensor:
     """``[H, W, 4]``: the photograph over white, display values (blended like the benchmark does), and its mask."""
-    assert view.alpha is not None
-    alpha = view.alpha[..., None]
-    return torch.cat([view.rgb * alpha + BACKGROUND * (1 - alpha), alpha], dim=-1)
+    pixels = view.load()
+    assert pixels.alpha is not None
+    alpha = pixels.alpha[..., None]
+    return torch.cat([pixels.rgb * alpha + BACKGROUND * (1 - alpha), alpha], dim=-1)
 
 
 def texture_side(views: list[View]) -> int:
     """Texels along a texture's side for about two texels a pixel of the object: a power of two, 256 to 2048."""
-    pixels = float(np.mean([int((v.alpha > 0.5).sum()) for v in views if v.alpha is not None]))
+    pixels = float(np.mean([int((v.load_mask() > 0.5).sum()) for v in views]))
     return int(2 ** np.clip(math.ceil(math.log2(math.sqrt(8 * pixels))), 8, 11))
 
 
@@ -115,28 +117,23 @@ def make_targets(
 
     Windows stay inside their photographs: beyond its border nothing is known.
     """
-    need = []
-    for view in views:
-        assert view.alpha is not None
-        on = view.alpha.numpy() > 0.5
-        rows, cols = np.flatnonzero(on.any(axis=1)), np.flatnonzero(on.any(axis=0))
-        need.append((cols[0], cols[-1] + 1, rows[0], rows[-1] + 1))
     height, width = views[0].shape
     unit = 1 << level
-    left, right, bottom, top = np.array(need).T
+    left, bottom, right, top = np.array([mask_rectangle(v) for v in views]).T
     margin = 6 + 0.05 * max((right - left).max(), (top - bottom).max())
     w = _window((right - left).max() + 2 * margin, width, unit)
     h = _window((top - bottom).max() + 2 * margin, height, unit)
     small = (len(views), h // unit, w // unit)
     # Half precision, 11 bits, keeps what 8-bit photographs hold; all views together are what takes the memory.
     images = torch.empty(*small, 4, dtype=torch.float16, device=device)
-    sure = all(v.doubt is None for v in views)
+    sure = all(v.load_doubt() is None for v in views)
     weights = None if sure else torch.empty(*small, 1, dtype=torch.float16, device=device)
     cameras = []
     for i, (view, x, y) in enumerate(zip(views, (left + right - w) // 2, (bottom + top - h) // 2, strict=True)):
         x, y = int(np.clip(x, 0, width - w)), int(np.clip(y, 0, height - h))
-        doubt = torch.zeros(height, width) if view.doubt is None else view.doubt.float()
-        window = torch.cat([over_white(view), 1 - doubt[..., None]], dim=-1)[y : y + h, x : x + w]
+        doubt = view.load_doubt()
+        weight = torch.ones(height, width) if doubt is None else 1 - doubt.float()
+        window = torch.cat([over_white(view), weight[..., None]], dim=-1)[y : y + h, x : x + w]
         pooled = torch.nn.functional.avg_pool2d(window.permute(2, 0, 1)[None], unit)[0].permute(1, 2, 0)
         images[i] = pooled[..., :4].to(device)
         if weights is not None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float
 
-from .views import View
+from .views import FEWEST, View
 
-FEWEST = 3  # views
+AWAY = "looks away from where the others look"
 
 
-def common_point(views: list[View]) -> torch.Tensor:
-    """The point ``[3]`` that the rays through the middles of the masks pass: the one with the least sum of distances to
+def common_point(views: list[View]) -> Float[torch.Tensor, " 3"]:
+    """The point that the rays through the middles of the masks pass: the one with the least sum of distances to
     the rays' lines, by reweighted least squares (Weiszfeld 1937), so that a few wrong cameras do not move it."""
     eyes = torch.stack([v.camera.center for v in views])
     rays = torch.stack([_ray(v) for v in views])
@@ -35,31 +36,27 @@ def _ray(view: View) -> torch.Tensor:
 
 def mask_rectangle(view: View) -> tuple[int, int, int, int]:
     """Left, bottom, right, top of the mask."""
-    assert view.alpha is not None
-    on = view.alpha > 0.5
+    on = view.load_mask() > 0.5
     rows, cols = torch.nonzero(on.any(dim=1))[:, 0], torch.nonzero(on.any(dim=0))[:, 0]
     return int(cols[0]), int(rows[0]), int(cols[-1]) + 1, int(rows[-1]) + 1
 
 
 def without_blind(views: list[View]) -> tuple[list[View], list[str]]:
-    """The views whose cameras see what the others look at, and a sentence for each other one. Raises ``ValueError``
-    where fewer than half remain."""
+    """The views whose cameras see what the others look at, and a sentence for each other one.
+
+    Raises:
+        ValueError: Fewer than half remain.
+    """
     point = common_point(views)
     faults = {i: fault for i, v in enumerate(views) if (fault := _fault(v, point))}
     seeing = [v for i, v in enumerate(views) if i not in faults]
     sentences = [f"the camera of {views[i].path} {fault}" for i, fault in faults.items()]
     if len(seeing) < max(FEWEST, len(views) / 2):
         behind = sum(fault == AWAY for fault in faults.values())
-        advice = (
-            "; are the poses camera to world, with the axes that the layout asks for?"
-            if behind > len(views) / 2
-            else ""
-        )
+        advice = "; are the poses camera to world, with the axes that the layout asks for?"
+        advice = advice if behind > len(views) / 2 else ""
         raise ValueError(f"{len(faults)} of {len(views)} cameras do not see the object: {sentences[0]}{advice}")
     return seeing, sentences
-
-
-AWAY = "looks away from where the others look"
 
 
 def _fault(view: View, point: torch.Tensor) -> str:
@@ -69,13 +66,8 @@ def _fault(view: View, point: torch.Tensor) -> str:
     if float(depth) <= 0:
         return AWAY
     left, bottom, right, top = mask_rectangle(view)
-    (x, y), w, h = pixel.tolist(), right - left, top - bottom
     height, width = view.shape
-    if (
-        (left > 0 and x < left - w)
-        or (right < width and x > right + w)
-        or (bottom > 0 and y < bottom - h)
-        or (top < height and y > top + h)
-    ):
-        return "does not see the object where its mask has it"
+    for at, low, high, side in zip(pixel.tolist(), (left, bottom), (right, top), (width, height), strict=True):
+        if (low > 0 and at < 2 * low - high) or (high < side and at > 2 * high - low):
+            return "does not see the object where its mask has it"
     return ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 
 import torch
+from jaxtyping import Float, Int
 
 from ..camera.camera import Camera
 from ..camera.lie import se3_exp
@@ -19,26 +20,30 @@ EVERYTHING = {**POSES, "shift": 1.0, "gain": 1.0}
 
 @dataclass
 class Calibration:
-    """Corrections of N cameras, all zero at the cameras as given, each of about the same effect per unit:
+    """Corrections of N cameras, all zero at the cameras as given, each of about the same effect per unit.
 
-    ``turn`` and ``move`` ``[N, 3]``: a twist (`se3_exp`) of the world before the camera, about
-    the point ``center`` ``[3]`` of the world (None: about each camera's eye), in radians and in ``radius``. ``focal``
-    ``[1]``: the logarithm of a factor on all focal lengths. ``shift`` ``[N, 2]``: of the principal point, in pixels of
-    the photograph. ``gain`` ``[N, 3]``: the logarithm of a factor on linear RGB: exposure and white balance. What all
-    gains have in common is the object's own and is taken out of them.
+    Attributes:
+        turn: Rotation of the world before the camera, about `center`; with `move` a twist (`se3_exp`). Radians.
+        move: Translation of the world before the camera, in units of `radius`.
+        focal: Logarithm of a factor on all focal lengths.
+        shift: Of the principal point, in pixels of the photograph.
+        gain: Logarithm of a factor on linear RGB: exposure and white balance. What all have in common is the object's
+            own and is taken out of them.
+        center: A point of the world; None: each camera's eye.
+        radius: In units of the world.
     """
 
-    turn: torch.Tensor
-    move: torch.Tensor
-    focal: torch.Tensor
-    shift: torch.Tensor
-    gain: torch.Tensor
-    center: torch.Tensor | None = None
+    turn: Float[torch.Tensor, "N 3"]
+    move: Float[torch.Tensor, "N 3"]
+    focal: Float[torch.Tensor, " 1"]
+    shift: Float[torch.Tensor, "N 2"]
+    gain: Float[torch.Tensor, "N 3"]
+    center: Float[torch.Tensor, " 3"] | None = None
     radius: float = 1.0
 
     @staticmethod
-    def none(count: int, box: torch.Tensor, device: torch.device | str = "cpu") -> Calibration:
-        """No corrections, about the middle of the box ``[2, 3]``."""
+    def none(count: int, box: Float[torch.Tensor, "2 3"], device: torch.device | str = "cpu") -> Calibration:
+        """No corrections, about the middle of the box."""
         shapes = ((count, 3), (count, 3), (1,), (count, 2), (count, 3))
         turn, move, focal, shift, gain = (torch.zeros(shape, device=device) for shape in shapes)
         box = box.detach().float().to(device)
@@ -49,8 +54,10 @@ class Calibration:
         """What can be optimized, by name."""
         return {f.name: getattr(self, f.name) for f in fields(self)[:5]}
 
-    def motion(self, views: torch.Tensor, index: torch.Tensor | slice) -> torch.Tensor:
-        """``[B, 4, 4]``: what to multiply the view matrices ``[B, 4, 4]`` of an index batch with, from the left."""
+    def motion(
+        self, views: Float[torch.Tensor, "B 4 4"], index: Int[torch.Tensor, " B"] | slice
+    ) -> Float[torch.Tensor, "B 4 4"]:
+        """What to multiply the view matrices of an index batch with, from the left."""
         twist = torch.cat([self.turn[index], self.radius * self.move[index]], dim=1).to(views)
         if self.center is None:
             return se3_exp(twist)
@@ -60,17 +67,18 @@ class Calibration:
         there[:, :3, 3], back[:, :3, 3] = pivot, -pivot
         return there @ se3_exp(twist) @ back
 
-    def expose(self, pictures: torch.Tensor, index: torch.Tensor, background: float) -> torch.Tensor:
-        """Pictures ``[B, H, W, 4]`` (display values over a background, and coverage) as the photographs' exposures show
-        them.
+    def expose(
+        self, images: Float[torch.Tensor, "B H W 4"], index: Int[torch.Tensor, " B"], background: float
+    ) -> Float[torch.Tensor, "B H W 4"]:
+        """Images (display values over a background, and coverage) as the photographs' exposures show them.
 
-        Display values are ``1.055 x^(1 / 2.4) - 0.055`` of linear light x (IEC 61966-2-1) but in the darkest twentieth:
+        Display values are `1.055 x^(1 / 2.4) - 0.055` of linear light x (IEC 61966-2-1) but in the darkest twentieth:
         a factor on light is one on display + 0.055.
         """
         if not (self.gain.requires_grad or bool(self.gain.any())):
-            return pictures
+            return images
         factor = ((self.gain[index] - self.gain.mean(dim=0)) / POWER).exp()[:, None, None]
-        color, coverage = pictures[..., :3], pictures[..., 3:]
+        color, coverage = images[..., :3], images[..., 3:]
         behind = background * (1 - coverage)
         toe = TOE * coverage
         return torch.cat([factor * (color - behind + toe) - toe + behind, coverage], dim=-1)
@@ -85,11 +93,11 @@ class Calibration:
 
     def apply(self, views: list[View]) -> list[View]:
         """The views with their cameras corrected."""
-        return [v.changed(camera=self.camera(v.camera, i)) for i, v in enumerate(views)]
+        return [replace(v, camera=self.camera(v.camera, i)) for i, v in enumerate(views)]
 
 
 def correct_cameras(views: list[View], held: list[int], found: Calibration) -> list[View]:
-    """Views with the corrections of the N that are not held out. A view held out, whose own picture is not looked at
+    """Views with the corrections of the N that are not held out. A view held out, which is not looked at
     here, has the mean shift of those that are turned like it, and its pose as given."""
     used = [i for i in range(len(views)) if i not in held]
     rows = {i: k for k, i in enumerate(used)}

@@ -1,7 +1,7 @@
 """Reading posed photographs: one reader per layout, one table of layouts.
 
-Image origin, axes and colour coding of each layout end in its reader: what comes out is :class:`View` with our
-conventions (row 0 at the bottom, camera along -z). Every fault of the input is a ``ValueError`` of one sentence that
+Image origin, axes and colour coding of each layout end in its reader: what comes out is a `View` with our
+conventions (row 0 at the bottom, camera along -z). Every fault of the input is a `ValueError` of one sentence that
 names the file. A photograph that cannot be used is left out, and said to be, as long as the rest suffices; calibration
 that is wrong is not.
 """
@@ -22,7 +22,7 @@ from .layout_middlebury import read_middlebury
 from .layout_nerf import read_nerf
 from .masks import add_masks, mask_beside
 from .photo import Photo
-from .views import Entry, View, same_size
+from .views import FEWEST, Entry, View, same_size
 
 __all__ = ["LAYOUTS", "Capture", "View", "held_out", "load", "read_views"]
 
@@ -44,13 +44,19 @@ LAYOUTS: dict[str, Callable[[Path], list[Entry]]] = {
 RESOLUTION = 1600  # pixels of the longer side that are used unless more are asked for
 TOTAL = 150_000_000  # pixels of all views together: with the work on a batch, less than 4 GB
 FACTORS = sorted({a << k for a in (1, 3) for k in range(12)})  # that photographs are reduced by
-FEWEST = 3  # views
 
 
 @dataclass
 class Capture:
-    """A data set as it is used. ``source``: where the masks come from; ``left_out``: a sentence for each photograph
-    that cannot be used; ``layout``: the file that was read; ``factor``: what the photographs were reduced by."""
+    """A data set as it is used.
+
+    Attributes:
+        views: With masks.
+        layout: The file that was read.
+        factor: What the photographs were reduced by.
+        source: Where the masks come from.
+        left_out: A sentence for each photograph that cannot be used.
+    """
 
     views: list[View]
     layout: Path
@@ -62,28 +68,38 @@ class Capture:
 def load(
     folder: str | os.PathLike, masks: str | os.PathLike | None = None, resolution: int | None = None, test: bool = False
 ) -> Capture:
-    """The views of a data set with their masks, of which only what is used is kept in memory: photographs are reduced
-    by a whole number so that the longer side has at most ``resolution`` pixels (None: 1600, and fewer where the views
-    are so many that they would take more than about 4 GB), and cropped to the object. With ``test`` also those of
-    `transforms_test.json`, marked so.
+    """The views of a data set with their masks, of which only what is used is kept in memory.
 
-    Photographs that are missing, cannot be read, or show nothing or nothing but the object are left out with a sentence
-    in
-    ``Capture.left_out``; ``ValueError`` where fewer than three, or less than half, remain."""
+    Photographs are reduced by a whole number and cropped to the object. Those that are missing, cannot be read, or show
+    nothing or nothing but the object are left out with a sentence in `Capture.left_out`.
+
+    Args:
+        folder: The data set.
+        masks: A folder of masks, see `add_masks`.
+        resolution: At most so many pixels along the longer side. None: 1600, and fewer where the views are so many that
+            they would take more than about 4 GB.
+        test: Read also the views of `transforms_test.json`, marked so.
+
+    Raises:
+        ValueError: Calibration is wrong, or fewer than three, or less than half, of the photographs can be used.
+    """
     left_out: list[str] = []
     views, layout, count = _open(Path(folder), left_out, test)
     factor = _factor(views, resolution)
     for i, view in enumerate(views):
-        if factor > 1 and view.photo is not None:
-            views[i] = View.of(view.name, view.photo.reduced(factor), view.camera, view.mask, view.test)
+        if factor > 1 and isinstance(view.source, Photo):
+            views[i] = View.of(view.name, view.source.reduced(factor), view.camera, view.mask, view.test)
     source = add_masks(views, masks, left_out) if _enough(views, count, left_out, layout) else ""
     _enough(views, count, left_out, layout)
     return Capture(views, layout, factor, source, left_out)
 
 
 def read_views(folder: str | os.PathLike) -> list[View]:
-    """The views of a data set, whatever its layout, at full size and without masks of files. Pictures are decoded when
-    they are asked for. Raises ``ValueError`` that names the file at fault."""
+    """The views of a data set, whatever its layout, at full size and without masks of files. Nothing is decoded yet.
+
+    Raises:
+        ValueError: A file, which is named, is at fault.
+    """
     faults: list[str] = []
     views, layout, count = _open(Path(folder), faults)
     if faults:
@@ -93,7 +109,7 @@ def read_views(folder: str | os.PathLike) -> list[View]:
 
 
 def _open(folder: Path, left_out: list[str], test: bool = False) -> tuple[list[View], Path, int]:
-    """The views whose files have a picture's header, what was read, and how many are listed."""
+    """The views whose files have an image's header, what was read, and how many are listed."""
     if not folder.is_dir():
         raise ValueError(f"data set {folder} is not a folder")
     for pattern, reader in LAYOUTS.items():
@@ -108,18 +124,18 @@ def _open(folder: Path, left_out: list[str], test: bool = False) -> tuple[list[V
 
 def _test_entries(folder: Path, layout: Path) -> list[Entry]:
     if layout.name != TRAIN or not (folder / TEST).is_file():
-        raise ValueError(f"--holdout test: data set {folder} has no {TEST} beside a {TRAIN}")
+        raise ValueError(f"holdout test: data set {folder} has no {TEST} beside a {TRAIN}")
     return [replace(entry, test=True) for entry in read_nerf(folder / TEST)]
 
 
 def _views(folder: Path, layout: Path, entries: list[Entry], left_out: list[str]) -> list[View]:
-    twice = [path for path, n in Counter(e.picture for e in entries).items() if n > 1]
+    twice = [path for path, n in Counter(e.image for e in entries).items() if n > 1]
     if twice:
         raise ValueError(f"{layout} lists {twice[0]} more than once: which of its cameras is right?")
-    stems = Counter(e.picture.stem for e in entries)
+    stems = Counter(e.image.stem for e in entries)
     views = []
     for entry in entries:
-        path = entry.picture
+        path = entry.image
         name = path.stem
         if stems[name] > 1:  # the same name in several folders
             name = path.relative_to(folder).with_suffix("").as_posix() if path.is_relative_to(folder) else str(path)
@@ -128,7 +144,7 @@ def _views(folder: Path, layout: Path, entries: list[Entry], left_out: list[str]
         except ValueError as error:
             left_out.append(f"{error} (listed in {layout})")
             continue
-        camera = entry.camera(photo.width, photo.height)
+        camera = entry.camera((photo.width, photo.height))
         views.append(View.of(name, photo, camera, entry.mask or mask_beside(folder, path), entry.test))
     same_size(views, layout)
     return views
@@ -138,10 +154,8 @@ def _factor(views: list[View], resolution: int | None) -> int:
     if not views:
         return 1
     height, width = views[0].shape
-    total = math.inf if resolution else TOTAL / len(views)
-    fits = (
-        f for f in FACTORS if max(width, height) <= (resolution or RESOLUTION) * f and width * height <= total * f * f
-    )
+    side, total = (resolution, math.inf) if resolution else (RESOLUTION, TOTAL / len(views))
+    fits = (f for f in FACTORS if max(width, height) <= side * f and width * height <= total * f * f)
     return next(fits, FACTORS[-1])
 
 
@@ -155,20 +169,27 @@ def _enough(views: list[View], count: int, left_out: list[str], layout: Path) ->
 
 
 def kept_out(views: list[View], holdout: int | str) -> list[int]:
-    """Indices of the views that are not used but judged by: ``holdout`` of them spread evenly, or for "test" those that
-    the data set brings for it. At least three views must remain."""
+    """Indices of the views that are not used but judged by: `holdout` of them spread evenly, or for "test" those that
+    the data set brings for it.
+
+    Raises:
+        ValueError: Fewer than three views would remain.
+    """
     if holdout != "test":
         return held_out(len(views), int(holdout))
     held = [i for i, view in enumerate(views) if view.test]
-    if len(views) - len(held) < FEWEST:
-        raise ValueError(
-            f"--holdout test leaves {len(views) - len(held)} views; a reconstruction needs at least {FEWEST}"
-        )
+    left = len(views) - len(held)
+    if left < FEWEST:
+        raise ValueError(f"holdout test leaves {left} views; a reconstruction needs at least {FEWEST}")
     return held
 
 
 def held_out(count: int, holdout: int) -> list[int]:
-    """Indices of ``holdout`` of ``count`` views, spread evenly. At least three views must remain."""
+    """Indices of `holdout` of `count` views, spread evenly.
+
+    Raises:
+        ValueError: Fewer than three views would remain.
+    """
     if not 0 <= holdout <= count - FEWEST:
-        raise ValueError(f"--holdout must lie between 0 and {count - FEWEST} for {count} views; got {holdout}")
+        raise ValueError(f"holdout must lie between 0 and {count - FEWEST} for {count} views; got {holdout}")
     return [int((i + 0.5) * count / holdout) for i in range(holdout)]

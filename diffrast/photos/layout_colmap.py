@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
 from ..camera.camera import Camera
-from ..camera.conventions import COLMAP_MODELS, colmap_intrinsics
-from ..mesh.rotation import quaternion_to_rotation
-from .views import Entry, finite, picture_path
-
+from ..camera.conventions import COLMAP_MODELS
+T = TypeVar("T")
 # Camera models in the order of their numbers in binary files, and how many parameters each has.
 MODELS = {
     "SIMPLE_PINHOLE": 3,
@@ -51,9 +50,8 @@ class Shot:
 
 
 def read_colmap(path: Path) -> list[Entry]:
-    """``path`` is the model's ``images.bin`` or ``images.txt``; the pictures lie in ``images`` of the data set's
-    folder, and may be smaller than those that the model was made from. Of lenses that distort, those of k1, k2, p1 and
-    p2 are known."""
+    """`path` is the model's `images.bin` or `images.txt`; the images lie in `images` of the data set's folder, and may
+    be smaller than those that the model was made from. Of lenses that distort, those of k1, k2, p1 and p2 are known."""
     model = path.parent
     folder = model.parent if model.name != "0" else model.parent.parent
     lenses = _read(path.with_name("cameras" + path.suffix), _lenses_binary, _lenses_text)
@@ -67,18 +65,19 @@ def read_colmap(path: Path) -> list[Entry]:
         R = _rotation(finite(shot.rotation, (4,), f"the quaternion of {shot.name}", path), shot.name, path)
         t = finite(shot.translation, (3,), f"the translation of {shot.name}", path)
         full = Camera.from_opencv(K, R, t, (lens.width, lens.height), first_pixel=0.5)
-        entries.append(Entry(picture_path(folder / "images", shot.name, path), full.resized, bent))
+        image = image_path(folder / "images", shot.name, path)
+        entries.append(Entry(image, lambda size, full=full: full.resized(*size), bent))
     return entries
 
 
 def _intrinsics(lens: Lens, path: Path) -> tuple[torch.Tensor, tuple[float, ...]]:
-    """K ``[3, 3]``, pixels from the top left corner, and (k1, k2, p1, p2)."""
+    """K `[3, 3]`, pixels from the top left corner, and (k1, k2, p1, p2)."""
     model, parameters = lens.model, lens.parameters
     if model == "FULL_OPENCV" and not any(parameters[8:]):
         model, parameters = "OPENCV", parameters[:8]
     if model not in COLMAP_MODELS:
         raise ValueError(
-            f"{path.parent}: the distortion of a {model} lens is not known here; undistort the pictures first, with "
+            f"{path.parent}: the distortion of a {model} lens is not known here; undistort the images first, with "
             "`colmap image_undistorter`"
         )
     K, bent = colmap_intrinsics(model, parameters)
@@ -98,7 +97,7 @@ def _rotation(q: torch.Tensor, name: str, path: Path) -> torch.Tensor:
 # --- Files ------------------------------------------------------------------------------------------------------------
 
 
-def _read(path: Path, binary, text):
+def _read(path: Path, binary: Callable[[Reader], T], text: Callable[[list[list[str]]], T]) -> T:
     """What the file holds; faults of its format are errors that name it."""
     if not path.is_file():
         raise ValueError(f"COLMAP model {path.parent} has no {path.name}")
@@ -164,9 +163,7 @@ def _lenses_text(lines: list[list[str]]) -> dict[int, Lens]:
 
 def _shots_text(lines: list[list[str]]) -> list[Shot]:
     shots = []
-    for fields in lines[::2]:  # every other line lists the points seen
-        if not fields:
-            continue
+    for fields in filter(None, lines[::2]):  # every other line lists the points seen
         pose = [float(x) for x in fields[1:8]]
         shots.append(Shot(" ".join(fields[9:]), int(fields[8]), pose[:4], pose[4:]))
     return shots

@@ -1,4 +1,4 @@
-"""The plainest layout: beside each picture a text file of the same name with its camera."""
+"""The plainest layout: beside each image a text file of the same name with its camera."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .views import Entry, check_rotation, finite
 
 
 def read_krt(path: Path) -> list[Entry]:
-    """For each picture ``NAME.png`` (or .jpg ...) a file ``NAME.txt`` of numbers, apart by white space or commas::
+    """For each image `NAME.png` (or .jpg ...) a file `NAME.txt` of numbers, apart by white space or commas::
 
         # K: pixels; (0, 0) is the centre of the top left pixel, x right, y down
         fx  s  cx
@@ -25,14 +25,14 @@ def read_krt(path: Path) -> list[Entry]:
         r31 r32 r33 t3
         # optional: the lens's distortion k1 k2 p1 p2
 
-    as OpenCV has them. What follows a ``#`` is a comment. ``path`` is any of the text files; one without a picture of
-    its name is left aside, so that there may be a README."""
+    as OpenCV has them. What follows a `#` is a comment. `path` is any of the text files; one without an image
+    of its name is left aside, so that there may be a README."""
     entries = []
     for file in sorted(path.parent.glob("*.txt")):
-        picture = next((p for s in SUFFIXES if (p := file.with_suffix(s)).is_file()), None)
-        if picture is not None:
+        image = next((p for s in SUFFIXES if (p := file.with_suffix(s)).is_file()), None)
+        if image is not None:
             K, R, t, lens = _numbers(file)
-            entries.append(Entry(picture, partial(_camera, K, R, t), lens))
+            entries.append(Entry(image, partial(Camera.from_opencv, K, R, t), lens))
     return entries
 
 
@@ -52,7 +52,3 @@ def _numbers(path: Path) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, tupl
     if not (K[0, 0] > 0 and K[1, 1] > 0 and K[2, 2] > 0) or K[[1, 2, 2], [0, 0, 1]].any():
         raise ValueError(f"{path}: K must be upper triangular with positive focal lengths; got {K.tolist()}")
     return K / K[2, 2], check_rotation(pose[:, :3], "[R | t]", path), pose[:, 3], tuple(numbers[21:])
-
-
-def _camera(K: torch.Tensor, R: torch.Tensor, t: torch.Tensor, width: int, height: int) -> Camera:
-    return Camera.from_opencv(K, R, t, (width, height))

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from ..camera.camera import Camera
-from .views import Entry, check_rotation, finite, picture_path
+from .views import Entry, check_rotation, finite, image_path
 
 
 def read_middlebury(path: Path) -> list[Entry]:
@@ -31,20 +31,16 @@ def read_middlebury(path: Path) -> list[Entry]:
         R = check_rotation(R, f"R in {what}", path)
         if not (K[0, 0] > 0 and K[1, 1] > 0 and K[2, 2] != 0):
             raise ValueError(f"{path}: focal lengths in {what} must be positive")
-        entries.append(Entry(picture_path(path.parent, name, path), _camera_of(K / K[2, 2], R, t)))
+        entries.append(Entry(image_path(path.parent, name, path), _camera_of(K / K[2, 2], R, t)))
     return entries
 
 
-def _camera_of(K: torch.Tensor, R: torch.Tensor, t: torch.Tensor) -> Callable[[int, int], Camera]:
-    def camera(width: int, height: int) -> Camera:
-        size = (height, width) if _is_turned(K, width, height) else (width, height)
-        return Camera.from_opencv(K, R, t, size)
-
-    return camera
+def _camera_of(K: torch.Tensor, R: torch.Tensor, t: torch.Tensor) -> Callable[[tuple[int, int]], Camera]:
+    return lambda size: Camera.from_opencv(K, R, t, size[::-1] if _is_turned(K, *size) else size)
 
 
 def _is_turned(K: torch.Tensor, width: int, height: int) -> bool:
-    """Does the principal point say that the photograph was turned by a quarter since it was calibrated? Picture
-    viewers do that to stored photographs to show them upright; which way, ``orient.py`` finds out."""
+    """Does the principal point say that the photograph was turned by a quarter since it was calibrated? Image
+    viewers do that to stored photographs to show them upright; which way, `orient.py` finds out."""
     x, y = 2 * float(K[0, 2]) + 1, 2 * float(K[1, 2]) + 1
     return abs(x - height) + abs(y - width) < abs(x - width) + abs(y - height)

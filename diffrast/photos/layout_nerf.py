@@ -9,19 +9,17 @@ from pathlib import Path
 import torch
 
 from ..camera.camera import Camera
-from .views import Entry, check_rotation, finite, number, picture_path
+from .views import Entry, check_rotation, finite, image_path, number
 
 LENS = ("k1", "k2", "p1", "p2")
 LENGTHS = ("camera_angle_x", "camera_angle_y", "fl_x", "fl_y", "cx", "cy", "w", "h")
 
 
 def read_nerf(path: Path) -> list[Entry]:
-    """NeRF-synthetic (Mildenhall et al. 2020): camera-to-world matrices with OpenGL axes and ``camera_angle_x``; or
-    (instant-ngp)
-    ``fl_x``, ``fl_y``, ``cx``, ``cy`` in pixels from the top left corner of a picture of ``w`` x ``h``, and the lens's
-    distortion
-    ``k1``, ``k2``, ``p1``, ``p2``. Each may stand in a frame as well, where it goes before the scene's. Pictures have
-    straight alpha, or a mask that the frame names in ``mask_path``, or one in a folder (data.py)."""
+    """NeRF-synthetic (Mildenhall et al. 2020): camera-to-world matrices with OpenGL axes and `camera_angle_x`; or
+    (instant-ngp) `fl_x`, `fl_y`, `cx`, `cy` in pixels from the top left corner of an image of `w` x `h`, and the lens's
+    distortion `k1`, `k2`, `p1`, `p2`. Each may stand in a frame as well, where it goes before the scene's. Images have
+    straight alpha, or a mask that the frame names in `mask_path`, or one in a folder (data.py)."""
     try:
         scene = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -47,14 +45,11 @@ def _entry(i: int, frame: dict, fields: dict, path: Path) -> Entry:
     if mask is not None and not isinstance(mask, str):
         raise ValueError(f"{path}: frame {i} has no text as mask_path")
 
-    def camera(width: int, height: int) -> Camera:
-        return Camera(_intrinsics(lengths, width, height, path), view, width, height)
-
     return Entry(
-        picture_path(path.parent, frame["file_path"], path),
-        camera,
+        image_path(path.parent, frame["file_path"], path),
+        lambda size: Camera(_intrinsics(lengths, *size, path), view, *size),
         _lens(fields, path),
-        None if mask is None else picture_path(path.parent, mask, path),
+        None if mask is None else image_path(path.parent, mask, path),
     )
 
 
@@ -64,13 +59,13 @@ def _lens(fields: dict, path: Path) -> tuple[float, ...]:
     if higher or fields.get("is_fisheye") or "FISHEYE" in model.upper():
         raise ValueError(
             f"{path}: of lens distortion k1, k2, p1 and p2 are known; got {higher[0] if higher else 'a fisheye lens'}: "
-            "undistort the pictures first"
+            "undistort the images first"
         )
     return tuple(number(fields.get(k, 0.0), k, path) for k in LENS)
 
 
 def _intrinsics(n: dict[str, float], width: int, height: int, path: Path) -> torch.Tensor:
-    """K for the picture, which may be smaller than the one that was calibrated."""
+    """K for the image, which may be smaller than the one that was calibrated."""
     w, h = n.get("w", width), n.get("h", height)
     if not (w > 0 and h > 0):
         raise ValueError(f"{path}: w and h must be positive; got w={w:g}, h={h:g}")

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float
 from scipy import ndimage
 from skimage.filters import threshold_otsu
 
 from ..io.image import srgb_to_linear
 from .matte import REACH, refine_rim
-from .photo import SUFFIXES, Picture, read_reduced
+from .photo import SUFFIXES, Kept, Photo, read_reduced
 from .shaded_parts import closed, with_shade, without_holes
 from .views import View
 
@@ -22,136 +23,133 @@ PART = 0.1  # of the largest component: from this size on another one belongs to
 STRAY = 0.025  # of the object's light that a lens may spread over the dark beside it
 
 
-def mask_beside(folder: Path, picture: Path) -> Path | None:
-    """The mask of a picture of the data set: by the same name in a folder `masks` or `mask`, if there is one."""
-    return next((path for name in FOLDERS if (path := _mask_in(folder / name, picture))), None)
+def mask_beside(folder: Path, photograph: Path) -> Path | None:
+    """The mask of a photograph of the data set: by the same name in a folder `masks` or `mask`, if there is one."""
+    return next((path for name in FOLDERS if (path := _mask_in(folder / name, photograph))), None)
 
 
 def add_masks(views: list[View], folder: str | os.PathLike | None = None, left_out: list[str] | None = None) -> str:
-    """Give every view its mask and keep only what is around it (:meth:`View.keep`); returns where the masks came from
-    ("files", "alpha" or "threshold").
+    """Gives every view its mask and keeps only what is around it.
 
-    ``folder`` holds one picture per view with the photograph's name (any of ``SUFFIXES``), bright on the object (or
-    with the mask in its alpha). Raises ``ValueError`` that names the file where a picture cannot be read or no mask can
-    be had; with ``left_out`` such views are taken out of ``views`` instead, and the sentence goes there.
+    Args:
+        views: Changed in place: their source becomes a window of 8-bit levels.
+        folder: Holds one image per view with the photograph's name (any of `SUFFIXES`), bright on the object, or with
+            the mask in its alpha. None: files that the data set brings, alpha, or a threshold.
+        left_out: Where given, views that no mask can be had for are taken out of `views`, with a sentence here.
+
+    Returns:
+        Where the masks came from: "files", "alpha" or "threshold".
+
+    Raises:
+        ValueError: An image, which is named, cannot be read, or no mask can be had, and `left_out` is None.
     """
     if folder is not None and not Path(folder).is_dir():
         raise ValueError(f"mask folder {folder} is not a folder")
-
-    def from_file(view: View) -> None:
-        if folder is not None:
-            path = _mask_in(Path(folder), view.path)
-            if path is None:
-                raise ValueError(f"mask folder {folder} has no mask for {view.path.name}")
-        else:
-            path = view.mask
-        picture = view.decode()
-        if path is not None:
-            alpha = _read_mask(path, view)
-        elif picture.alpha is None:
-            raise ValueError(f"{view.path} has no mask, though other photographs of the data set have one")
-        else:
-            alpha = picture.alpha
-        _keep(view, picture, alpha)
-
-    if folder is not None or any(v.mask is not None for v in views):
-        _each(views, from_file, left_out)
-        return "files"
     opaque: list[View] = []
 
+    def from_file(view: View) -> None:
+        path = view.mask if folder is None else _mask_in(Path(folder), view.path)
+        if path is None and folder is not None:
+            raise ValueError(f"mask folder {folder} has no mask for {view.path.name}")
+        pixels = view.load()
+        alpha = pixels.alpha if path is None else _read_mask(path, view)
+        if alpha is None:
+            raise ValueError(f"{view.path} has no mask, though other photographs of the data set have one")
+        _keep(view, pixels.rgb, alpha, pixels.doubt)
+
     def from_alpha(view: View) -> None:
-        picture = view.decode()
-        if picture.alpha is None:
+        pixels = view.load()
+        if pixels.alpha is None:
             opaque.append(view)
         else:
-            _keep(view, picture, picture.alpha)
+            _keep(view, pixels.rgb, pixels.alpha, pixels.doubt)
+
+    def refuse(view: View) -> None:
+        raise ValueError(
+            f"{view.path} has an alpha of one everywhere, unlike the others: it shows no outline of the object"
+        )
 
     def from_threshold(view: View) -> None:
-        picture = view.decode()
-        alpha, rgb, doubt = threshold_mask(picture.rgb, view.path)
-        _keep(view, Picture(rgb, None, picture.known), alpha, doubt)
+        pixels = view.load()
+        alpha, rgb, doubt = threshold_mask(pixels.rgb, view.path)
+        _keep(view, rgb, alpha, doubt if pixels.doubt is None else doubt | pixels.doubt)
 
-    _each(views, from_alpha, left_out)
-    if not opaque:
-        return "alpha"
-    if len(opaque) < len(views) / 2:
-        _each(views, lambda v: _refuse_opaque(v) if v in opaque else None, left_out)
-        return "alpha"
-    _each(views, lambda v: from_threshold(v) if v in opaque else None, left_out)
-    return "threshold"
+    def each(some: list[View], give_mask: Callable[[View], None]) -> None:
+        for view in list(some):
+            try:
+                give_mask(view)
+            except ValueError as error:
+                if left_out is None:
+                    raise
+                left_out.append(str(error))
+                views.remove(view)
 
-
-def _each(views: list[View], work: Callable[[View], None], left_out: list[str] | None) -> None:
-    for view in list(views):
-        try:
-            work(view)
-        except ValueError as error:
-            if left_out is None:
-                raise
-            left_out.append(str(error))
-            views.remove(view)
+    if folder is not None or any(v.mask is not None for v in views):
+        each(views, from_file)
+        return "files"
+    each(views, from_alpha)
+    few = len(opaque) < len(views) / 2
+    each(opaque, refuse if few else from_threshold)
+    return "alpha" if few else "threshold"
 
 
-def _refuse_opaque(view: View) -> None:
-    raise ValueError(
-        f"{view.path} has an alpha of one everywhere, unlike the others: it shows no outline of the object"
-    )
-
-
-def _keep(view: View, picture: Picture, alpha: torch.Tensor, doubt: torch.Tensor | None = None) -> None:
-    """Keep a view whose mask says something: not nothing, and not everything."""
+def _keep(view: View, rgb: torch.Tensor, alpha: torch.Tensor, doubt: torch.Tensor | None) -> None:
+    """Keeps a view whose mask says something: not nothing, and not everything."""
     on = alpha > 0.5
     if not bool(on.any()):
         raise ValueError(f"the mask of {view.path} is empty: the object is nowhere in it")
     if bool(on.all()):
         raise ValueError(f"the mask of {view.path} is all object: it shows no outline")
-    if picture.known is not None:
-        unknown = ~picture.known
-        alpha = alpha.masked_fill(unknown, 0.0)
-        doubt = unknown if doubt is None else doubt | unknown
-    view.keep(picture.rgb, alpha, doubt)
+    view.source = Kept.of(rgb, alpha if doubt is None else alpha.masked_fill(doubt, 0.0), doubt)
 
 
-def _mask_in(folder: Path, picture: Path) -> Path | None:
-    """By the picture's name with another suffix, or one more (COLMAP's way); with its own folder before it where names
-    repeat."""
-    stem = picture.with_suffix("").name
-    names = [stem + suffix for suffix in SUFFIXES] + [picture.name + ".png"]
-    candidates = [folder / picture.parent.name / n for n in names] + [folder / n for n in names]
+def _mask_in(folder: Path, photograph: Path) -> Path | None:
+    """By the photograph's name with another suffix, or one more (COLMAP's way); with its own folder before it where
+    names repeat."""
+    stem = photograph.with_suffix("").name
+    names = [stem + suffix for suffix in SUFFIXES] + [photograph.name + ".png"]
+    candidates = [folder / photograph.parent.name / n for n in names] + [folder / n for n in names]
     return next((path for path in candidates if path.is_file()), None)
 
 
 def _read_mask(path: Path, view: View) -> torch.Tensor:
-    photo = view.photo
+    photo = view.source if isinstance(view.source, Photo) else None
     image = read_reduced(path, photo.factor if photo else 1)
     has_alpha = image.shape[-1] == 4 and bool((image[..., 3] < 1).any())
     mask = image[..., 3] if has_alpha else image[..., :3].mean(dim=-1)
     if tuple(mask.shape) != view.shape:
         (h, w), (ph, pw) = mask.shape, view.shape
         raise ValueError(f"mask {path} is {w}x{h} but its photograph is {pw}x{ph}")
-    if photo is not None and photo.lens:
-        mask = photo.flatten(mask[..., None], view.camera)[..., 0]
-    return mask.contiguous()
+    return (photo.flatten(mask[..., None])[..., 0] if photo else mask).contiguous()
 
 
 def threshold_mask(
-    rgb: torch.Tensor, path: Path, smallest: float = 2e-3
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """An object before a much darker (or brighter) background, in a picture ``[H, W, 3]`` of display values: its mask
-    ``[H, W]``, its colours ``[H, W, 3]`` freed of background, and where the mask is in doubt (bool ``[H, W]``).
+    rgb: Float[torch.Tensor, "H W 3"], path: Path, smallest: float = 2e-3
+) -> tuple[Float[torch.Tensor, "H W"], Float[torch.Tensor, "H W 3"], Bool[torch.Tensor, "H W"]]:
+    """The mask of an object before a much darker (or brighter) background.
 
     Otsu's threshold finds what is surely object; a lower one, at which the histogram between background and object is
     emptiest, adds to it. Then a small closing, the largest components, before a dark background the parts in shade
-    (shade.py), no holes below the share ``smallest`` of the object, and the outline to a fraction of a pixel
-    (matte.py).
+    (shaded_parts.py), no small holes, and the outline to a fraction of a pixel (matte.py).
+
+    Args:
+        rgb: The photograph, display values.
+        path: Its file, for errors.
+        smallest: Holes below this share of the object are filled.
+
+    Returns:
+        The mask, the photograph with its rim freed of background, and where the mask is in doubt.
+
+    Raises:
+        ValueError: Nothing stands out from the background.
     """
-    fault = f"{path} has no alpha and its object does not stand out from its background; give masks with --masks"
-    picture = rgb.numpy()
-    level = ndimage.gaussian_filter(picture.max(axis=-1).astype(np.float64), 0.7)
+    fault = f"{path} has no alpha and its object does not stand out from its background; it needs a mask"
+    image = rgb.numpy()
+    level = ndimage.gaussian_filter(image.max(axis=-1).astype(np.float64), 0.7)
     border = np.concatenate([level[0], level[-1], level[:, 0], level[:, -1]])
     dark = np.median(border) <= 0.5
     if not dark:
-        level = 1 - ndimage.gaussian_filter(picture.min(axis=-1).astype(np.float64), 0.7)
+        level = 1 - ndimage.gaussian_filter(image.min(axis=-1).astype(np.float64), 0.7)
         border = np.concatenate([level[0], level[-1], level[:, 0], level[:, -1]])
     if level.max() - level.min() < 0.1:
         raise ValueError(fault)
@@ -165,18 +163,18 @@ def threshold_mask(
     mask = _parts(mask)
     if not mask.any():
         raise ValueError(fault)
-    mask = with_shade(picture, mask, smallest) if dark else without_holes(mask, smallest)
+    mask = with_shade(image, mask, smallest) if dark else without_holes(mask, smallest)
     on_border = np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]]).mean()
     if not 0.002 < mask.mean() < 0.9 or on_border > 0.5:
         raise ValueError(fault)
-    doubt = _clefts(picture, mask, smallest)
-    alpha, colors = refine_rim(picture, mask, doubt)
+    doubt = _clefts(image, mask, smallest)
+    alpha, colors = refine_rim(image, mask, doubt)
     return torch.from_numpy(alpha), torch.from_numpy(colors), torch.from_numpy(doubt)
 
 
 def _parts(mask: np.ndarray) -> np.ndarray:
-    """The mask's largest component, and those not much smaller within the picture: an object may have several parts,
-    while what stands around it is small or cut off by the picture's border."""
+    """The mask's largest component, and those not much smaller within the image: an object may have several parts,
+    while what stands around it is small or cut off by the image's border."""
     labels, count = ndimage.label(mask)
     if count == 0:
         return mask
@@ -195,7 +193,7 @@ def _clefts(rgb: np.ndarray, mask: np.ndarray, smallest: float) -> np.ndarray:
     The background's colour is a Gaussian (of square roots, where noise is even), which is long along brightness and
     thin across: a shadow on the object keeps its tint and lies outside. Where the gap is so narrow that stray light
     and shadow fill it, its colour tells nothing. Elsewhere what sends no more light than a lens strays is background,
-    unless it is smaller than the share ``smallest`` of the object; right beside background it is the lens that smears
+    unless it is smaller than the share `smallest` of the object; right beside background it is the lens that smears
     the outline.
     """
     reach = max(2, round(0.025 * max(mask.shape)))

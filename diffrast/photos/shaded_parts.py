@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float
 from scipy import ndimage
 
 from ..io.image import srgb_to_linear
@@ -23,9 +24,11 @@ HAZE = 0.08  # the same between parts of the object, whose light comes from two 
 GLOW = 3.0  # times as bright as the background around, at most, is a narrow fringe of it that the object's light tints
 
 
-def with_shade(rgb: np.ndarray, mask: np.ndarray, smallest: float) -> np.ndarray:
-    """A mask ``[H, W]`` of the lit object in a picture ``[H, W, 3]`` (display values) before a dark background, grown
-    over the parts in shade that touch it; holes below the share ``smallest`` of the object are filled.
+def with_shade(
+    rgb: Float[np.ndarray, "H W 3"], mask: Bool[np.ndarray, "H W"], smallest: float
+) -> Bool[np.ndarray, "H W"]:
+    """A mask of the lit object in an image (display values) before a dark background, grown over the parts in shade
+    that touch it; holes below the share `smallest` of the object are filled.
 
     Where no background lies far from the object, nothing is known of its colours, and only holes are filled.
     """
@@ -49,9 +52,9 @@ def with_shade(rgb: np.ndarray, mask: np.ndarray, smallest: float) -> np.ndarray
     return without_holes(grown, smallest)
 
 
-def distance_to_palette(rgb: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """How far, in cells of the histogram, the colour of each pixel ``[H, W, 3]`` is from the nearest that is common
-    where ``known`` (bool ``[H, W]``); 0 everywhere, where less than a hundred pixels are."""
+def distance_to_palette(rgb: Float[np.ndarray, "H W 3"], known: Bool[np.ndarray, "H W"]) -> Float[np.ndarray, "H W"]:
+    """How far, in cells of the histogram, the colour of each pixel is from the nearest that is common where `known`;
+    0 everywhere, where less than a hundred pixels are known."""
     if known.sum() < 100:
         return np.zeros(known.shape)
     cell = np.minimum(np.sqrt(np.clip(rgb, 0, 1)) * CELLS, CELLS - 1).astype(np.intp)
@@ -63,23 +66,25 @@ def distance_to_palette(rgb: np.ndarray, known: np.ndarray) -> np.ndarray:
     return ndimage.distance_transform_edt(~common)[tuple(np.moveaxis(cell, -1, 0))]
 
 
-def local_mean(image: np.ndarray, known: np.ndarray, sigma: float) -> np.ndarray:
-    """The mean of ``image [H, W]`` over what is ``known`` around each pixel, by a Gaussian; 0 where nothing is."""
+def local_mean(
+    image: Float[np.ndarray, "H W"], known: Bool[np.ndarray, "H W"], sigma: float
+) -> Float[np.ndarray, "H W"]:
+    """The mean of the image over what is `known` around each pixel, by a Gaussian; 0 where nothing is."""
     weight = ndimage.gaussian_filter(known.astype(np.float64), sigma)
     total = ndimage.gaussian_filter(np.where(known, image, 0.0), sigma)
     return np.where(weight > 1e-3, total / np.maximum(weight, 1e-3), 0.0)
 
 
-def closed(mask: np.ndarray, reach: int) -> np.ndarray:
-    """The mask with what a disk of radius ``reach`` pixels cannot enter: by distances, which cost the same for any
+def closed(mask: Bool[np.ndarray, "H W"], reach: int) -> Bool[np.ndarray, "H W"]:
+    """The mask with what a disk of radius `reach` pixels cannot enter: by distances, which cost the same for any
     radius."""
     pad = reach + 1
     wide = ndimage.distance_transform_edt(~np.pad(mask, pad)) <= reach
     return (ndimage.distance_transform_edt(np.pad(wide, 1)) > reach)[1 + pad : -1 - pad, 1 + pad : -1 - pad]
 
 
-def without_holes(mask: np.ndarray, smallest: float) -> np.ndarray:
-    """The mask with its holes filled that are smaller than the share ``smallest`` of it: real openings are larger."""
+def without_holes(mask: Bool[np.ndarray, "H W"], smallest: float) -> Bool[np.ndarray, "H W"]:
+    """The mask with its holes filled that are smaller than the share `smallest` of it: real openings are larger."""
     holes, count = ndimage.label(~mask)
     sizes = ndimage.sum_labels(~mask, holes, np.arange(count + 1))
     return mask | ((sizes < smallest * mask.sum())[holes] & ~mask)

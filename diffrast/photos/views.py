@@ -5,125 +5,101 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Bool, Float
 
 from ..camera.camera import Camera
-from .photo import SUFFIXES, Photo, Picture, Window, box_around
+from .photo import SUFFIXES, Masked, Photo, Pixels, Source
 
-
-class Deferred:
-    """A field of a :class:`View`: a tensor, or an object whose ``load()`` makes it anew each time that it is asked
-    for."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def __get__(self, view: Any, owner: type | None = None) -> Any:
-        if view is None:
-            return self
-        value = view.__dict__[self.name]
-        return value.load() if hasattr(value, "load") else value
-
-    def __set__(self, view: Any, value: Any) -> None:
-        view.__dict__[self.name] = value
-
-
-@dataclass(frozen=True)
-class Channel:
-    """One part of a photograph that is decoded when it is asked for."""
-
-    photo: Photo
-    camera: Camera
-    part: str
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        return self.photo.shape
-
-    def load(self) -> torch.Tensor | None:
-        return getattr(self.photo.decode(self.camera), self.part)
+FEWEST = 3  # views that a reconstruction needs
 
 
 @dataclass(eq=False)
 class View:
-    """One photograph. ``rgb`` float32 ``[H, W, 3]``, display (sRGB-coded) values in 0..1, straight alpha;
-    ``alpha`` float32 ``[H, W]`` coverage of the object, None until a mask is known; ``doubt`` bool ``[H, W]``: pixels
-    outside of the mask that may yet show the object (None: no doubt); ``turn``: quarter turns, counter-clockwise, that
-    the stored picture has over its calibration; ``mask``: a file that holds the mask, where the data set brings one;
-    ``test``: the data set brings it to judge by.
+    """One posed photograph. Its pixels are decoded by `load()` each time that it is called: call it once.
 
-    The three pictures of a view that was read from a file are made anew each time that they are asked for: take them
-    once. They come from the file until :meth:`keep` has reduced them to a window of 8-bit levels."""
+    Attributes:
+        name: Unique in the data set.
+        path: The photograph's file.
+        camera: Of the image that `load` gives.
+        source: Where the pixels come from: the file, until a mask is known, then a window of 8-bit levels; or `Pixels`.
+        turn: Quarter turns, counter-clockwise, that the stored image has over its calibration.
+        mask: A file that holds the mask, where the data set brings one.
+        test: The data set brings it to judge by.
+    """
 
     name: str
     path: Path
-    rgb: torch.Tensor
-    alpha: torch.Tensor | None
     camera: Camera
-    doubt: torch.Tensor | None = None
+    source: Source
     turn: int = 0
     mask: Path | None = None
     test: bool = False
 
     @classmethod
     def of(cls, name: str, photo: Photo, full: Camera, mask: Path | None = None, test: bool = False) -> View:
-        """The view of a photograph whose file has the camera ``full``."""
-        camera = photo.camera(full)
-        rgb: Any = Channel(photo, camera, "rgb")
-        alpha: Any = Channel(photo, camera, "alpha")
-        return cls(name, photo.path, rgb, alpha, camera, mask=mask, test=test)
+        """The view of a photograph whose file has the camera `full`."""
+        source, camera = photo.taken_by(full)
+        return cls(name, photo.path, camera, source, mask=mask, test=test)
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Height and width of the picture, without decoding it."""
-        height, width = self.__dict__["rgb"].shape[:2]
-        return height, width
+        """Height and width of the image, without decoding it."""
+        return self.source.shape
 
-    @property
-    def photo(self) -> Photo | None:
-        """The file, as long as nothing of it is kept."""
-        stored = self.__dict__["rgb"]
-        return stored.photo if isinstance(stored, Channel) else None
+    def load(self) -> Pixels:
+        """Colours, coverage and doubt.
 
-    def decode(self) -> Picture:
-        """Colours and alpha at once."""
-        photo = self.photo
-        return Picture(self.rgb, self.alpha) if photo is None else photo.decode(self.camera)
+        Raises:
+            ValueError: The file, which is named, cannot be read.
+        """
+        return self.source.load()
 
-    def keep(self, rgb: torch.Tensor, alpha: torch.Tensor, doubt: torch.Tensor | None = None) -> None:
-        """From now on the view is this: what lies around its object, in 8-bit levels."""
-        box = box_around(alpha, doubt)
-        kept = {"rgb": rgb, "alpha": alpha, "doubt": doubt}
-        self.__dict__.update({k: None if image is None else Window.of(image, box) for k, image in kept.items()})
+    def load_mask(self) -> Float[torch.Tensor, "*shape"]:
+        """The object's coverage, without its colours.
 
-    def changed(self, **fields: Any) -> View:
-        """The same view with other fields; pictures are not decoded for it (``dataclasses.replace`` would)."""
-        return View(**{**self.__dict__, **fields})
+        Raises:
+            ValueError: No mask is known, or the file cannot be read.
+        """
+        alpha, _ = self.source.load_mask()
+        if alpha is None:
+            raise ValueError(f"{self.path} has no mask")
+        return alpha
 
+    def with_mask(self, alpha: Float[torch.Tensor, "H W"]) -> View:
+        """The same view with another mask."""
+        return replace(self, source=Masked(self.source, alpha))
 
-for _name in ("rgb", "alpha", "doubt"):
-    setattr(View, _name, Deferred(_name))
+    def load_doubt(self) -> Bool[torch.Tensor, "H W"] | None:
+        """Pixels outside of the mask that may yet show the object; None: no doubt."""
+        return self.source.load_mask()[1]
 
 
 @dataclass(frozen=True)
 class Entry:
-    """What a layout says of one photograph: its file, its camera for a picture of ``(width, height)`` as the file has,
-    the distortion ``lens`` (k1, k2, p1, p2), and its mask's file where the data set names one; ``test``: it is there to
-    judge by."""
+    """What a layout says of one photograph.
 
-    picture: Path
-    camera: Callable[[int, int], Camera]
+    Attributes:
+        image: Its file.
+        camera: Makes its camera for the (width, height) that the file has.
+        lens: Distortion (k1, k2, p1, p2).
+        mask: The mask's file, where the data set names one.
+        test: It is there to judge by.
+    """
+
+    image: Path
+    camera: Callable[[tuple[int, int]], Camera]
     lens: tuple[float, ...] = ()
     mask: Path | None = None
     test: bool = False
 
 
-def picture_path(folder: Path, name: str, listed_in: Path) -> Path:
-    """The path of a picture that a data set names, with or without its extension; it must lie in the folder. Whether it
+def image_path(folder: Path, name: str, listed_in: Path) -> Path:
+    """The path of an image that a data set names, with or without its extension; it must lie in the folder. Whether it
     is there is found out when it is opened."""
     relative = Path(os.path.normpath(name.replace("\\", "/")))
     path = folder / relative
@@ -133,7 +109,8 @@ def picture_path(folder: Path, name: str, listed_in: Path) -> Path:
     return next((c for c in candidates if c.is_file()), path)
 
 
-def finite(values, shape: tuple[int, ...], what: str, path: Path) -> torch.Tensor:
+def finite(values: Any, shape: tuple[int, ...], what: str, path: Path) -> Float[torch.Tensor, "*shape"]:
+    """Numbers of a file as float64 of this shape (a `[4, 4]` where `[3, 4]` is asked for passes), all finite."""
     try:
         t = torch.tensor(values, dtype=torch.float64)
     except (TypeError, ValueError, RuntimeError):
@@ -146,12 +123,13 @@ def finite(values, shape: tuple[int, ...], what: str, path: Path) -> torch.Tenso
 
 
 def number(value: Any, what: str, path: Path) -> float:
+    """A finite number of a file."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         raise ValueError(f"{path}: {what} must be a finite number; got {value!r}")
     return float(value)
 
 
-def check_rotation(rotation: torch.Tensor, what: str, path: Path) -> torch.Tensor:
+def check_rotation(rotation: Float[torch.Tensor, "3 3"], what: str, path: Path) -> Float[torch.Tensor, "*shape"]:
     """The rotation that files with few digits mean. Refuses what is none: a mirrored or scaled pose would silently
     reconstruct a wrong object."""
     gram = rotation @ rotation.T
@@ -162,6 +140,7 @@ def check_rotation(rotation: torch.Tensor, what: str, path: Path) -> torch.Tenso
 
 
 def same_size(views: list[View], path: Path) -> None:
+    """Refuses photographs of different sizes."""
     for v in views[1:]:
         if v.shape != views[0].shape:
             (ha, wa), (hb, wb) = views[0].shape, v.shape

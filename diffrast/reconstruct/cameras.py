@@ -106,11 +106,9 @@ def _wide_hull(views: list[View], widen: float, device: torch.device) -> tuple[S
 
 def widened(view: View, share: float) -> View:
     """The view with its mask grown by ``share`` of the object's size in it."""
-    alpha = view.alpha
-    assert alpha is not None
-    inside = alpha.numpy() > 0.5
+    inside = view.load_mask().numpy() > 0.5
     wide = ndimage.distance_transform_edt(~inside) <= share * np.sqrt(inside.sum())
-    return view.changed(alpha=torch.from_numpy(wide.astype(np.float32)))
+    return view.with_mask(torch.from_numpy(wide.astype(np.float32)))
 
 
 def aim(views: list[View]) -> list[View]:
@@ -118,8 +116,7 @@ def aim(views: list[View]) -> list[View]:
     picture's border cuts have no middle to trust; they stay."""
     point, aimed = common_point(views), []
     for view in views:
-        assert view.alpha is not None
-        inside = view.alpha > 0.5
+        inside = view.load_mask() > 0.5
         if bool(torch.cat([inside[0], inside[-1], inside[:, 0], inside[:, -1]]).any()):
             aimed.append(view)
             continue
@@ -132,7 +129,7 @@ def aim(views: list[View]) -> list[View]:
         matrix = camera.world_to_camera.clone()
         matrix[:3, :3] = matrix[:3, :3] @ turn.T
         matrix[:3, 3] = -matrix[:3, :3] @ camera.center
-        aimed.append(view.changed(camera=replace(camera, world_to_camera=matrix)))
+        aimed.append(replace(view, camera=replace(camera, world_to_camera=matrix)))
     return aimed
 
 

@@ -52,11 +52,10 @@ def bounds(views: list[View], margin: float = 0.02) -> np.ndarray:
 
 def _cone(view: View) -> tuple[np.ndarray, np.ndarray]:
     """The half spaces ``normals [K, 3] @ x <= offsets [K]`` that the rectangle around a view's mask leaves."""
-    assert view.alpha is not None
     camera = view.camera
     P = camera.K.numpy() @ (np.diag([1.0, 1.0, -1.0]) @ camera.world_to_camera[:3].numpy())
     planes = [np.append(-P[2, :3], P[2, 3])]  # in front of the eye
-    inside = view.alpha.numpy() > 0.5
+    inside = view.load_mask().numpy() > 0.5
     for row, on in ((P[0], inside.any(axis=0)), (P[1], inside.any(axis=1))):
         lowest, highest = np.flatnonzero(on)[[0, -1]]
         for limit, sign in ((lowest - 1.0, -1.0), (highest + 2.0, 1.0)):
@@ -86,8 +85,8 @@ def _outline_distance(alpha: np.ndarray) -> np.ndarray:
 
 def _permitted(view: View) -> np.ndarray:
     """Coverage ``[H, W]`` as far as it may carve: a pixel in doubt removes nothing."""
-    assert view.alpha is not None
-    return view.alpha.numpy() if view.doubt is None else np.where(view.doubt.numpy(), 1, view.alpha.numpy())
+    alpha, doubt = view.load_mask().numpy(), view.load_doubt()
+    return alpha if doubt is None else np.where(doubt.numpy(), 1, alpha)
 
 
 class HullField:

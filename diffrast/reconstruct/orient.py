@@ -7,6 +7,8 @@ only the right choice has a common inside.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
 from ..photos.data import View
@@ -25,7 +27,7 @@ def undo_turns(views: list[View]) -> list[View]:
     candidates = []
     for sign in (1.0, -1.0):
         turns = [1 if sign * float(x @ up) > 0 else -1 for x in sideways]
-        turned = [v.changed(camera=v.camera.turned(ccw=t > 0), turn=t) for v, t in zip(views, turns, strict=True)]
+        turned = [replace(v, camera=v.camera.turned(ccw=t > 0), turn=t) for v, t in zip(views, turns, strict=True)]
         candidates.append((_hull_volume(turned), sign, turned))
     volume, _, best = max(candidates, key=lambda c: c[:2])
     if volume <= 0:

@@ -56,7 +56,7 @@ def write_outputs(state: State) -> None:
     assert model is not None, "no stage before this one left a model"
     matrices = clip_matrices([v.camera for v in state.views], torch.from_numpy(state.box))
     shown = views_to_show(len(state.views), state.held)
-    blocks: dict[int, str] = {}
+    blocks: dict[int, dict] = {}
 
     def show(i: int, view: View, picture: torch.Tensor, figures: dict) -> None:
         if i in shown:
@@ -68,7 +68,20 @@ def write_outputs(state: State) -> None:
     if options.frames:
         film = write_film(out, film_frames(state.ctx, model, state.views, options.frames, FILM_SIZE))
     state.metrics = metrics = _metrics(state, model, figures)
-    write_text(out / "report.html", write_html(state, metrics, [blocks[i] for i in shown], film))
+    report = write_html(
+        state.ctx,
+        model,
+        state.views,
+        state.held,
+        metrics,
+        blocks=[blocks[i] for i in shown],
+        film=film,
+        overlay=state.overlay,
+        losses=run.losses,
+        errors=run.errors,
+        configuration=config.dump(state.dataset, options),
+    )
+    write_text(out / "report.html", report)
     run.progress.finish()
     metrics["seconds"] = {k: round(s, 2) for k, s in run.progress.seconds.items()}
     metrics["seconds"]["total"] = round(run.progress.elapsed, 2)

@@ -1,131 +1,126 @@
 """What is known about photographs before any work is spent on them: whether poses, masks, exposure and sizes make
-sense, what is assumed, and a picture of it for people: outlines and the object's box over the photographs."""
+sense, what is assumed, and an image of it for people: outlines and the object's box over the photographs."""
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import combinations, product
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from scipy import ndimage
 
 from ..camera.overlay import overlay
-from ..io.atomic import write_bytes
 from ..io.image import encode, srgb_to_linear
 from ..photos.agreement import mask_rectangle
 from ..photos.views import View
 
-if TYPE_CHECKING:
-    from .state import State
-
 NAME = "preflight.jpg"
-PICTURES, SIZE = 12, 320  # of the overlay: how many, and pixels of the longer side of each
+TILES, SIZE = 12, 320  # of the overlay: how many, and pixels of the longer side of each
 GREEN, ORANGE = (0.1, 0.9, 0.2), (1.0, 0.5, 0.0)
+ASSUMED = {"alpha": "straight alpha is the mask", "files": "bright in a mask is object"}  # else a plain background
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """What was found: `facts` by name, `warnings` of what is odd, and `overlay`, a JPEG of masks and box."""
+
+    facts: dict[str, str]
+    warnings: list[str]
+    overlay: bytes
 
 
 # --- What there is ----------------------------------------------------------------------------------------------------
 
 
-def preflight(state: State) -> None:
-    """A stage: says what was found and what is assumed, warns of what is odd, and writes ``preflight.jpg``."""
-    facts = [*examine(state), ("assumed", _assumptions(state))]
-    state.facts = dict(facts)
-    warnings = list(odd(state.used, state.box))
-    state.notes += warnings
-    for name, fact in facts:
-        state.run.progress.say(f"{name:<9} {fact}")
-    for sentence in state.notes:
-        logging.getLogger("diffrast").warning("%s", sentence)
-    state.overlay = encode(contact_sheet(state.views, state.box), "JPEG", linear=False, quality=85)
-    if not (state.out / "metrics.json").exists():  # never replace a part of an earlier run before this one is done
-        write_bytes(state.out / NAME, state.overlay)
+def preflight(
+    views: list[View], held: list[int], box: Float[np.ndarray, "2 3"], mask_source: str, factor: int
+) -> Preflight:
+    """Says what was found and what is assumed, and warns of what is odd.
+
+    Args:
+        views: With masks.
+        held: Indices of those that are kept out; they are not warned of.
+        box: The object's, in units of the world.
+        mask_source: Where masks come from, see `add_masks`.
+        factor: What the photographs were reduced by.
+    """
+    facts = dict(examine(views, len(held), box, mask_source, factor))
+    warnings = list(odd([v for i, v in enumerate(views) if i not in held], box))
+    return Preflight(facts, warnings, encode(contact_sheet(views, box), "JPEG", linear=False, quality=85))
 
 
-def examine(state: State) -> Iterator[tuple[str, str]]:
-    """Names and sentences."""
-    views, box = state.views, state.box
+def examine(
+    views: list[View], held: int, box: Float[np.ndarray, "2 3"], mask_source: str, factor: int
+) -> Iterator[tuple[str, str]]:
+    """Names and sentences of what there is; see `preflight`."""
     height, width = views[0].shape
-    reduced = (
-        f", reduced by {state.factor} from {width * state.factor}x{height * state.factor}" if state.factor > 1 else ""
-    )
-    yield "views", f"{len(views)} photographs of {width}x{height}{reduced}; {len(state.held)} are held out"
-    cover = [100 * float((v.alpha > 0.5).float().mean()) for v in views if v.alpha is not None]
+    reduced = f", reduced by {factor} from {width * factor}x{height * factor}" if factor > 1 else ""
+    yield "views", f"{len(views)} photographs of {width}x{height}{reduced}; {held} are held out"
+    cover = [100 * float((v.load_mask() > 0.5).float().mean()) for v in views]
     cut = sum(_touches_border(v) for v in views)
-    yield (
-        "masks",
-        f"from {state.mask_source}; the object fills {min(cover):.0f} to {max(cover):.0f} % of a picture"
-        + (f", and {cut} pictures crop it" if cut else ""),
-    )
-    center = torch.from_numpy(box.mean(axis=0))
-    away = torch.stack([v.camera.center - center for v in views])
+    crop = f", and {cut} photographs crop it" if cut else ""
+    yield "masks", f"from {mask_source}; the object fills {min(cover):.0f} to {max(cover):.0f} % of a photograph{crop}"
+    away = _away(views, box)
     distance = away.norm(dim=1)
     focal = torch.tensor([float(v.camera.K[0, 0]) for v in views])
     fov = [math.degrees(2 * math.atan(0.5 * v.camera.width / float(f))) for v, f in zip(views, focal, strict=True)]
-    near, far = float(distance.min()), float(distance.max())
     yield (
         "poses",
-        f"cameras {near:.3g} to {far:.3g} units from the object's middle, fields of view {min(fov):.0f} to "
-        f"{max(fov):.0f} degrees; "
-        f"from no direction is the nearest camera more than {_gap(away):.0f} degrees off",
+        f"cameras {float(distance.min()):.3g} to {float(distance.max()):.3g} units from the object's middle, fields of "
+        f"view {min(fov):.0f} to {max(fov):.0f} degrees; from no direction is the nearest camera more than "
+        f"{_gap(away):.0f} degrees off",
     )
     sides = " x ".join(f"{s:.3g}" for s in box[1] - box[0])
     pixel = float((distance / focal).median()) / float(np.linalg.norm(box[1] - box[0]))
     yield "scale", f"the object's box is {sides} units; a pixel sees {100 * pixel:.2g} % of its diagonal"
-    stops = np.log2(brightness(views))
-    yield (
-        "exposure",
-        f"the object's mean brightness varies by {np.ptp(stops):.1f} stops (factors of 2) over the views",
-    )
+    stops = np.ptp(np.log2(brightness(views)))
+    yield "exposure", f"the object's mean brightness varies by {stops:.1f} stops (factors of 2) over the views"
+    mask = ASSUMED.get(mask_source, "a plain background that is darker or brighter than the object")
+    yield "assumed", f"sRGB colours, {mask}, a rigid object that is lit alike in all views"
 
 
-def _assumptions(state: State) -> str:
-    masks = {"alpha": "straight alpha is the mask", "files": "bright in a mask is object"}
-    mask = masks.get(state.mask_source, "a plain background that is darker or brighter than the object")
-    return f"sRGB colours, {mask}, a rigid object that is lit alike in all views"
-
-
-def odd(views: list[View], box: np.ndarray) -> Iterator[str]:
+def odd(views: list[View], box: Float[np.ndarray, "2 3"]) -> Iterator[str]:
     """Sentences about what may spoil the result."""
-    center = torch.from_numpy(box.mean(axis=0))
-    gap = _gap(torch.stack([v.camera.center - center for v in views]))
+    away = _away(views, box)
+    gap = _gap(away)
     if gap > 75:
         yield f"no camera looks within {gap:.0f} degrees of some direction: the surface there is a guess"
     levels = brightness(views)
-    middle = float(np.median(levels))
-    for view, level in zip(views, levels, strict=True):
-        stops = math.log2(level / middle)
+    for view, stops in zip(views, np.log2(levels / np.median(levels)), strict=True):
         if abs(stops) > 1.5:
             more = "brighter" if stops > 0 else "darker"
             yield f"{view.path} is {abs(stops):.1f} stops {more} than the median photograph"
-    sizes = np.array([_apparent(v, center) for v in views])
-    for i in np.flatnonzero((sizes > 2.5 * np.median(sizes)) | (sizes < np.median(sizes) / 2.5)):
-        if not _touches_border(views[i]):
+    sizes = np.array([_apparent(v, float(d)) for v, d in zip(views, away.norm(dim=1), strict=True)])
+    sizes /= np.median(sizes)
+    for view, size in zip(views, sizes, strict=True):
+        if (size > 2.5 or size < 1 / 2.5) and not _touches_border(view):
             yield (
-                f"the mask of {views[i].path} is {sizes[i] / np.median(sizes):.1f} times as large as its camera's "
-                "distance "
-                "suggests: is the pose, or the mask, of this photograph?"
+                f"the mask of {view.path} is {size:.1f} times as large as its camera's distance suggests: is the pose, "
+                "or the mask, of this photograph?"
             )
 
 
-def brightness(views: list[View]) -> np.ndarray:
+def brightness(views: list[View]) -> Float[np.ndarray, " N"]:
     """Mean linear luminance (Rec. 709) of the object in each view."""
-    weights = torch.tensor([0.2126, 0.7152, 0.0722])
-    means = []
+    weights, means = torch.tensor([0.2126, 0.7152, 0.0722]), []
     for view in views:
-        assert view.alpha is not None
-        means.append(float((srgb_to_linear(view.rgb[view.alpha > 0.5]) @ weights).mean()))
+        on = view.load_mask() > 0.5
+        means.append(float((srgb_to_linear(view.load().rgb[on]) @ weights).mean()))
     return np.maximum(means, 1e-5)
 
 
-def _apparent(view: View, center: torch.Tensor) -> float:
+def _away(views: list[View], box: np.ndarray) -> torch.Tensor:
+    """From the middle of the box to the eyes, `[N, 3]`."""
+    return torch.stack([v.camera.center for v in views]) - torch.from_numpy(box.mean(axis=0))
+
+
+def _apparent(view: View, distance: float) -> float:
     """The object's size in world units as the mask has it."""
-    assert view.alpha is not None
-    pixels = math.sqrt(float((view.alpha > 0.5).sum()))
-    return pixels * float((view.camera.center - center).norm()) / float(view.camera.K[0, 0])
+    return math.sqrt(float((view.load_mask() > 0.5).sum())) * distance / float(view.camera.K[0, 0])
 
 
 def _touches_border(view: View) -> bool:
@@ -135,7 +130,7 @@ def _touches_border(view: View) -> bool:
 
 
 def _gap(away: torch.Tensor) -> float:
-    """The largest angle in degrees between a direction and the nearest of ``away`` ``[N, 3]``, over directions all
+    """The largest angle in degrees between a direction and the nearest of `away` `[N, 3]`, over directions all
     around."""
     i = torch.arange(500, dtype=torch.float64) + 0.5
     z, turn = 1 - 2 * i / 500, math.pi * (1 + math.sqrt(5)) * i  # a Fibonacci lattice on the sphere
@@ -145,12 +140,13 @@ def _gap(away: torch.Tensor) -> float:
     return math.degrees(math.acos(float(near.min().clamp(-1, 1))))
 
 
-# --- The picture ------------------------------------------------------------------------------------------------------
+# --- The overlay ------------------------------------------------------------------------------------------------------
 
 
-def contact_sheet(views: list[View], box: np.ndarray, count: int = PICTURES, size: int = SIZE) -> torch.Tensor:
-    """``[H, W, 3]``: some of the photographs, evenly chosen, with the mask's outline (green) and the object's box
-    (orange)."""
+def contact_sheet(
+    views: list[View], box: Float[np.ndarray, "2 3"], count: int = TILES, size: int = SIZE
+) -> Float[torch.Tensor, "H W 3"]:
+    """Some of the photographs, evenly chosen, with the mask's outline (green) and the object's box (orange)."""
     chosen = [views[int(i)] for i in np.linspace(0, len(views) - 1, min(count, len(views)))]
     tiles = [_tile(v, box, size) for v in chosen]
     height, width = (max(t.shape[d] for t in tiles) for d in (0, 1))
@@ -164,13 +160,13 @@ def contact_sheet(views: list[View], box: np.ndarray, count: int = PICTURES, siz
 
 
 def _tile(view: View, box: np.ndarray, size: int) -> torch.Tensor:
-    assert view.alpha is not None
+    pixels = view.load()
+    assert pixels.alpha is not None
     scale = size / max(view.camera.width, view.camera.height)
     camera = view.camera.resized(round(view.camera.width * scale), round(view.camera.height * scale))
-    stack = torch.cat([view.rgb, view.alpha[..., None]], dim=-1).permute(2, 0, 1)[None]
-    small = torch.nn.functional.interpolate(stack, camera.resolution, mode="bilinear", antialias=True)[0].permute(
-        1, 2, 0
-    )
+    stack = torch.cat([pixels.rgb, pixels.alpha[..., None]], dim=-1).permute(2, 0, 1)[None]
+    small = torch.nn.functional.interpolate(stack, camera.resolution, mode="bilinear", antialias=True)[0]
+    small = small.permute(1, 2, 0)
     inside = small[..., 3].numpy() > 0.5
     tile = small[..., :3] * (0.35 + 0.65 * small[..., 3:])  # the background is dimmed
     tile[torch.from_numpy(inside & ~ndimage.binary_erosion(inside))] = torch.tensor(GREEN)
@@ -178,7 +174,7 @@ def _tile(view: View, box: np.ndarray, size: int) -> torch.Tensor:
 
 
 def _box_edges(box: np.ndarray, steps: int = 200) -> torch.Tensor:
-    """Points along the twelve edges of a box ``[2, 3]``."""
+    """Points along the twelve edges of a box `[2, 3]`."""
     corners = np.array([[box[k][axis] for axis, k in enumerate(ends)] for ends in product((0, 1), repeat=3)])
     edges = [(a, b) for a, b in combinations(corners, 2) if np.count_nonzero(a != b) == 1]
     t = np.linspace(0, 1, steps)[:, None]

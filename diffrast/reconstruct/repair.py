@@ -168,9 +168,8 @@ def _silhouettes(views: list[View], v: np.ndarray, box: np.ndarray, size: int) -
     """Masks ``[B, size, size]`` and clip positions ``[B, V, 4]`` of all views at one small size."""
     masks = []
     for view in views:
-        alpha = view.alpha
-        assert alpha is not None
-        masks.append(torch.nn.functional.interpolate(alpha[None, None], (size, size), mode="area")[0, 0] > 0.5)
+        alpha = view.load_mask()[None, None]
+        masks.append(torch.nn.functional.interpolate(alpha, (size, size), mode="area")[0, 0] > 0.5)
     cameras = [view.camera.resized(size, size) for view in views]
     points = torch.from_numpy(np.ascontiguousarray(v[:, :3])).float()
     return torch.stack(masks), to_clip(points, clip_matrices(cameras, torch.from_numpy(box)))

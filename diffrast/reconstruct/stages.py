@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from typing import TypeVar
 
@@ -15,6 +16,7 @@ from ..fitting.fit import Rates
 from ..fitting.geometry import Shape, fit_shape
 from ..fitting.material import Material, fit_material, start_material
 from ..fitting.targets import texture_side
+from ..io.atomic import write_bytes
 from ..photos.agreement import without_blind
 from ..photos.calibration import EVERYTHING, POSES, correct_cameras
 from ..photos.data import View, kept_out, load
@@ -22,7 +24,8 @@ from .cameras import cameras, locate_held_out, outlines
 from .options import Options
 from .orient import undo_turns
 from .output import write_outputs
-from .preflight import preflight
+from .preflight import NAME as PREFLIGHT
+from .preflight import preflight as look_over
 from .repair import tidy, without_cuts
 from .start import start
 from .state import Stage, State
@@ -52,6 +55,19 @@ def read(state: State) -> None:
     state.refined = {"shift": 0.03} if _chosen(options.refine, taken) else {}
     if _chosen(options.exposure, taken):
         state.refined["gain"] = 0.01
+
+
+def preflight(state: State) -> None:
+    """Says what was found and what is assumed, warns of what is odd, and writes `preflight.jpg`."""
+    found = look_over(state.views, state.held, state.box, state.mask_source, state.factor)
+    state.facts, state.overlay = found.facts, found.overlay
+    state.notes += found.warnings
+    for name, fact in found.facts.items():
+        state.run.progress.say(f"{name:<9} {fact}")
+    for sentence in state.notes:
+        logging.getLogger("diffrast").warning("%s", sentence)
+    if not (state.out / "metrics.json").exists():  # never replace a part of an earlier run before this one is done
+        write_bytes(state.out / PREFLIGHT, found.overlay)
 
 
 def hull(state: State) -> None:
@@ -176,6 +192,6 @@ def made(value: T | None) -> T:
 
 def sizes(views: list[View], options) -> tuple[int, int]:
     """Faces of the fine mesh, about two pixels of the object each, and the texture's side, about two texels a pixel."""
-    pixels = float(np.mean([int((v.alpha > 0.5).sum()) for v in views if v.alpha is not None]))
+    pixels = float(np.mean([int((v.load_mask() > 0.5).sum()) for v in views]))
     faces = min(options.faces or int(max(pixels / 2, 2000)), options.max_faces)
     return faces, options.texture or texture_side(views)

@@ -17,6 +17,7 @@ from ..fitting.targets import make_targets
 from ..io import load_mesh
 from ..mesh import Mesh, icosphere
 from ..mesh.remesh import smooth
+from ..photos.agreement import mask_rectangle
 from ..photos.data import View
 from ..scene.passes import clip_matrices, to_clip
 from .hull import HullField, visual_hull
@@ -43,13 +44,8 @@ def from_hull(state: State, views: list[View]) -> Shape:
 
 def longest_side(views: list[View]) -> float:
     """Of the object's picture, in pixels: the median over the views."""
-    sides = []
-    for view in views:
-        alpha = view.alpha
-        assert alpha is not None
-        on = alpha.numpy() > 0.5
-        sides.append(max(np.ptp(np.flatnonzero(on.any(axis=k))) + 1 for k in (0, 1)))
-    return float(np.median(sides))
+    left, bottom, right, top = np.array([mask_rectangle(v) for v in views]).T
+    return float(np.median(np.maximum(right - left, top - bottom)))
 
 
 def hull_cells(views: list[View]) -> int:
@@ -144,9 +140,7 @@ STARTS = {"hull": from_hull, "sphere": from_sphere, "grid": from_grid}
 
 def _covered(ctx, view: View, v: np.ndarray, f: np.ndarray, box: np.ndarray, device: torch.device) -> float:
     """The share of a view's mask that a mesh covers, at low resolution."""
-    alpha = view.alpha
-    assert alpha is not None
-    size = (128, 128)
+    alpha, size = view.load_mask(), (128, 128)
     clip = to_clip(torch.from_numpy(v).float(), clip_matrices([view.camera.resized(*size)], torch.from_numpy(box)))
     rast, _ = dr.rasterize(ctx, clip.to(device), torch.from_numpy(f.astype(np.int32)).to(device), size)
     mask = torch.nn.functional.interpolate(alpha[None, None], size, mode="area")[0, 0] > 0.5

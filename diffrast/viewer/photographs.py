@@ -52,8 +52,8 @@ class InputView:
 
 
 def input_view(view: Any) -> InputView:
-    """Of a `Photograph`, whose 8-bit levels are kept, or of a view of a data set, which keeps its own: ``rgb`` ``[H, W,
-    3]``, perhaps ``alpha`` ``[H, W]``, and their ``shape``."""
+    """Of a `Photograph`, whose 8-bit levels are kept, or of a view of a data set, which keeps its own: `load()` gives
+    `rgb` `[H, W, 3]` and perhaps `alpha` `[H, W]` of the `shape`."""
     if isinstance(view, Photograph):
         levels = to_uint8(checked_image(view.image), linear=False)
         return InputView(
@@ -63,7 +63,8 @@ def input_view(view: Any) -> InputView:
         raise TypeError(f"Viewer: views must be Photographs or views of a data set; got {type(view).__name__}")
 
     def load() -> torch.Tensor:
-        rgb, alpha = view.rgb, view.alpha
+        pixels = view.load()
+        rgb, alpha = pixels.rgb, pixels.alpha
         return checked_image(rgb if alpha is None else torch.cat([rgb, alpha[..., None]], dim=-1))
 
     return InputView(view.name, view.camera, view.shape, load)

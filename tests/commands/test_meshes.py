@@ -188,13 +188,12 @@ def test_a_data_set_is_read_back_with_its_cameras(glb, tmp_path, capsys, up):
     assert len(views) == 5
     mesh = torus()
     for view in views:
-        assert view.alpha is not None
         pixels, depth = view.camera.project(mesh.vertices.double())
         assert (depth > 0).all()
         assert (pixels > 0).all()
         assert (pixels < 48).all()
         # The mask reaches exactly as far as the projected vertices do.
-        rows, columns = (view.alpha > 0.5).nonzero().unbind(-1)
+        rows, columns = (view.load_mask() > 0.5).nonzero().unbind(-1)
         low, high = pixels.amin(0), pixels.amax(0)
         assert float(columns.min()) == pytest.approx(float(low[0]), abs=1.0)
         assert float(columns.max() + 1) == pytest.approx(float(high[0]), abs=1.0)

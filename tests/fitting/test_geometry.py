@@ -17,8 +17,8 @@ from diffrast.fitting.targets import Targets, make_targets
 from diffrast.mesh.intersections import self_intersections
 from diffrast.mesh.remesh import at_most
 from diffrast.mesh.solid import solid_surface, winding_numbers
+from diffrast.photos import Pixels, View
 from diffrast.photos.calibration import Calibration
-from diffrast.photos.data import View
 from diffrast.reconstruct.hull import bounds
 from diffrast.reconstruct.options import Options, check
 from diffrast.reconstruct.repair import as_shape, drop_floaters, resolve, restore, tidy, untangle, without_cuts

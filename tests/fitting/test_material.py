@@ -20,7 +20,7 @@ from diffrast.io import load_mesh, save_mesh
 from diffrast.io.image import linear_to_srgb, srgb_to_linear
 from diffrast.mesh import Mesh
 from diffrast.mesh.mesh import vertex_normals
-from diffrast.photos.views import View
+from diffrast.photos import Pixels, View
 from diffrast.scene.environment import EnvironmentLight, latlong_directions
 from diffrast.scene.material import MetallicRoughness
 from diffrast.scene.renderer import Scene, render
@@ -34,7 +34,7 @@ def from_above(views: int) -> list[View]:
         eye = (0.5 * math.cos(a), 0.5 * math.sin(a), 5.0)
         cameras.append(look_at(eye, (0, 0, 0), (0, 1, 0), fov_y=0.65, width=96, height=96))
     white = torch.ones(96, 96, 3)
-    return [View(str(i), Path(f"{i}.png"), white, torch.ones(96, 96), c) for i, c in enumerate(cameras)]
+    return [View(str(i), Path(f"{i}.png"), c, Pixels(white, torch.ones(96, 96))) for i, c in enumerate(cameras)]
 
 
 def test_texels_know_how_many_photographs_show_them(unwrapped):
@@ -118,7 +118,7 @@ def test_paint_and_light_are_told_apart(unwrapped, tmp_path, monkeypatch):
         with torch.no_grad():
             picture = render(scene, camera, ctx=ctx, samples=2).image[0]
         rgb = linear_to_srgb((picture[..., :3] / picture[..., 3:].clamp_min(1e-4)).clamp(0, 1))
-        views.append(View(str(i), Path(f"{i}.png"), rgb, picture[..., 3], camera))
+        views.append(View(str(i), Path(f"{i}.png"), camera, Pixels(rgb, picture[..., 3])))
     targets = make_targets(views, BOX.double().numpy(), 0, CPU)
     run = new_run()
     start = start_material(ctx, unwrapped)

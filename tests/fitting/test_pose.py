@@ -202,7 +202,7 @@ def test_ctrl_c_keeps_the_best_so_far(folder, tmp_path, capsys, monkeypatch):
         ({"OUT": "pose.txt"}, "must end in .json; got pose.txt"),
         ({"MASK": "nowhere.png"}, "mask nowhere.png does not exist"),
         ({"OUT": "photo.json"}, "photo.png is the photograph itself"),
-        ({"IMAGE": "flat.png", "MASK": ""}, "does not stand out from its background; give its mask with --mask"),
+        ({"IMAGE": "flat.png", "MASK": ""}, "does not stand out from its background; it needs a mask"),
     ],
 )
 def test_bad_input(folder, capsys, monkeypatch, change, message):

@@ -11,11 +11,7 @@ import trimesh
 
 import diffrast.torch as dr
 from diffrast.camera import Camera, look_at
-from diffrast.fitting.loop import Progress, Run, Stop
-from diffrast.photos.data import View
-from diffrast.reconstruct.cameras import _Unkept
-from diffrast.reconstruct.options import Options
-from diffrast.scene.passes import clip_matrices, finish, to_clip
+from diffrast.fitting.loop import Progressfrom diffrast.scene.passes import clip_matrices, finish, to_clip
 
 BOX = torch.tensor([[-1.4, -1.4, -0.5], [1.4, 1.4, 0.5]])
 
@@ -52,7 +48,8 @@ def ring_views() -> list[View]:
     made = []
     for i, camera in enumerate(ring_cameras(14, 72)):
         rgba = photograph(torus(), camera)
-        made.append(View(f"v{i}", Path(f"v{i}.png"), rgba[..., :3].contiguous(), rgba[..., 3].contiguous(), camera))
+        pixels = Pixels(rgba[..., :3].contiguous(), rgba[..., 3].contiguous())
+        made.append(View(f"v{i}", Path(f"v{i}.png"), camera, pixels))
     return made
 
 

@@ -10,7 +10,7 @@ import trimesh
 import diffrast.torch as dr
 from diffrast.camera import look_at
 from diffrast.fitting.geometry import Shape
-from diffrast.photos.views import View
+from diffrast.photos import Pixels, View
 from diffrast.scene.passes import clip_matrices, finish, to_clip
 
 
@@ -38,7 +38,7 @@ def photographs(mesh: trimesh.Trimesh, count: int = 14, size: int = 64) -> list[
         color, _ = dr.interpolate(0.5 + 0.4 * torch.sin(4 * v), rast, f)
         picture = finish(color, rast, clip, f, 0.0, 3)[0]
         rgb = (picture[..., :3] / picture[..., 3:].clamp_min(1e-6)).clamp(0, 1)
-        views.append(View(f"v{i}", Path(f"v{i}.png"), rgb.contiguous(), picture[..., 3].contiguous(), camera))
+        views.append(View(f"v{i}", Path(f"v{i}.png"), camera, Pixels(rgb.contiguous(), picture[..., 3].contiguous())))
     return views
 
 

@@ -5,6 +5,8 @@ import math
 import re
 import subprocess
 import sys
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ from PIL import Image
 from diffrast.camera import look_at
 from diffrast.photos.agreement import common_point, without_blind
 from diffrast.photos.data import _factor, load, read_views
-from diffrast.photos.photo import Photo, Window, box_around, read_reduced
+from diffrast.photos.photo import Kept, Photo, Pixels, box_around, read_reduced
 from diffrast.photos.views import View
 from diffrast.reconstruct.preflight import contact_sheet, examine, odd
 
@@ -35,10 +37,10 @@ LEFT_OUT = {
     "missing": (lambda f: (f / "v2.png").unlink(), r"image .*v2 does not exist \(listed in .*transforms_train\.json\)"),
     "no picture": (
         lambda f: (f / "v2.png").write_text("hello"),
-        r"image .*v2\.png cannot be read \(corrupt or not a picture\)",
+        r"image .*v2\.png cannot be read \(corrupt or not an image\)",
     ),
     "empty file": (lambda f: (f / "v2.png").write_bytes(b""), r"image .*v2\.png cannot be read"),
-    "cut short": (lambda f: cut(f, "v2.png"), r"image .*v2\.png cannot be read \(corrupt or not a picture\)"),
+    "cut short": (lambda f: cut(f, "v2.png"), r"image .*v2\.png cannot be read \(corrupt or not an image\)"),
     "all background": (lambda f: paint(f, "v2.png", 0), r"the mask of .*v2\.png is empty: the object is nowhere in it"),
     "all object": (lambda f: paint(f, "v2.png", 255), r"v2\.png has an alpha of one everywhere, unlike the others"),
     "nearly all": (lambda f: paint(f, "v2.png", 254), r"the mask of .*v2\.png is all object: it shows no outline"),
@@ -145,15 +147,10 @@ def test_poses_with_other_axes_are_refused(tmp_path):
 # --- Pre-flight -------------------------------------------------------------------------------------------------------
 
 
-class Found:
-    def __init__(self, views, box):
-        self.views, self.used, self.box, self.held, self.factor, self.mask_source = (views, views, box, [1], 2, "alpha")
-
-
 def test_preflight_says_what_there_is(tmp_path):
     box = np.array([[-0.5, -1, -0.7], [1.1, 0.6, 0.9]])
     views = views_with(tmp_path / "d", ball_cameras(12), ball_cameras(12))
-    facts = dict(examine(Found(views, box)))
+    facts = dict(examine(views, 1, box, "alpha", 2))
     assert facts["views"] == "12 photographs of 48x32, reduced by 2 from 96x64; 1 are held out"
     assert "from alpha" in facts["masks"]
     assert "cameras 4 to 4 units" in facts["poses"]
@@ -165,10 +162,10 @@ def test_preflight_says_what_there_is(tmp_path):
 def test_preflight_warns_of_what_is_odd(tmp_path):
     box = np.array([[-0.5, -1, -0.7], [1.1, 0.6, 0.9]])
     views = views_with(tmp_path / "d", ball_cameras(12), ball_cameras(12))
-    views[3].rgb = views[3].rgb * 0.3
-    speck = torch.zeros_like(views[7].alpha)
+    views[3].source = Pixels(views[3].load().rgb * 0.3, views[3].load_mask())
+    speck = torch.zeros(views[7].shape)
     speck[14:18, 22:26] = 1
-    views[7].alpha = speck
+    views[7] = views[7].with_mask(speck)
     sentences = list(odd(views, box))
     assert len(sentences) == 2
     assert "v3.png is" in sentences[0]
@@ -212,8 +209,8 @@ def test_reduced_pictures_are_means(tmp_path, factor):
 
 def test_the_camera_of_a_reduced_picture_sees_the_same():
     camera = ball_cameras(1, width=50, height=35)[0]
-    photo = Photo(None, 50, 35).reduced(4)
-    reduced = photo.camera(camera)
+    photo = Photo(Path("a.png"), 50, 35).reduced(4)
+    reduced = photo.taken_by(camera)[1]
     assert reduced.resolution == photo.shape == (8, 12)
     point = torch.tensor([[0.3, -0.2, 0.1]], dtype=torch.float64)
     pixel, small = camera.project(point)[0][0], reduced.project(point)[0][0]
@@ -225,21 +222,19 @@ def test_a_view_keeps_what_lies_around_its_object():
     alpha = torch.zeros(60, 80)
     alpha[20:30, 50:60] = 1.0
     rgb = torch.rand(60, 80, 3, generator=torch.Generator().manual_seed(0))
-    view = View("a", None, rgb, None, ball_cameras(1)[0])
-    view.keep(rgb, alpha)
-    stored = view.__dict__["rgb"]
-    assert isinstance(stored, Window)
-    assert stored.levels.shape == (10 + 32, 10 + 32, 3)
+    view = View("a", Path("a.png"), ball_cameras(1)[0], Kept.of(rgb, alpha))
+    assert view.source.rgb.levels.shape == (10 + 32, 10 + 32, 3)
     assert box_around(alpha) == (34, 4, 76, 46)
-    torch.testing.assert_close(view.alpha, alpha)
-    assert view.doubt is None
+    pixels = view.load()
+    torch.testing.assert_close(pixels.alpha, alpha)
+    assert torch.equal(view.load_mask(), pixels.alpha)
+    assert pixels.doubt is None
+    assert view.load_doubt() is None
     assert view.shape == (60, 80)
     on = alpha > 0
-    torch.testing.assert_close(view.rgb[on], rgb[on], atol=0.51 / 255, rtol=0)
-    assert float(view.rgb[0, 0].sum()) == 0
-    moved = view.changed(turn=1)
-    assert moved.turn == 1
-    assert moved.__dict__["rgb"] is stored
+    torch.testing.assert_close(pixels.rgb[on], rgb[on], atol=0.51 / 255, rtol=0)
+    assert float(pixels.rgb[0, 0].sum()) == 0
+    assert replace(view, turn=1).source is view.source  # nothing is decoded for it
 
 
 @pytest.mark.parametrize(
@@ -254,7 +249,7 @@ def test_a_view_keeps_what_lies_around_its_object():
     ],
 )
 def test_how_much_photographs_are_reduced(count, size, resolution, factor):
-    photo = Photo(None, *size)
+    photo = Photo(Path("a.png"), *size)
     camera = look_at((0, 0, 1), (0, 0, 0), (0, 1, 0), fov_y=1.0, width=size[0], height=size[1])
     assert _factor([View.of("a", photo, camera)] * count, resolution) == factor
 
@@ -264,7 +259,7 @@ import resource, sys
 from diffrast.photos.data import load
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 found = load(sys.argv[1], resolution=400)
-kept = sum(v.__dict__[part].levels.nbytes for v in found.views for part in ("rgb", "alpha"))
+kept = sum(getattr(v.source, part).levels.nbytes for v in found.views for part in ("rgb", "alpha"))
 print(len(found.views), found.factor, kept, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
 

@@ -19,7 +19,7 @@ def assert_views(views, cameras):
     for view, camera in zip(views, cameras, strict=True):
         assert_same_camera(view.camera, camera)
         mask = torch.from_numpy(ball_picture(camera)[::-1].copy()) > 0
-        torch.testing.assert_close(view.rgb[..., 0], torch.where(mask, 127 / 255, 0.0))
+        torch.testing.assert_close(view.load().rgb[..., 0], torch.where(mask, 127 / 255, 0.0))
 
 
 @pytest.mark.parametrize("binary", [True, False], ids=["binary", "text"])
@@ -44,7 +44,7 @@ def test_idr(tmp_path, sign):
     assert_views(views, cameras)
     assert add_masks(views) == "files"
     for view, camera in zip(views, cameras, strict=True):
-        assert torch.equal(view.alpha > 0.5, torch.from_numpy(ball_picture(camera)[::-1].copy()) > 0)
+        assert torch.equal(view.load_mask() > 0.5, torch.from_numpy(ball_picture(camera)[::-1].copy()) > 0)
 
 
 def test_masks_beside_the_pictures_are_found(tmp_path):
@@ -56,7 +56,7 @@ def test_masks_beside_the_pictures_are_found(tmp_path):
     views = read_views(folder)
     assert add_masks(views) == "files"
     inside = torch.from_numpy(ball_picture(cameras[0])[::-1].copy()) > 0
-    assert torch.equal(views[0].alpha > 0.5, ~inside)
+    assert torch.equal(views[0].load_mask() > 0.5, ~inside)
     (folder / "masks" / "v2.png.png").unlink()
     with pytest.raises(ValueError, match=r"v2\.png has no mask, though other photographs of the data set have one"):
         add_masks(read_views(folder))
@@ -69,7 +69,7 @@ def edit(path, change):
 BROKEN_TEXT = {
     "fisheye": (
         lambda d: edit(d / "sparse/0/cameras.txt", lambda s: s.replace("PINHOLE", "FOV").rstrip() + " 0.1\n"),
-        r"the distortion of a FOV lens is not known here; undistort the pictures first, with `colmap "
+        r"the distortion of a FOV lens is not known here; undistort the images first, with `colmap "
         r"image_undistorter`",
     ),
     "distortion": (
@@ -147,7 +147,7 @@ BROKEN_IDR = {
     "no archive": (lambda d: (d / "cameras.npz").write_bytes(b"PK nonsense"), r"cameras\.npz cannot be read"),
     "too few matrices": (
         lambda d: change_matrices(d, lambda m: m.pop("world_mat_5")),
-        r"has 5 world_mat_<i> but .*image has 6 pictures",
+        r"has 5 world_mat_<i> but .*image has 6 images",
     ),
     "a gap": (
         lambda d: change_matrices(d, lambda m: m.update(world_mat_9=m.pop("world_mat_2"))),
@@ -161,7 +161,7 @@ BROKEN_IDR = {
         lambda d: change_matrices(d, lambda m: m["world_mat_1"].fill(1.0)),
         r"world_mat_1 is not the projection of a camera",
     ),
-    "masks": (lambda d: (d / "mask" / "003.png").unlink(), r"mask has 5 pictures but .*image has 6"),
+    "masks": (lambda d: (d / "mask" / "003.png").unlink(), r"mask has 5 images but .*image has 6"),
 }
 
 

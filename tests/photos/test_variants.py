@@ -67,7 +67,7 @@ def assert_masks(views, cameras, tolerance=0.0015):
     for view, camera in zip(views, cameras, strict=True):
         assert_same_camera(view.camera, camera)
         mask = torch.from_numpy(ball_picture(camera)[::-1].copy()) > 0
-        assert ((view.alpha > 0.5) != mask).float().mean() < tolerance
+        assert ((view.load_mask() > 0.5) != mask).float().mean() < tolerance
 
 
 # --- Lenses -----------------------------------------------------------------------------------------------------------
@@ -107,9 +107,10 @@ def test_what_a_lens_did_not_see_is_in_doubt(tmp_path):
     folder = write_nerf(tmp_path / "d", ball_cameras())
     rewrite(folder, k1=0.4)  # a pincushion: the corners of the flat picture lie outside of the photograph
     view = load(folder).views[0]
-    assert bool(view.doubt[0, 0])
-    assert not bool(view.doubt[16, 24])
-    assert not bool((view.alpha[view.doubt] > 0).any())
+    pixels = view.load()
+    assert bool(pixels.doubt[0, 0])
+    assert not bool(pixels.doubt[16, 24])
+    assert not bool((pixels.alpha[pixels.doubt] > 0).any())
 
 
 # --- NeRF-synthetic and its relatives ---------------------------------------------------------------------------------
@@ -166,7 +167,7 @@ FAULTS = {
     "k2": (edit("k2", math.inf), r"k2 must be a finite number; got inf"),
     "p1": (edit("p1", True), r"p1 must be a finite number; got True"),
     "p2": (edit("frame.p2", []), r"p2 must be a finite number; got \[\]"),
-    "k3": (edit("k3", 0.1), r"of lens distortion k1, k2, p1 and p2 are known; got k3: undistort the pictures first"),
+    "k3": (edit("k3", 0.1), r"of lens distortion k1, k2, p1 and p2 are known; got k3: undistort the images first"),
     "fisheye": (edit("camera_model", "OPENCV_FISHEYE"), r"got a fisheye lens: undistort"),
     "w": (edit("w", 0), r"w and h must be positive; got w=0"),
     "h": (edit("frame.h", -3), r"w and h must be positive; got w=48, h=-3"),

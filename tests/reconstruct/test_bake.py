@@ -54,7 +54,7 @@ def test_unseen_places_take_the_colour_of_what_is_near_on_the_surface(unlit_view
     baked = bake(plain(truth), above, size=64, steps=0)
     assert 0.2 < baked.seen < 0.9
     assert baked.mesh.texture is not None
-    low = torch.stack([v.rgb[v.alpha > 0.99].amin(0) for v in above]).amin(0)
+    low = torch.stack([v.load().rgb[v.load_mask() > 0.99].amin(0) for v in above]).amin(0)
     assert bool((linear_to_srgb(baked.mesh.texture) >= low - 1e-3).all())
 
 

@@ -16,9 +16,9 @@ from diffrast.fitting.fit import Rates, fit
 from diffrast.fitting.geometry import Shape, fit_shape
 from diffrast.fitting.targets import SAMPLES, make_targets
 from diffrast.io.image import linear_to_srgb, srgb_to_linear
+from diffrast.photos import Pixels, View
 from diffrast.photos.agreement import common_point
 from diffrast.photos.calibration import Calibration, correct_cameras
-from diffrast.photos.views import View
 from diffrast.reconstruct.cameras import LOCATE, _wide_hull, agree, aim, gather, locate, widened
 from diffrast.reconstruct.hull import bounds
 
@@ -102,9 +102,9 @@ def test_exposure_is_a_factor_on_light(views):
     empty = torch.cat([torch.ones(2, 4, 5, 3), torch.zeros(2, 4, 5, 1)], dim=-1)
     torch.testing.assert_close(found.expose(empty, torch.tensor([0, 1]), 1.0), empty)
     # A photograph divided by its factor is as if it had none.
-    back = Exposed(shown[0], found.gain[0])
-    assert back.shape == (4, 5, 3)
-    torch.testing.assert_close(back.load(), full[0, ..., :3], atol=1e-5, rtol=0)
+    back = Exposed(Pixels(shown[0]), found.gain[0])
+    assert back.shape == (4, 5)
+    torch.testing.assert_close(back.load().rgb, full[0, ..., :3], atol=1e-5, rtol=0)
 
 
 # --- Wrong cameras are found ------------------------------------------------------------------------------------------
@@ -119,7 +119,7 @@ def test_similarity_does_not_count_as_an_error(views):
         eye = 2.5 * rotation @ view.camera.center + torch.tensor([1.0, 2, 3])
         matrix[:3, :3] = matrix[:3, :3] @ rotation.T
         matrix[:3, 3] = -matrix[:3, :3] @ eye
-        moved.append(view.changed(camera=replace(view.camera, world_to_camera=matrix)))
+        moved.append(replace(view, camera=replace(view.camera, world_to_camera=matrix)))
     assert float(rotation_errors(moved, views).max()) < 1e-5
     assert float(rotation_errors(disturbed(views, 2.0), views).mean()) == pytest.approx(2.0, abs=1e-6)
 
@@ -146,7 +146,7 @@ def test_aimed_cameras_have_one_point_in_the_middle_of_their_masks(views):
     given = disturbed(views, 8.0)
     point = common_point(given)
     for before, after in zip(given, aim(given), strict=True):
-        middle = (after.alpha > 0.5).nonzero().double().mean(dim=0).flip(0) + 0.5
+        middle = (after.load_mask() > 0.5).nonzero().double().mean(dim=0).flip(0) + 0.5
         torch.testing.assert_close(after.camera.project(point)[0], middle, atol=1e-6, rtol=0)
         torch.testing.assert_close(after.camera.center, before.camera.center)
 
@@ -184,7 +184,7 @@ def test_the_principal_point_of_a_view_is_found_by_its_picture(views, true_shape
     model, camera = painted(views, true_shape, 60), views[3].camera
     K = camera.K.clone()
     K[:2, 2] += torch.tensor(pixels, dtype=K.dtype)
-    given = [views[3].changed(camera=replace(camera, K=K))]
+    given = [replace(views[3], camera=replace(camera, K=K))]
 
     def render(clip, camera):
         return model.draw(dr.RasterizeContext(), clip, camera, camera.resolution)
@@ -212,10 +212,11 @@ def test_exposures_are_found(views, true_shape):
     generator = torch.Generator().manual_seed(0)
     gains = 0.3 * torch.randn(len(views), 3, generator=generator)
     gains -= gains.mean(dim=0)
-    given = [
-        v.changed(rgb=linear_to_srgb((srgb_to_linear(v.rgb) * 0.4 * g.exp()).clamp(0, 1)))
-        for v, g in zip(views, gains, strict=True)
-    ]
+    given = []
+    for view, gain in zip(views, gains, strict=True):
+        pixels = view.load()
+        rgb = linear_to_srgb((srgb_to_linear(pixels.rgb) * 0.4 * gain.exp()).clamp(0, 1))
+        given.append(replace(view, source=replace(pixels, rgb=rgb)))
     ctx = dr.RasterizeContext()
     targets = make_targets(given, bounds(views), 0, CPU)
     rates = Rates(0.0, 0.03, calibrate={"gain": 0.03})

@@ -9,7 +9,7 @@ import torch
 import trimesh
 from helpers.ring import SMALL, torus
 
-from diffrast.photos.data import View
+from diffrast.photos import Pixels, View
 from diffrast.reconstruct import stages
 from diffrast.reconstruct.hull import HullField, bounds, drop_parts, visual_hull
 from diffrast.reconstruct.start import start
@@ -39,9 +39,9 @@ def test_hull_field_is_negative_outside_of_any_outline(views):
 
 
 def test_spare_votes_forgive_a_wrong_mask(views):
-    broken = [View(**v.__dict__) for v in views]
-    broken[3].alpha = torch.zeros_like(broken[3].alpha)
-    broken[3].alpha[30:40, 30:40] = 1.0
+    wrong = torch.zeros(views[3].shape)
+    wrong[30:40, 30:40] = 1.0
+    broken = [v.with_mask(wrong) if v is views[3] else v for v in views]
     points = torch.tensor([[0.0, 1.0, 0.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
     assert int((HullField(broken)(points) > 0).sum()) < 3
     assert bool((HullField(broken, spare=1)(points) > 0).all())
@@ -49,19 +49,20 @@ def test_spare_votes_forgive_a_wrong_mask(views):
 
 
 def test_pixels_in_doubt_do_not_carve(views):
-    doubtful = [View(**v.__dict__) for v in views]
-    doubtful[0].alpha = torch.zeros_like(doubtful[0].alpha)
+    empty = torch.zeros(views[0].shape)
+    doubtful = [views[0].with_mask(empty), *views[1:]]
     assert bool((HullField(doubtful)(torch.tensor([[0.0, 1.0, 0.0]])) < 0).all())
-    doubtful[0].doubt = torch.ones_like(doubtful[0].alpha, dtype=torch.bool)
+    doubtful[0].source = Pixels(views[0].load().rgb, empty, torch.ones_like(empty, dtype=torch.bool))
     assert bool((HullField(doubtful)(torch.tensor([[0.0, 1.0, 0.0]])) > 0).all())
 
 
 def test_masks_of_another_object_are_refused(views, tmp_path):
-    wrong = [View(**v.__dict__) for v in views]
-    for i, view in enumerate(wrong):
-        view.alpha = torch.zeros_like(view.alpha)
+    wrong = []
+    for i, view in enumerate(views):
+        alpha = torch.zeros(view.shape)
         x, y = (10, 50) if i % 2 else (50, 10)
-        view.alpha[y : y + 12, x : x + 12] = 1.0
+        alpha[y : y + 12, x : x + 12] = 1.0
+        wrong.append(view.with_mask(alpha))
     with pytest.raises(ValueError, match=r"camera poses and masks do not fit together|no common inside"):
         state = State(
             Path(), Path(), SMALL, cast(Any, None), torch.device("cpu"), stages.STAGES, used=wrong, box=bounds(wrong)
@@ -70,9 +71,9 @@ def test_masks_of_another_object_are_refused(views, tmp_path):
 
 
 def test_the_view_that_contradicts_all_others_is_named(views):
-    wrong = [View(**v.__dict__) for v in views]
-    wrong[2].alpha = torch.zeros_like(wrong[2].alpha)
-    wrong[2].alpha[1:6, 1:6] = 1.0
+    alpha = torch.zeros(views[2].shape)
+    alpha[1:6, 1:6] = 1.0
+    wrong = [v.with_mask(alpha) if v is views[2] else v for v in views]
     with pytest.raises(ValueError, match=rf"all but {wrong[2].path} have one"):
         bounds(wrong)
 

@@ -296,7 +296,7 @@ def test_photographs_without_alpha_are_reconstructed(dataset, views, tmp_path):
     folder.mkdir()
     (folder / "transforms_train.json").write_text((dataset / "transforms_train.json").read_text())
     for view in views:
-        save_image(folder / view.path, (0.15 + 0.85 * view.rgb) * view.alpha[..., None], linear=False)
+        save_image(folder / view.path, (0.15 + 0.85 * view.load().rgb) * view.load_mask()[..., None], linear=False)
     result = reconstruct(folder, tmp_path / "out", replace(SMALL, steps=120))
     assert result["masks"] == "threshold"
     assert "exposure" in result["findings"]  # refined where a camera took the pictures, it seems
@@ -313,7 +313,7 @@ def test_photographs_without_alpha_are_reconstructed(dataset, views, tmp_path):
         ({"faces": 10}, "--faces must be at least 100"),
         ({"texture": 4}, "--texture must be at least 16"),
         ({"device": "gpu"}, "--device must be cpu or cuda; got gpu"),
-        ({"holdout": 12}, "--holdout must lie between 0 and 11"),
+        ({"holdout": 12}, "holdout must lie between 0 and 11"),
         ({"holdout": "test"}, "has no transforms_test.json beside a transforms_train.json"),
         ({"holdout": "some"}, "--holdout must be a number of views or test; got some"),
     ],
@@ -336,7 +336,7 @@ def test_demo_data_set_is_what_its_recipe_makes(tmp_path):
     for i in (0, 13, 27):
         torch.testing.assert_close(cameras[i].world_to_camera, views[i].camera.world_to_camera, atol=1e-7, rtol=0)
         picture = made["photograph"](ctx, mesh, cameras[i], samples=2)
-        assert (picture[..., 3] - views[i].alpha).abs().mean() < 0.01
+        assert (picture[..., 3] - views[i].load_mask()).abs().mean() < 0.01
 
 
 def test_metrics_are_judged_with_more_than_one_sample():

@@ -11,6 +11,7 @@ import diffrast
 import diffrast.torch as dr
 from diffrast.camera import look_at
 from diffrast.mesh import MaterialData, Mesh, icosphere, sphere
+from diffrast.photos import Pixels
 from diffrast.viewer import Photograph
 from diffrast.viewer.arrows import INK, REACH, arrows
 from diffrast.viewer.channels import BACKGROUNDS, CHANNELS, Options, draw
@@ -130,12 +131,11 @@ def test_photographs_take_little_memory():
     assert [(x.dtype, x.nbytes) for x in levels] == [(np.uint8, 6 * 8 * 4)]
 
     class View:
-        name, camera, shape, alpha, asked = "b", Pose().camera(8, 6), (6, 8), torch.ones(6, 8), 0
+        name, camera, shape, asked = "b", Pose().camera(8, 6), (6, 8), 0
 
-        @property
-        def rgb(self):
+        def load(self):
             type(self).asked += 1
-            return image_before[..., :3]
+            return Pixels(image_before[..., :3], torch.ones(6, 8))
 
     scene = Scene().changed(mesh=torus(), views=[View()])
     assert scene.views[0].described()["thumbnail"] == (96, 72)
