@@ -4,9 +4,8 @@ shape."""
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -17,9 +16,8 @@ import diffrast.torch as dr
 from ..camera.camera import Camera
 from ..camera.lie import so3_exp
 from ..fitting.appearance import Textured
-from ..fitting.checkpoint import Checkpoint
-from ..fitting.fit import Rates
-from ..fitting.geometry import Shape, fit_shape
+from ..fitting.descent import Descent, fit
+from ..fitting.geometry import Shape
 from ..fitting.loop import Run, cosine
 from ..fitting.targets import make_targets
 from ..mesh.remesh import edge_for_faces, isotropic, smooth
@@ -27,32 +25,13 @@ from ..photos.agreement import common_point
 from ..photos.views import View
 from .hull import bounds, visual_hull
 
-if TYPE_CHECKING:
-    from .state import State
-
 # How far masks are widened for the hull that a round starts from, in parts of the object's size in the picture.
 ROUNDS = (0.08, 0.05, 0.03)
 STEPS = 100  # of a round
 SIZE = 80  # about the pixels along a photograph's longer side in a round
 FACES = 1000
-LOCATE = {"turn": 5e-3, "move": 5e-3, "shift": 0.3}  # rates for views of a finished model
-RATES = Rates(move=1.5e-2, paint=0.03, calibrate={"turn": 5e-3, "move": 5e-3}, smoothness=4.0, batch=6)
-
-
-class _Unkept(Checkpoint):
-    """What is done here takes seconds, and is done again when a run is resumed."""
-
-    def __init__(self) -> None:
-        pass
-
-    def progress(self, stage: str) -> None:
-        return None
-
-    def due(self) -> bool:
-        return False
-
-    def save(self, progress: dict[str, Any], final: bool = False) -> None:
-        pass
+LOCATE = {"turn": 5e-3, "move": 5e-3, "shift": 0.3}  # learning rates for views of a finished model
+DESCENT = Descent(vertices_lr=1.5e-2, colors_lr=0.03, cameras_lr={"turn": 5e-3, "move": 5e-3}, smoothness=4.0, batch=6)
 
 
 def gather(ctx: dr.RasterizeContext, run: Run, views: list[View], device: torch.device) -> list[View]:
@@ -65,7 +44,7 @@ def gather(ctx: dr.RasterizeContext, run: Run, views: list[View], device: torch.
     if agree(ctx, views, device):
         return views
     level = max(0, round(math.log2(max(views[0].shape) / SIZE)))
-    own = replace(run, checkpoint=_Unkept(), generator=torch.Generator().manual_seed(0), losses=[], errors=[])
+    own = run.aside(torch.Generator().manual_seed(0))
     for widen in ROUNDS:
         try:
             shape, box = _wide_hull(views, widen, device)
@@ -73,7 +52,7 @@ def gather(ctx: dr.RasterizeContext, run: Run, views: list[View], device: torch.
             views = aim(views)
             shape, box = _wide_hull(views, widen, device)
         targets = make_targets(views, box, level, device)
-        fit_shape(ctx, own, "cameras", shape, targets, RATES, steps=STEPS)
+        fit(ctx, own, shape, targets, DESCENT, steps=STEPS)
         views = targets.calibration.apply(views)
     return views
 
@@ -174,34 +153,24 @@ def locate(
     return views
 
 
-# --- Stages -----------------------------------------------------------------------------------------------------------
-
-
-def cameras(state: State) -> None:
-    """A stage: poses that agree with each other, where they are to be refined, and the object's box."""
-    if state.options.refine_cameras:
-        state.refined |= {"turn": 2e-3, "move": 2e-3, "focal": 3e-3}
-        state.used = gather(state.ctx, state.run, state.used, state.device)
-        found = iter(state.used)
-        state.views = [v if i in state.held else next(found) for i, v in enumerate(state.views)]
-    state.box = bounds(outlines(state))
-
-
-def outlines(state: State) -> list[View]:
-    """The views to carve with: masks of cameras that are yet to be refined must not carve too much."""
-    return [widened(v, 0.03) for v in state.used] if state.options.refine_cameras else state.used
-
-
-def locate_held_out(state: State, model: Textured) -> None:
-    """Where cameras are refined: those of the views that were kept out, in the same parts, by their own pictures of the
-    finished model. Else they would be judged by the error of their calibration, which the others are free of."""
-    rates = {n: rate for n, rate in LOCATE.items() if n in state.refined}
-    if not (state.held and rates):
-        return
+def locate_held_out(
+    ctx: dr.RasterizeContext,
+    model: Textured,
+    views: list[View],
+    held: list[int],
+    refined: Collection[str],
+    box: np.ndarray,
+) -> list[View]:
+    """The views, of which those that are `held` out are located in the parts of the calibration that were `refined`, by
+    their own images of the finished model. Else they would be judged by the error of their calibration, which the
+    others are free of."""
+    rates = {n: rate for n, rate in LOCATE.items() if n in refined}
+    if not (held and rates):
+        return views
 
     def render(clip: torch.Tensor, camera: Camera) -> torch.Tensor:
-        return model.draw(state.ctx, clip, camera, camera.resolution)
+        return model.draw(ctx, clip, camera, camera.resolution)
 
-    held = [state.views[i] for i in state.held]
-    for i, view in zip(state.held, locate(held, state.box, state.device, model.vertices, render, rates), strict=True):
-        state.views[i] = view
+    found = locate([views[i] for i in held], box, model.vertices.device, model.vertices, render, rates)
+    located = dict(zip(held, found, strict=True))
+    return [located.get(i, view) for i, view in enumerate(views)]

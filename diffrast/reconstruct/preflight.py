@@ -7,7 +7,6 @@ import logging
 import math
 from collections.abc import Iterator
 from itertools import combinations, product
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -18,9 +17,7 @@ from ..io.atomic import write_bytes
 from ..io.image import encode, srgb_to_linear
 from ..photos.agreement import mask_rectangle
 from ..photos.views import View
-
-if TYPE_CHECKING:
-    from .state import State
+from .job import Job, Made, Photos
 
 NAME = "preflight.jpg"
 PICTURES, SIZE = 12, 320  # of the overlay: how many, and pixels of the longer side of each
@@ -30,34 +27,31 @@ GREEN, ORANGE = (0.1, 0.9, 0.2), (1.0, 0.5, 0.0)
 # --- What there is ----------------------------------------------------------------------------------------------------
 
 
-def preflight(state: State) -> None:
-    """A stage: says what was found and what is assumed, warns of what is odd, and writes ``preflight.jpg``."""
-    facts = [*examine(state), ("assumed", _assumptions(state))]
-    state.facts = dict(facts)
-    warnings = list(odd(state.used, state.box))
-    state.notes += warnings
+def preflight(job: Job, photos: Photos, notes: list[str]) -> Made:
+    """A stage: says what was found and what is assumed, warns of what is odd, and writes `preflight.jpg`."""
+    facts = [*examine(photos), ("assumed", _assumptions(photos.source))]
+    warnings = list(odd(photos.used, photos.box))
     for name, fact in facts:
-        state.run.progress.say(f"{name:<9} {fact}")
-    for sentence in state.notes:
+        job.run.progress.say(f"{name:<9} {fact}")
+    for sentence in (*notes, *warnings):
         logging.getLogger("diffrast").warning("%s", sentence)
-    state.overlay = encode(contact_sheet(state.views, state.box), "JPEG", linear=False, quality=85)
-    if not (state.out / "metrics.json").exists():  # never replace a part of an earlier run before this one is done
-        write_bytes(state.out / NAME, state.overlay)
+    image = encode(contact_sheet(photos.views, photos.box), "JPEG", linear=False, quality=85)
+    if not (job.out / "metrics.json").exists():  # never replace a part of an earlier run before this one is done
+        write_bytes(job.out / NAME, image)
+    return {"facts": dict(facts), "overlay": image, "notes": warnings}
 
 
-def examine(state: State) -> Iterator[tuple[str, str]]:
+def examine(photos: Photos) -> Iterator[tuple[str, str]]:
     """Names and sentences."""
-    views, box = state.views, state.box
+    views, box, factor = photos.views, photos.box, photos.factor
     height, width = views[0].shape
-    reduced = (
-        f", reduced by {state.factor} from {width * state.factor}x{height * state.factor}" if state.factor > 1 else ""
-    )
-    yield "views", f"{len(views)} photographs of {width}x{height}{reduced}; {len(state.held)} are held out"
+    reduced = f", reduced by {factor} from {width * factor}x{height * factor}" if factor > 1 else ""
+    yield "views", f"{len(views)} photographs of {width}x{height}{reduced}; {len(photos.held)} are held out"
     cover = [100 * float((v.alpha > 0.5).float().mean()) for v in views if v.alpha is not None]
     cut = sum(_touches_border(v) for v in views)
     yield (
         "masks",
-        f"from {state.mask_source}; the object fills {min(cover):.0f} to {max(cover):.0f} % of a picture"
+        f"from {photos.source}; the object fills {min(cover):.0f} to {max(cover):.0f} % of a picture"
         + (f", and {cut} pictures crop it" if cut else ""),
     )
     center = torch.from_numpy(box.mean(axis=0))
@@ -82,9 +76,9 @@ def examine(state: State) -> Iterator[tuple[str, str]]:
     )
 
 
-def _assumptions(state: State) -> str:
+def _assumptions(source: str) -> str:
     masks = {"alpha": "straight alpha is the mask", "files": "bright in a mask is object"}
-    mask = masks.get(state.mask_source, "a plain background that is darker or brighter than the object")
+    mask = masks.get(source, "a plain background that is darker or brighter than the object")
     return f"sRGB colours, {mask}, a rigid object that is lit alike in all views"
 
 

@@ -7,19 +7,18 @@ import html
 import math
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 
+from ..fitting.appearance import Textured
 from ..fitting.metrics import DEFINITIONS
 from ..fitting.targets import over_white
 from ..io.image import encode
 from ..photos.views import View
 from . import config, portraits
-
-if TYPE_CHECKING:
-    from .state import State
+from .job import Job, Photos
 
 STYLE = """
 :root { color-scheme: light dark; --line: #8884; --card: #8881 }
@@ -157,28 +156,33 @@ def _smooth(values: np.ndarray, points: int = 250) -> np.ndarray:
 # --- The page ---------------------------------------------------------------------------------------------------------
 
 
-def write_html(state: State, metrics: dict, blocks: list[str], film: Path | None) -> str:
-    """The report of a finished run as HTML; ``blocks``: what :func:`view_block` makes of the views that are shown."""
+def write_html(
+    job: Job, photos: Photos, model: Textured, metrics: dict, overlay: bytes, blocks: list[str], film: Path | None
+) -> str:
+    """The report of a finished run as HTML; `overlay`: a JPEG of masks and box over the photographs; `blocks`: what
+    `view_block` makes of the views that are shown."""
     definitions = "".join(f"<dt>{k}</dt><dd>{html.escape(v)}</dd>" for k, v in DEFINITIONS.items())
     sections = {
         "Figures": _figures(metrics),
-        "What was found out": _rows(state.findings.items(), style="text") if state.findings else "",
+        "What was found out": _rows(metrics["findings"].items(), style="text") if metrics["findings"] else "",
         "Turntable": _movie(film),
-        "Six sides": _sides(state),
+        "Six sides": _sides(job, photos, model),
         "Views <small>photograph, render, difference (four times, white is none)</small>": _views(
-            blocks, len(state.held)
+            blocks, len(photos.held)
         ),
-        "Texture, and how many photographs see it": _maps(state),
-        "Cameras": _rig(state),
-        "Before the work <small>masks in green, the object's box in orange</small>": _preflight(state),
-        "Loss <small>of each step, smoothed</small>": curve(state.run.losses, "loss", True),
+        "Texture, and how many photographs see it": _maps(model, len(photos.used)),
+        "Cameras": _rig(job, photos, model),
+        "Before the work <small>masks in green, the object's box in orange</small>": _preflight(
+            metrics["preflight"], overlay
+        ),
+        "Loss <small>of each step, smoothed</small>": curve(job.run.losses, "loss", True),
         "PSNR <small>in dB, of each step's views in their windows around the object, smoothed</small>": curve(
-            [(name, -10 * math.log10(max(e, 1e-10))) for name, e in state.run.errors], "PSNR", False
+            [(name, -10 * math.log10(max(e, 1e-10))) for name, e in job.run.errors], "PSNR", False
         ),
         "Time and memory": _cost(metrics),
         "Definitions": f"<dl class=dim>{definitions}</dl>",
         "Configuration": f"<details><summary>the file that repeats this run, as <code>--config</code></summary><pre>"
-        f"{html.escape(config.dump(state.dataset, state.options))}</pre></details>",
+        f"{html.escape(config.dump(job.dataset, job.options))}</pre></details>",
     }
     body = "".join(f"<section><h2>{title}</h2>{part}</section>" for title, part in sections.items() if part)
     notes = [f"<p>{html.escape(note)}</p>" for note in metrics["notes"]]
@@ -232,9 +236,8 @@ def _movie(film: Path | None) -> str:
     return _image(_data("image/gif", film.read_bytes()), "turntable", "wide white")
 
 
-def _sides(state: State) -> str:
-    assert state.model is not None
-    picture = portraits.six_sides(state.ctx, state.model, state.views)
+def _sides(job: Job, photos: Photos, model: Textured) -> str:
+    picture = portraits.six_sides(job.ctx, model, photos.views)
     names = "".join(f"<figcaption>{name}</figcaption>" for name in portraits.SIDES)
     return f'{_image(_jpeg(picture), "the mesh from six sides", "wide white")}<div class="sides">{names}</div>'
 
@@ -256,16 +259,14 @@ MAPS = {
 }
 
 
-def _maps(state: State) -> str:
-    """Every map that the model has, and how many views see its texels."""
-    model = state.model
-    assert model is not None
+def _maps(model: Textured, used: int) -> str:
+    """Every map that the model has, and how many of the views `used` see its texels."""
     pictures = {title: _small(getattr(model, name)) for name, title in MAPS.items() if hasattr(model, name)}
     if model.seen is not None:
         unseen = float((model.seen[model.covered] == 0).float().mean())
         none = f"{100 * unseen:.1f} % of the texels of charts"
         title = f"views per texel: red none ({none}), blue one, yellow a third or more"
-        pictures[title] = _small(portraits.coverage_picture(model, len(state.used)))
+        pictures[title] = _small(portraits.coverage_picture(model, used))
     figures = (
         f"<figure>{_image(_jpeg(picture), title)}<figcaption>{title}</figcaption></figure>"
         for title, picture in pictures.items()
@@ -281,22 +282,21 @@ def _small(picture: torch.Tensor) -> torch.Tensor:
     return torch.nn.functional.avg_pool2d(picture.permute(2, 0, 1)[None], step)[0].permute(1, 2, 0)
 
 
-def _rig(state: State) -> str:
-    assert state.model is not None
-    shape, lines = portraits.rig(state.ctx, state.model, state.views, state.held)
+def _rig(job: Job, photos: Photos, model: Textured) -> str:
+    shape, lines = portraits.rig(job.ctx, model, photos.views, photos.held)
     height, width = shape.shape[:2]
     picture = f'<image href="{_jpeg(shape)}" width="{width}" height="{height}"/>'
-    held = ", those held out in orange" if state.held else ""
+    held = ", those held out in orange" if photos.held else ""
     return (
         f'<svg class="wide white" viewBox="0 0 {width} {height}" role="img" aria-label="camera '
         f'rig">{picture}{lines}</svg>'
-        f"<figcaption>{len(state.views)} cameras, upper edges thick{held}</figcaption>"
+        f"<figcaption>{len(photos.views)} cameras, upper edges thick{held}</figcaption>"
     )
 
 
-def _preflight(state: State) -> str:
-    picture = _image(_data("image/jpeg", state.overlay), "masks and box over photographs") if state.overlay else ""
-    return picture + _rows(state.facts.items(), style="text")
+def _preflight(facts: dict[str, str], overlay: bytes) -> str:
+    picture = _image(_data("image/jpeg", overlay), "masks and box over photographs") if overlay else ""
+    return picture + _rows(facts.items(), style="text")
 
 
 def _cost(metrics: dict) -> str:

@@ -12,7 +12,8 @@ from helpers.ring import SMALL
 from reconstruct.test_reconstruct import dataset, views  # noqa: F401 - fixtures
 
 from diffrast.fitting.checkpoint import Checkpoint
-from diffrast.reconstruct.pipeline import reconstruct
+from diffrast.fitting.geometry import Shape
+from diffrast.reconstruct import reconstruct
 
 SHORT = replace(SMALL, steps=24, faces=500, texture=64, frames=0, checkpoint=0.0)
 
@@ -101,7 +102,7 @@ def test_an_unfinished_run_is_not_thrown_away(dataset, tmp_path):  # noqa: F811
     with pytest.raises(Killed):
         reconstruct(dataset, out, SHORT, callback=until("coarse shape", 2, Killed()))
     with pytest.raises(
-        ValueError, match=r"already holds a run \(checkpoint\.pt\); .*--resume to go on with it, or --overwrite"
+        ValueError, match=r"already holds a run \(checkpoint\.pt\); .*resume to go on with it, or overwrite"
     ):
         reconstruct(dataset, out, SHORT)
     with pytest.raises(ValueError, match=r"is of a run with another --seed, 0, not 1; go on with the same"):
@@ -121,7 +122,7 @@ def test_a_full_disk_keeps_the_last_checkpoint(tmp_path, monkeypatch):
     from diffrast.fitting import checkpoint
 
     kept = Checkpoint(tmp_path / "checkpoint.pt", {"--seed": 0}, 0.0)
-    kept.begun = {"stage": "texture", "input": {"vertices": torch.ones(2, 3)}}
+    kept.begin("texture", {"shape": Shape(torch.ones(2, 3), torch.ones(1, 3), torch.ones(2, 3))}, {"shape": Shape})
     kept.save({"done": 1})
     before = kept.path.read_bytes()
 

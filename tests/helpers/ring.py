@@ -11,7 +11,7 @@ import trimesh
 import diffrast.torch as dr
 from diffrast.camera import Camera, look_at
 from diffrast.photos.data import View
-from diffrast.reconstruct.pipeline import Options
+from diffrast.reconstruct import Options
 from diffrast.scene.passes import clip_matrices, finish, to_clip
 
 BOX = torch.tensor([[-1.4, -1.4, -0.5], [1.4, 1.4, 0.5]])

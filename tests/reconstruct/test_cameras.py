@@ -10,17 +10,17 @@ import torch
 from helpers.ring import photograph, ring_cameras, torus
 
 import diffrast.torch as dr
-from diffrast.fitting.appearance import Textured, fit_texture, unwrap
+from diffrast.fitting.appearance import Textured, unwrap
+from diffrast.fitting.descent import Descent, fit
 from diffrast.fitting.exposure import Exposed
-from diffrast.fitting.fit import Rates, fit
-from diffrast.fitting.geometry import Shape, fit_shape
+from diffrast.fitting.geometry import Shape
 from diffrast.fitting.loop import Progress, Run, Stop
 from diffrast.fitting.targets import SAMPLES, make_targets
 from diffrast.io.image import linear_to_srgb, srgb_to_linear
 from diffrast.photos.agreement import common_point
 from diffrast.photos.calibration import Calibration, correct_cameras
 from diffrast.photos.views import View
-from diffrast.reconstruct.cameras import LOCATE, _Unkept, _wide_hull, agree, aim, gather, locate, widened
+from diffrast.reconstruct.cameras import LOCATE, _wide_hull, agree, aim, gather, locate, widened
 from diffrast.reconstruct.hull import bounds
 
 BENCH = runpy.run_path(str(Path(__file__).resolve().parents[2] / "benchmarks" / "cameras.py"))
@@ -29,7 +29,7 @@ CPU = torch.device("cpu")
 
 
 def new_run() -> Run:
-    return Run(Progress({}, False), Stop(), torch.Generator().manual_seed(0), _Unkept())
+    return Run(Progress({}, False), Stop(), torch.Generator().manual_seed(0))
 
 
 @pytest.fixture(scope="module")
@@ -158,8 +158,7 @@ def test_wrong_poses_are_brought_to_agree_and_refined(views):
 
     shape, _ = _wide_hull(found, 0.03, CPU)
     targets = make_targets(found, box, 0, CPU)
-    rates = Rates(move=1e-2, paint=0.03, calibrate={"turn": 3e-3, "move": 3e-3})
-    fit_shape(ctx, run, "fine shape", shape, targets, rates, steps=150)
+    fit(ctx, run, shape, targets, Descent(1e-2, 0.03, {"turn": 3e-3, "move": 3e-3}), steps=150)
     errors = rotation_errors(targets.calibration.apply(found), views)
     assert float(errors.mean()) < 0.6  # of 3 degrees, from 14 pictures of 72 pixels
 
@@ -175,22 +174,28 @@ def test_aimed_cameras_have_one_point_in_the_middle_of_their_masks(views):
 
 def painted(views: list[View], shape: Shape, steps: int) -> Textured:
     ctx = dr.RasterizeContext()
-    rates = Rates(0.0, 0.05, squared=True)
     targets = make_targets(views, bounds(views), 0, CPU)
-    return fit_texture(ctx, new_run(), "texture", unwrap(ctx, shape, 128), targets, rates, steps=steps)
+    return fit(ctx, new_run(), unwrap(ctx, shape, 128), targets, Descent(0.0, 0.05, squared=True), steps=steps)
 
 
 @pytest.mark.parametrize("means", [False, True])
 def test_pixels_are_compared_at_points_all_over_them_and_at_last_in_the_mean(views, true_shape, means):
     targets, drawn = make_targets(views[:1], bounds(views), 0, CPU), []
-    vertices, faces = true_shape.vertices, true_shape.faces
+    vertices = true_shape.vertices
 
-    def render(clip, paint, samples):
-        drawn.append((clip.detach(), samples))
-        return (paint.mean() + 0 * clip.sum()).expand(1, *targets.resolution, 4)
+    class Recorded(Shape):
+        def render(self, ctx, clip, colors, resolution, samples=1):
+            drawn.append((clip.detach(), samples))
+            return (colors.mean() + 0 * clip.sum()).expand(1, *resolution, 4)
 
-    rates = Rates(0.0, 0.0, means=means)
-    fit(new_run(), "texture", vertices, faces, true_shape.colors, render, targets, rates, steps=200)
+    fit(
+        dr.RasterizeContext(),
+        new_run(),
+        Recorded(**vars(true_shape)),
+        targets,
+        Descent(0.0, 0.0, means=means),
+        steps=200,
+    )
     assert [samples for _, samples in drawn] == [1] * 150 + [SAMPLES if means else 1] * 50
     middles, moved = targets.clip(vertices, torch.tensor([0])), torch.cat([clip for clip, _ in drawn])
     height, width = targets.resolution
@@ -240,8 +245,7 @@ def test_exposures_are_found(views, true_shape):
     ]
     ctx = dr.RasterizeContext()
     targets = make_targets(given, bounds(views), 0, CPU)
-    rates = Rates(0.0, 0.03, calibrate={"gain": 0.03})
-    fit_texture(ctx, new_run(), "texture", unwrap(ctx, true_shape, 128), targets, rates, steps=200)
+    fit(ctx, new_run(), unwrap(ctx, true_shape, 128), targets, Descent(0.0, 0.03, {"gain": 0.03}), steps=200)
     found = targets.calibration.gain - targets.calibration.gain.mean(dim=0)
     assert float((found - gains).abs().mean()) < 0.01  # of a mean of 0.24
     corrected = correct_cameras(given, [], targets.calibration)

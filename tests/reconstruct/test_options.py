@@ -9,8 +9,8 @@ from helpers.ring import SMALL
 from reconstruct.test_reconstruct import dataset, views  # noqa: F401 (fixtures)
 
 from diffrast.io import load_mesh
+from diffrast.reconstruct import reconstruct
 from diffrast.reconstruct.options import Options, check
-from diffrast.reconstruct.pipeline import reconstruct
 
 
 @pytest.fixture(scope="module")
