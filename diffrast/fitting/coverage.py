@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
+import scipy.sparse as sp
 import torch
+from scipy.sparse.linalg import splu
 
 import diffrast.torch as dr
 
+from ..mesh.bake_textures import fill_gaps
 from ..mesh.mesh import vertex_normals
-from .appearance import Textured, at_texels, fill_gaps
+from ..mesh.topology import laplacian
+from .appearance import Textured, at_texels
 from .targets import Targets
 
 
@@ -44,8 +47,7 @@ def views_of_texels(ctx: dr.RasterizeContext, model: Textured, targets: Targets)
         nearest, mask = torch.nn.functional.grid_sample(
             both, there[None, None, :, :2], mode="nearest", align_corners=False
         )[0, :, 0]
-        view = targets.view_matrices(index)[0]
-        toward = torch.nn.functional.normalize(-view[:3, :3].T @ view[:3, 3] - position, dim=1)
+        toward = torch.nn.functional.normalize(targets.eye(i) - position, dim=1)
         count += ((there[:, 2] <= nearest + 0.01) & (mask > 0.5) & ((toward * normal).sum(1) > 0.05)).int()
     seen = torch.zeros(size, size, dtype=torch.int32, device=device)
     seen[model.covered] = count
@@ -78,21 +80,13 @@ def _at_vertices(model: Textured, texture: torch.Tensor, seen: torch.Tensor) -> 
 def _harmonic(faces: torch.Tensor, values: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
     """Values `[V, C]` of unknown vertices such that each is the mean of its neighbours; parts where nothing is known
     become the mean of everything."""
-    import scipy.sparse as sp
-    from scipy.sparse.linalg import splu
-
     if bool(known.all()) or not bool(known.any()):
         return values
     f, k = faces.long().cpu().numpy(), known.cpu().numpy()
     v = values.double().cpu().numpy()
-    links = np.concatenate([f[:, [0, 1]], f[:, [1, 2]], f[:, [2, 0]]])
-    n = len(v)
-    adjacency = sp.coo_matrix((np.ones(2 * len(links)), (links.T.ravel(), links[:, ::-1].T.ravel())), (n, n)).tocsr()
-    adjacency.data[:] = 1
-    degree = np.asarray(adjacency.sum(1))[:, 0]
     # A faint pull to the mean keeps the system regular where a part has no known vertex.
     faint = 1e-6
-    matrix = (sp.diags(degree + faint) - adjacency)[~k]
+    matrix = (laplacian(f, len(v)) + faint * sp.identity(len(v))).tocsr()[~k]
     right = faint * v[k].mean(axis=0) - matrix[:, k] @ v[k]
     v[~k] = splu(matrix[:, ~k].tocsc()).solve(right)
     return torch.from_numpy(v).to(values)

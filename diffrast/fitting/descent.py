@@ -75,10 +75,10 @@ def fit(
             for part, rate in refined.values()
         },
     }
-    choose = Batches(len(targets.images), descent.batch, run.generator)
+    batches = Batches(len(targets.images), descent.batch, run.generator)
 
     def step(t: float) -> torch.Tensor:
-        index, share = run.group.part(next(choose))
+        index, share = run.group.part(next(batches))
         offset, samples = torch.zeros(len(index), 2), 1
         if descent.means:
             offset, samples = sampling(t, len(targets.images), run.generator)
@@ -123,7 +123,7 @@ def fit(
     if run.viewer:
         for optimizer, what in zip(optimizers, ("Shape", "Colour", *(f"Camera {n}" for n in refined)), strict=True):
             run.viewer.attach(optimizer, [f"{what} rate \N{MULTIPLICATION SIGN}"], key="factor")
-    kept = {"u": u, "colors": colors, "batches": choose, **parts}
+    kept = {"u": u, "colors": colors, "batches": batches, **parts}
     optimize(run, step, kept | {f"optimizer {i}": o for i, o in enumerate(optimizers)}, steps, seconds)
     for part, _ in refined.values():
         part.requires_grad_(False)

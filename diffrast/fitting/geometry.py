@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 
 import diffrast.torch as dr
@@ -25,6 +26,14 @@ class Shape:
     vertices: torch.Tensor
     faces: torch.Tensor
     colors: torch.Tensor
+
+    @staticmethod
+    def of(v: np.ndarray, f: np.ndarray, device: torch.device | str = "cpu") -> Shape:
+        """From vertices `[V, 3]`, which become gray, or `[V, 6]` with colours, and faces `[F, 3]`."""
+        values = torch.from_numpy(np.ascontiguousarray(v, dtype=np.float32)).to(device)
+        colors = values[:, 3:].clamp(0, 1) if values.shape[1] > 3 else torch.full_like(values, 0.5)
+        faces = torch.from_numpy(f.astype(np.int32)).to(device)
+        return Shape(values[:, :3].contiguous(), faces, colors.contiguous())
 
     def changed(self, vertices: torch.Tensor, colors: torch.Tensor) -> Shape:
         return replace(self, vertices=vertices, colors=colors)

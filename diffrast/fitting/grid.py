@@ -11,7 +11,6 @@ image pulls wander about zero, and the surface fills with holes.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -26,19 +25,11 @@ from .geometry import Shape
 from .loop import Batches, Run, cosine, optimize
 from .targets import BACKGROUND, Targets
 
-
-@dataclass(frozen=True)
-class GridRates:
-    """Step sizes of Adam at the start, all of which fall to a tenth: `values` (the values are about -1 .. 1),
-    `offsets` in cells, `colors` in display values. `coherence`, `roughness` and `carve` are weights: of the
-    cross entropy, of values that change unevenly, and of values that cover background."""
-
-    values: float = 0.03
-    offsets: float = 0.02
-    colors: float = 0.05
-    coherence: float = 0.02
-    roughness: float = 1.0
-    carve: float = 1.0
+# Learning rates of Adam at the start, all of which fall to a tenth: of values, which are about -1 .. 1, of offsets in
+# cells, and of colours in display values.
+RATES = {"values": 0.03, "offsets": 0.02, "colors": 0.05}
+# Weights: of the cross entropy, of values that change unevenly, and of values that cover background.
+COHERENCE, ROUGHNESS, CARVE = 0.02, 1.0, 1.0
 
 
 class Grid:
@@ -97,27 +88,19 @@ def fit_grid(
     steps: int,
     seconds: float = math.inf,
     batch: int = 4,
-    rates: GridRates | None = None,
 ) -> Shape:
     """The surface of the grid, fitted from `values` `[N]` on to the targets."""
-    rates = rates or GridRates()
     values = values.clone().requires_grad_()
     offsets = torch.zeros_like(grid.points, requires_grad=True)
     colors = torch.full_like(grid.points, 0.5, requires_grad=True)
-    optimizer = torch.optim.Adam(
-        [
-            {"params": [p], "lr": lr, "first": lr}
-            for p, lr in ((values, rates.values), (offsets, rates.offsets), (colors, rates.colors))
-        ],
-        betas=(0.9, 0.99),
-        eps=1e-6,
-    )
-    choose = Batches(len(targets.images), batch, run.generator)
+    groups = [{"params": [p], "first": rate} for p, rate in zip((values, offsets, colors), RATES.values(), strict=True)]
+    optimizer = torch.optim.Adam(groups, betas=(0.9, 0.99), eps=1e-6)
+    batches = Batches(len(targets.images), batch, run.generator)
 
     def step(t: float) -> torch.Tensor:
         for group in optimizer.param_groups:
             group["lr"] = group["first"] * cosine(t, 1.0, 0.1)
-        index = next(choose)
+        index = next(batches)
         v, f, ends = grid.surface(values, offsets)
         if len(f) == 0:
             raise ValueError("init grid: the photographs left nothing of the grid; do poses and masks fit together?")
@@ -131,8 +114,8 @@ def fit_grid(
         # fall.
         wrong = (residual[..., 3].detach() > 0.95) & (rast[..., 3] > 0)
         loss = 4 * residual.abs().mean()
-        loss = loss + rates.carve * (wrong * attributes[..., 3]).mean()
-        loss = loss + rates.coherence * grid.coherence(values) + rates.roughness * grid.roughness(values)
+        loss = loss + CARVE * (wrong * attributes[..., 3]).mean()
+        loss = loss + COHERENCE * grid.coherence(values) + ROUGHNESS * grid.roughness(values)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

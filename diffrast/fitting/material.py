@@ -19,6 +19,7 @@ import diffrast.torch as dr
 
 from ..camera.camera import Camera
 from ..io.image import linear_to_srgb, srgb_to_linear
+from ..mesh.bake_textures import fill_gaps
 from ..mesh.material_data import MaterialData
 from ..mesh.mesh import Mesh, vertex_normals
 from ..scene.environment import EnvironmentLight, latlong_directions
@@ -26,7 +27,7 @@ from ..scene.light import Surrounding
 from ..scene.material import Lighting, MetallicRoughness
 from ..scene.passes import finish
 from ..scene.surface import Surface, points
-from .appearance import Textured, at_texels, fill_gaps
+from .appearance import Textured, at_texels
 from .coverage import fill_unseen
 from .loop import Run, descend, optimize
 from .targets import BACKGROUND, Targets
@@ -127,8 +128,7 @@ def seen_points(
         pick = inside.flatten().nonzero()[:, 0]
         if len(pick) > most:
             pick = pick[torch.randperm(len(pick), generator=generator)[:most].to(pick.device)]
-        view = targets.view_matrices(index)[0]
-        eye = torch.nn.functional.pad(-view[:3, :3].T @ view[:3, 3], (0, 1), value=1.0)[None]
+        eye = torch.nn.functional.pad(targets.eye(i), (0, 1), value=1.0)[None]
         flat, flat_db = rast.flatten(0, 2)[pick], rast_db.flatten(0, 2)[pick]
         found.append(points(mesh, flat, flat_db, eye, None, bumps))
         colors.append(targets.images[i].flatten(0, 1)[pick, :3].float())

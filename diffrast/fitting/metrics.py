@@ -27,22 +27,19 @@ except ImportError:  # Windows has none
 
 DEFINITIONS = {
     "psnr": "PSNR in dB over the whole photograph composited over white, display (sRGB) values in 0..1, as "
-    "NeRF-synthetic "
-    "results are reported: 10 log10(1 / mean squared error). The mesh is rendered with 2x2 samples per pixel.",
+    "NeRF-synthetic results are reported: 10 log10(1 / mean squared error). The mesh is rendered with 2x2 samples per "
+    "pixel.",
     "psnr_object": "PSNR in dB over the pixels of the photograph's mask (coverage > 0.5) only.",
     "mask_iou": "Intersection over union of rendered coverage > 0.5 and mask > 0.5.",
-    "doubt": "Where a mask comes from a threshold, its outline is placed to a fraction of a pixel and the pixels on it "
-    "take "
-    "the object's colour beside them; dark clefts of which the photograph does not tell whether they are background or "
-    "shadow are not judged.",
+    "doubt": "Where a mask comes from a threshold, its outline is placed to a fraction of a pixel and the pixels on "
+    "it take the object's colour beside them; dark clefts of which the photograph does not tell whether they are "
+    "background or shadow are not judged.",
     "held_out": "Views that the reconstruction never sees. Where principal points, poses or exposures of the others "
-    "are "
-    "refined, the same numbers of each held-out view are fitted to its own picture of the finished model before it is "
-    "judged.",
+    "are refined, the same numbers of each held-out view are fitted to its own picture of the finished model before "
+    "it is judged.",
     "mean": "Arithmetic mean over the views of the group.",
     "chamfer_percent": "Symmetric Chamfer distance: the mean of the two mean distances from points sampled evenly on "
-    "one "
-    "surface to the other surface, in percent of the reference's bounding-box diagonal.",
+    "one surface to the other surface, in percent of the reference's bounding-box diagonal.",
 }
 
 

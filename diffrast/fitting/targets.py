@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from ..camera.camera import Camera
+from ..photos.agreement import mask_rectangle
 from ..photos.calibration import Calibration
 from ..photos.views import View
 from ..scene.passes import clip_planes, to_clip
@@ -54,6 +55,11 @@ class Targets:
         """World to camera `[B, 4, 4]` of an index batch, corrected. Differentiable into the calibration."""
         view = self.view[index]
         return self.calibration.motion(view, index) @ view
+
+    def eye(self, i: int) -> torch.Tensor:
+        """Where the i-th camera stands, `[3]`, corrected."""
+        view = self.view_matrices(torch.tensor([i], device=self.view.device))[0]
+        return -view[:3, :3].T @ view[:3, 3]
 
     def clip(self, vertices: torch.Tensor, index: torch.Tensor, offset: torch.Tensor | float = 0.0) -> torch.Tensor:
         """Vertices `[V, 3]` in the clip space of an index batch, `[B, V, 4]`. Differentiable, into the calibration
@@ -114,15 +120,9 @@ def make_targets(
 
     Windows stay inside their photographs: beyond its border nothing is known.
     """
-    need = []
-    for view in views:
-        assert view.alpha is not None
-        on = view.alpha.numpy() > 0.5
-        rows, cols = np.flatnonzero(on.any(axis=1)), np.flatnonzero(on.any(axis=0))
-        need.append((cols[0], cols[-1] + 1, rows[0], rows[-1] + 1))
     height, width = views[0].shape
     unit = 1 << level
-    left, right, bottom, top = np.array(need).T
+    left, bottom, right, top = np.array([mask_rectangle(v) for v in views]).T
     margin = 6 + 0.05 * max((right - left).max(), (top - bottom).max())
     w = _window((right - left).max() + 2 * margin, width, unit)
     h = _window((top - bottom).max() + 2 * margin, height, unit)

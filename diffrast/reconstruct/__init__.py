@@ -9,24 +9,19 @@ from importlib import import_module
 from typing import Any
 
 _MODULES = {
-    "Job": "job",
-    "Made": "job",
-    "Options": "options",
-    "Photos": "job",
-    "STAGES": "stages",
-    "Stage": "job",
-    "reconstruct": "pipeline",
-    "stages_for": "stages",
-    "undo_turns": "orient",
-    "with_stage": "pipeline",
+    "options": ["Options"],
+    "job": ["Job", "Made", "Photos", "Stage"],
+    "stages": ["STAGES", "stages_for"],
+    "pipeline": ["reconstruct", "with_stage"],
 }
+_HOME = {name: module for module, names in _MODULES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
+    if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f".{_MODULES[name]}", __name__), name)
+    return getattr(import_module(f".{_HOME[name]}", __name__), name)
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_MODULES])
+    return sorted([*globals(), *_HOME])

@@ -4,7 +4,7 @@ shape."""
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +13,6 @@ from scipy import ndimage
 
 import diffrast.torch as dr
 
-from ..camera.camera import Camera
 from ..camera.lie import so3_exp
 from ..fitting.appearance import Textured
 from ..fitting.descent import Descent, fit
@@ -58,16 +57,15 @@ def gather(ctx: dr.RasterizeContext, run: Run, views: list[View], device: torch.
 
 
 def agree(ctx: dr.RasterizeContext, views: list[View], device: torch.device, least: float = 0.95) -> bool:
-    """Whether what all masks have in common covers the share ``least`` of them: no pose is off by much."""
+    """Whether what all masks have in common covers the share `least` of them: no pose is off by much."""
     try:
         box = bounds(views)
-        v, f = visual_hull(views, box, 64)
+        shape = Shape.of(*visual_hull(views, box, 64), device)
     except ValueError:
         return False
     targets = make_targets(views, box, 1, device)
-    vertices, faces = torch.from_numpy(v).float().to(device), torch.from_numpy(f.astype(np.int32)).to(device)
     every = torch.arange(len(views), device=device)
-    rast, _ = dr.rasterize(ctx, targets.clip(vertices, every), faces, targets.resolution)
+    rast, _ = dr.rasterize(ctx, targets.clip(shape.vertices, every), shape.faces, targets.resolution)
     mask = targets.images[..., 3] > 0.5
     return float(((rast[..., 3] > 0) & mask).sum() / mask.sum()) >= least
 
@@ -77,14 +75,11 @@ def _wide_hull(views: list[View], widen: float, device: torch.device) -> tuple[S
     box = bounds(wide)
     v, f = visual_hull(wide, box, 64)
     v = smooth(v, f, 5)
-    v, f = isotropic(v, f, edge_for_faces(v, f, FACES))
-    vertices = torch.from_numpy(v.astype(np.float32)).to(device)
-    faces = torch.from_numpy(f.astype(np.int32)).to(device)
-    return Shape(vertices, faces, torch.full_like(vertices, 0.5)), box
+    return Shape.of(*isotropic(v, f, edge_for_faces(v, f, FACES)), device), box
 
 
 def widened(view: View, share: float) -> View:
-    """The view with its mask grown by ``share`` of the object's size in it."""
+    """The view with its mask grown by `share` of the object's size in it."""
     alpha = view.alpha
     assert alpha is not None
     inside = alpha.numpy() > 0.5
@@ -116,23 +111,19 @@ def aim(views: list[View]) -> list[View]:
 
 
 def locate(
+    ctx: dr.RasterizeContext,
+    model: Textured,
     views: list[View],
     box: np.ndarray,
-    device: torch.device,
-    vertices: torch.Tensor,
-    render: Callable[[torch.Tensor, Camera], torch.Tensor],
     rates: dict[str, float],
     steps: int = 50,
 ) -> list[View]:
-    """Views whose cameras are fitted to pictures of a model that stays as it is, from small pictures to large ones.
-
-    ``render(clip [1, V, 4], camera)`` draws its ``vertices`` ``[V, 3]``: a picture ``[1, H, W, 4]`` (what depends
-    on where the eye is, as seen by the camera as given).
-    """
+    """Views whose cameras are fitted to a finished model, from small images to large ones; `rates`: the learning rate
+    of each part of the calibration. What depends on where the eye is, is drawn for the camera as given."""
     top = max(0, round(math.log2(max(views[0].shape) / SIZE)))
     for around, level in enumerate((top, *range(top, -1, -1))):
-        targets = make_targets(views, box, level, device)
-        if around == 0:  # turned about the eye a picture moves most: what is far off comes near
+        targets = make_targets(views, box, level, model.vertices.device)
+        if around == 0:  # turned about the eye an image moves most: what is far off comes near
             targets.calibration = replace(targets.calibration, center=None)
         scale = 2.0 ** (level - top)
         parts = targets.calibration.parts()
@@ -140,10 +131,10 @@ def locate(
         optimizer = torch.optim.Adam(groups, lr=1.0)
         for i in range(steps):
             optimizer.zero_grad()
-            for k in range(len(views)):  # views have nothing in common here
-                index = torch.tensor([k], device=device)
-                picture = render(targets.clip(vertices, index), targets.cameras[k])
-                targets.residual(picture, index).abs().mean().backward()
+            for k, camera in enumerate(targets.cameras):  # views have nothing in common here
+                index = torch.tensor([k], device=targets.view.device)
+                image = model.draw(ctx, targets.clip(model.vertices, index), camera, camera.resolution)
+                targets.residual(image, index).abs().mean().backward()
             for group in optimizer.param_groups:
                 group["lr"] = cosine(i / steps, group["rate"], 0.05 * group["rate"])
             optimizer.step()
@@ -167,10 +158,5 @@ def locate_held_out(
     rates = {n: rate for n, rate in LOCATE.items() if n in refined}
     if not (held and rates):
         return views
-
-    def render(clip: torch.Tensor, camera: Camera) -> torch.Tensor:
-        return model.draw(ctx, clip, camera, camera.resolution)
-
-    found = locate([views[i] for i in held], box, model.vertices.device, model.vertices, render, rates)
-    located = dict(zip(held, found, strict=True))
+    located = dict(zip(held, locate(ctx, model, [views[i] for i in held], box, rates), strict=True))
     return [located.get(i, view) for i, view in enumerate(views)]

@@ -17,6 +17,7 @@ from skimage.measure import marching_cubes
 from ..mesh.remesh import drop_unused
 from ..mesh.topology import part_volumes, parts_of
 from ..photos.data import View
+from ..scene.passes import clip_matrices, to_clip
 
 
 def bounds(views: list[View], margin: float = 0.02) -> np.ndarray:
@@ -28,24 +29,21 @@ def bounds(views: list[View], margin: float = 0.02) -> np.ndarray:
     one, or do not close it.
     """
     planes = [_cone(view) for view in views]
-    if not _common(planes):
-        alone = [v for i, v in enumerate(views) if _common(planes[:i] + planes[i + 1 :])]
+    anywhere = np.zeros(3)
+    if _least(planes, anywhere) is None:
+        alone = [v for i, v in enumerate(views) if _least(planes[:i] + planes[i + 1 :], anywhere) is not None]
         advice = (
             f"all but {alone[0].path} have one, its pose or its mask must be wrong"
             if len(alone) == 1
             else "masks of your own (masks) or refine_cameras may help"
         )
         raise ValueError(f"the outlines have no common inside: camera poses and masks do not fit together; {advice}")
-    normals, offsets = (np.concatenate(part) for part in zip(*planes, strict=True))
     box = np.empty((2, 3))
-    for axis in range(3):
-        for end, sign in ((0, 1.0), (1, -1.0)):
-            cost = np.zeros(3)
-            cost[axis] = sign
-            found = linprog(cost, A_ub=normals, b_ub=offsets, bounds=(None, None))
-            if found.status != 0:
-                raise ValueError("the views do not surround the object: its extent cannot be bounded from them")
-            box[end, axis] = found.x[axis]
+    for axis, end in np.ndindex(3, 2):
+        found = _least(planes, (1.0 - 2 * end) * np.eye(3)[axis])
+        if found is None:
+            raise ValueError("the views do not surround the object: its extent cannot be bounded from them")
+        box[end, axis] = found[axis]
     grow = margin * np.linalg.norm(box[1] - box[0])
     return box + np.array([[-grow], [grow]])
 
@@ -66,10 +64,11 @@ def _cone(view: View) -> tuple[np.ndarray, np.ndarray]:
     return np.array(planes)[:, :3], np.array(planes)[:, 3]
 
 
-def _common(planes: list[tuple[np.ndarray, np.ndarray]]) -> bool:
-    """Whether there is a point in all of them."""
+def _least(planes: list[tuple[np.ndarray, np.ndarray]], cost: np.ndarray) -> np.ndarray | None:
+    """The point in all of them where `cost` is least; None where there is no such point."""
     normals, offsets = (np.concatenate(part) for part in zip(*planes, strict=True))
-    return linprog(np.zeros(3), A_ub=normals, b_ub=offsets, bounds=(None, None)).status == 0
+    found = linprog(cost, A_ub=normals, b_ub=offsets, bounds=(None, None))
+    return found.x if found.status == 0 else None
 
 
 def _outline_distance(alpha: np.ndarray) -> np.ndarray:
@@ -150,3 +149,15 @@ def drop_parts(v: np.ndarray, f: np.ndarray, keep: float) -> tuple[np.ndarray, n
     part = parts_of(f, len(v))
     volume = part_volumes(v, f, part)
     return drop_unused(v, f[volume[part] > keep * volume.max()])
+
+
+def silhouettes(views: list[View], v: np.ndarray, box: np.ndarray, size: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Masks `[B, size, size]` and clip positions `[B, V, 4]` of all views at one small size."""
+    masks = []
+    for view in views:
+        alpha = view.alpha
+        assert alpha is not None
+        masks.append(torch.nn.functional.interpolate(alpha[None, None], (size, size), mode="area")[0, 0] > 0.5)
+    cameras = [view.camera.resized(size, size) for view in views]
+    points = torch.from_numpy(np.ascontiguousarray(v[:, :3])).float()
+    return torch.stack(masks), to_clip(points, clip_matrices(cameras, torch.from_numpy(box)))

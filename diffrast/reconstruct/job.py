@@ -19,6 +19,7 @@ from ..fitting.targets import Targets, make_targets
 from ..photos.calibration import Calibration
 from ..photos.views import View
 from .options import DEFAULT_STEPS, Options
+from .preflight import Preflight
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,15 +59,13 @@ class Made(TypedDict, total=False):
     """What a stage made, by name. A later stage whose function has a parameter of that name is given it.
 
     `shape` has vertex colours, `model`, which comes of it, a texture. `notes` are sentences about what is wrong and
-    `findings` those about what was found out, by name: both are gathered from all stages. `facts`: what there was
-    before the work; `overlay`: a JPEG of masks and box over the photographs."""
+    `findings` those about what was found out, by name: both are gathered from all stages."""
 
     photos: Photos
     calibration: Calibration
     shape: Shape
     model: Textured
-    facts: dict[str, str]
-    overlay: bytes
+    preflight: Preflight
     metrics: dict[str, Any]
     notes: list[str]
     findings: dict[str, str]

@@ -25,6 +25,7 @@ from .config import NAME as CONFIG
 from .job import Job, Made, Photos
 from .options import Options
 from .preflight import NAME as PREFLIGHT
+from .preflight import Preflight
 from .report import view_block, views_to_show, write_html
 from .turntable import film_frames, write_film
 
@@ -53,36 +54,40 @@ def claim(out: Path, options: Options) -> None:
 
 
 def write_outputs(
-    job: Job,
-    photos: Photos,
-    model: Textured,
-    facts: dict[str, str],
-    overlay: bytes,
-    notes: list[str],
-    findings: dict[str, str],
+    job: Job, photos: Photos, model: Textured, preflight: Preflight, notes: list[str], findings: dict[str, str]
 ) -> Made:
     """A stage: every file of `OUTPUTS`, and the figures."""
-    run, out, options, views, held = job.run, job.out, job.options, photos.views, photos.held
+    ctx, run, out, options, views, held = job.ctx, job.run, job.out, job.options, photos.views, photos.held
     matrices = clip_matrices([v.camera for v in views], torch.from_numpy(photos.box))
     shown = views_to_show(len(views), held)
-    blocks: dict[int, str] = {}
+    blocks = {}
 
-    def show(i: int, view: View, image: torch.Tensor, figures: dict) -> None:
+    def show(i: int, view: View, image: torch.Tensor, figures: dict[str, Any]) -> None:
         if i in shown:
             blocks[i] = view_block(view, image, figures, i in held)
 
-    figures = evaluate(job.ctx, model, views, matrices, show)
+    figures = evaluate(ctx, model, views, matrices, show)
     save_mesh(out / "mesh.glb", model.mesh())
-    film = None
-    if options.frames:
-        film = write_film(out, film_frames(job.ctx, model, views, options.frames, FILM_SIZE))
-    said = {"notes": notes, "preflight": facts, "findings": findings}
-    metrics = _metrics(job, photos, model, figures, said)
-    page = write_html(job, photos, model, metrics, overlay, [blocks[i] for i in shown], film)
-    write_text(out / "report.html", page)
+    film = write_film(out, film_frames(ctx, model, views, options.frames, FILM_SIZE)) if options.frames else None
+    said = {"notes": notes, "preflight": preflight.facts, "findings": findings}
+    metrics = _metrics(job, photos, model, figures) | said
+    report = write_html(
+        ctx,
+        model,
+        views,
+        held,
+        metrics,
+        blocks=[blocks[i] for i in shown],
+        film=film,
+        overlay=preflight.overlay,
+        losses=run.losses,
+        errors=run.errors,
+        configuration=config.dump(job.dataset, options),
+    )
+    write_text(out / "report.html", report)
     run.progress.finish()
     metrics["seconds"] = _seconds(run) | {"total": round(run.progress.elapsed, 2)}
-    write_bytes(out / PREFLIGHT, overlay)
+    write_bytes(out / PREFLIGHT, preflight.overlay)
     write_text(out / CONFIG, config.dump(job.dataset, options))
     write_text(out / "metrics.json", json.dumps(metrics, indent=1) + "\n")
     return {"metrics": metrics}
@@ -92,7 +97,7 @@ def _seconds(run: Run) -> dict[str, float]:
     return {k: round(s, 2) for k, s in run.progress.seconds.items()}
 
 
-def _metrics(job: Job, photos: Photos, model: Textured, figures: list[dict], said: dict[str, Any]) -> dict[str, Any]:
+def _metrics(job: Job, photos: Photos, model: Textured, figures: list[dict[str, Any]]) -> dict[str, Any]:
     """What `metrics.json` holds; the report shows it."""
     for i, f in enumerate(figures):
         f["held_out"] = i in photos.held
@@ -109,7 +114,6 @@ def _metrics(job: Job, photos: Photos, model: Textured, figures: list[dict], sai
         "views": figures,
         "definitions": DEFINITIONS,
         "masks": photos.source,
-        "notes": said["notes"],
         "mesh": {
             "vertices": quality.vertices,
             "faces": quality.faces,
@@ -120,8 +124,6 @@ def _metrics(job: Job, photos: Photos, model: Textured, figures: list[dict], sai
             "texture": model.texture.shape[0],
         },
         "options": config.values(job.dataset, job.options),
-        "preflight": said["preflight"],
-        "findings": said["findings"],
         "steps": steps,
         "seconds": _seconds(job.run),
         **resources(job.device),

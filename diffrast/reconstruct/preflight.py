@@ -3,9 +3,9 @@ sense, what is assumed, and a picture of it for people: outlines and the object'
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import combinations, product
 
 import numpy as np
@@ -13,45 +13,45 @@ import torch
 from scipy import ndimage
 
 from ..camera.overlay import overlay
-from ..io.atomic import write_bytes
 from ..io.image import encode, srgb_to_linear
 from ..photos.agreement import mask_rectangle
 from ..photos.views import View
-from .job import Job, Made, Photos
 
 NAME = "preflight.jpg"
 PICTURES, SIZE = 12, 320  # of the overlay: how many, and pixels of the longer side of each
 GREEN, ORANGE = (0.1, 0.9, 0.2), (1.0, 0.5, 0.0)
 
 
+@dataclass(frozen=True)
+class Preflight:
+    """What was found: `facts` by name, `warnings` of what is odd, and `overlay`, a JPEG of masks and box."""
+
+    facts: dict[str, str]
+    warnings: list[str]
+    overlay: bytes
+
+
 # --- What there is ----------------------------------------------------------------------------------------------------
 
 
-def preflight(job: Job, photos: Photos, notes: list[str]) -> Made:
-    """A stage: says what was found and what is assumed, warns of what is odd, and writes `preflight.jpg`."""
-    facts = [*examine(photos), ("assumed", _assumptions(photos.source))]
-    warnings = list(odd(photos.used, photos.box))
-    for name, fact in facts:
-        job.run.progress.say(f"{name:<9} {fact}")
-    for sentence in (*notes, *warnings):
-        logging.getLogger("diffrast").warning("%s", sentence)
-    image = encode(contact_sheet(photos.views, photos.box), "JPEG", linear=False, quality=85)
-    if not (job.out / "metrics.json").exists():  # never replace a part of an earlier run before this one is done
-        write_bytes(job.out / NAME, image)
-    return {"facts": dict(facts), "overlay": image, "notes": warnings}
+def preflight(views: list[View], held: list[int], box: np.ndarray, mask_source: str, factor: int) -> Preflight:
+    """Says what was found and what is assumed, and warns of what is odd. `held`: indices of views that are kept out,
+    which are not warned of; `factor`: what the photographs were reduced by."""
+    facts = dict(examine(views, len(held), box, mask_source, factor))
+    warnings = list(odd([v for i, v in enumerate(views) if i not in held], box))
+    return Preflight(facts, warnings, encode(contact_sheet(views, box), "JPEG", linear=False, quality=85))
 
 
-def examine(photos: Photos) -> Iterator[tuple[str, str]]:
-    """Names and sentences."""
-    views, box, factor = photos.views, photos.box, photos.factor
+def examine(views: list[View], held: int, box: np.ndarray, mask_source: str, factor: int) -> Iterator[tuple[str, str]]:
+    """Names and sentences of what there is; see `preflight`."""
     height, width = views[0].shape
     reduced = f", reduced by {factor} from {width * factor}x{height * factor}" if factor > 1 else ""
-    yield "views", f"{len(views)} photographs of {width}x{height}{reduced}; {len(photos.held)} are held out"
+    yield "views", f"{len(views)} photographs of {width}x{height}{reduced}; {held} are held out"
     cover = [100 * float((v.alpha > 0.5).float().mean()) for v in views if v.alpha is not None]
     cut = sum(_touches_border(v) for v in views)
     yield (
         "masks",
-        f"from {photos.source}; the object fills {min(cover):.0f} to {max(cover):.0f} % of a picture"
+        f"from {mask_source}; the object fills {min(cover):.0f} to {max(cover):.0f} % of a picture"
         + (f", and {cut} pictures crop it" if cut else ""),
     )
     center = torch.from_numpy(box.mean(axis=0))
@@ -74,12 +74,9 @@ def examine(photos: Photos) -> Iterator[tuple[str, str]]:
         "exposure",
         f"the object's mean brightness varies by {np.ptp(stops):.1f} stops (factors of 2) over the views",
     )
-
-
-def _assumptions(source: str) -> str:
     masks = {"alpha": "straight alpha is the mask", "files": "bright in a mask is object"}
-    mask = masks.get(source, "a plain background that is darker or brighter than the object")
-    return f"sRGB colours, {mask}, a rigid object that is lit alike in all views"
+    mask = masks.get(mask_source, "a plain background that is darker or brighter than the object")
+    yield "assumed", f"sRGB colours, {mask}, a rigid object that is lit alike in all views"
 
 
 def odd(views: list[View], box: np.ndarray) -> Iterator[str]:

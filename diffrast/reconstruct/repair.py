@@ -15,7 +15,7 @@ from ..mesh.remesh import at_most, drop_unused, edge_for_faces
 from ..mesh.solid import solid_surface
 from ..mesh.topology import laplacian, part_volumes, parts_of
 from ..photos.data import View
-from ..scene.passes import clip_matrices, to_clip
+from .hull import silhouettes
 
 
 def tidy(
@@ -42,14 +42,7 @@ def tidy(
         "parts removed that no mask asks for": floaters,
         "pairs of faces that cut each other and were mended": cuts,
     }
-    return as_shape(v, f, shape.vertices.device), [f"{what}: {count}" for what, count in found.items() if count]
-
-
-def as_shape(v: np.ndarray, f: np.ndarray, device: torch.device) -> Shape:
-    """Vertices `[V, 3]` with a middle gray, or `[V, 6]` with colours, and faces as tensors."""
-    values = torch.from_numpy(np.ascontiguousarray(v, dtype=np.float32)).to(device)
-    colors = values[:, 3:].clamp(0, 1) if values.shape[1] > 3 else torch.full_like(values, 0.5)
-    return Shape(values[:, :3].contiguous(), torch.from_numpy(f.astype(np.int32)).to(device), colors.contiguous())
+    return Shape.of(v, f, shape.vertices.device), [f"{what}: {count}" for what, count in found.items() if count]
 
 
 def without_cuts(vertices: torch.Tensor, before: torch.Tensor, faces: torch.Tensor) -> torch.Tensor:
@@ -146,7 +139,7 @@ def drop_floaters(
     keep = volume >= volume.max()
     others = [k for k in np.argsort(-volume)[:MOST] if volume[k] > 0 and not keep[k]]
     if others:
-        masks, clip = (x.to(device) for x in _silhouettes(views, v, box, size))
+        masks, clip = (x.to(device) for x in silhouettes(views, v, box, size))
         alone = []
         for k in [int(volume.argmax()), *others]:
             faces = torch.from_numpy(f[part == k].astype(np.int32)).to(device)
@@ -158,15 +151,3 @@ def drop_floaters(
             keep[k] = int(asks.sum()) >= max(2, 0.05 * len(views))
     v, f = drop_unused(v, f[keep[part]])
     return v, f, int((~keep).sum())
-
-
-def _silhouettes(views: list[View], v: np.ndarray, box: np.ndarray, size: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Masks `[B, size, size]` and clip positions `[B, V, 4]` of all views at one small size."""
-    masks = []
-    for view in views:
-        alpha = view.alpha
-        assert alpha is not None
-        masks.append(torch.nn.functional.interpolate(alpha[None, None], (size, size), mode="area")[0, 0] > 0.5)
-    cameras = [view.camera.resized(size, size) for view in views]
-    points = torch.from_numpy(np.ascontiguousarray(v[:, :3])).float()
-    return torch.stack(masks), to_clip(points, clip_matrices(cameras, torch.from_numpy(box)))

@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 import torch
 
+import diffrast.torch as dr
+
 from ..fitting.appearance import Textured
 from ..fitting.metrics import DEFINITIONS
 from ..fitting.targets import over_white
 from ..io.image import encode
 from ..photos.views import View
-from . import config, portraits
-from .job import Job, Photos
+from . import portraits
 
 STYLE = """
 :root { color-scheme: light dark; --line: #8884; --card: #8881 }
@@ -157,32 +158,42 @@ def _smooth(values: np.ndarray, points: int = 250) -> np.ndarray:
 
 
 def write_html(
-    job: Job, photos: Photos, model: Textured, metrics: dict, overlay: bytes, blocks: list[str], film: Path | None
+    ctx: dr.RasterizeContext,
+    model: Textured,
+    views: list[View],
+    held: list[int],
+    metrics: dict[str, Any],
+    *,
+    blocks: list[str],
+    film: Path | None,
+    overlay: bytes,
+    losses: list[tuple[str, float]],
+    errors: list[tuple[str, float]],
+    configuration: str,
 ) -> str:
     """The report of a finished run as HTML; `overlay`: a JPEG of masks and box over the photographs; `blocks`: what
-    `view_block` makes of the views that are shown."""
+    `view_block` makes of the views that are shown; `losses` and `errors` of each step, with the name of its stage;
+    `configuration`: the file that repeats the run."""
     definitions = "".join(f"<dt>{k}</dt><dd>{html.escape(v)}</dd>" for k, v in DEFINITIONS.items())
     sections = {
         "Figures": _figures(metrics),
         "What was found out": _rows(metrics["findings"].items(), style="text") if metrics["findings"] else "",
         "Turntable": _movie(film),
-        "Six sides": _sides(job, photos, model),
-        "Views <small>photograph, render, difference (four times, white is none)</small>": _views(
-            blocks, len(photos.held)
-        ),
-        "Texture, and how many photographs see it": _maps(model, len(photos.used)),
-        "Cameras": _rig(job, photos, model),
+        "Six sides": _sides(ctx, views, model),
+        "Views <small>photograph, render, difference (four times, white is none)</small>": _views(blocks, len(held)),
+        "Texture, and how many photographs see it": _maps(model, len(views) - len(held)),
+        "Cameras": _rig(ctx, views, held, model),
         "Before the work <small>masks in green, the object's box in orange</small>": _preflight(
             metrics["preflight"], overlay
         ),
-        "Loss <small>of each step, smoothed</small>": curve(job.run.losses, "loss", True),
+        "Loss <small>of each step, smoothed</small>": curve(losses, "loss", True),
         "PSNR <small>in dB, of each step's views in their windows around the object, smoothed</small>": curve(
-            [(name, -10 * math.log10(max(e, 1e-10))) for name, e in job.run.errors], "PSNR", False
+            [(name, -10 * math.log10(max(e, 1e-10))) for name, e in errors], "PSNR", False
         ),
         "Time and memory": _cost(metrics),
         "Definitions": f"<dl class=dim>{definitions}</dl>",
         "Configuration": f"<details><summary>the file that repeats this run, as <code>--config</code></summary><pre>"
-        f"{html.escape(config.dump(job.dataset, job.options))}</pre></details>",
+        f"{html.escape(configuration)}</pre></details>",
     }
     body = "".join(f"<section><h2>{title}</h2>{part}</section>" for title, part in sections.items() if part)
     notes = [f"<p>{html.escape(note)}</p>" for note in metrics["notes"]]
@@ -236,8 +247,8 @@ def _movie(film: Path | None) -> str:
     return _image(_data("image/gif", film.read_bytes()), "turntable", "wide white")
 
 
-def _sides(job: Job, photos: Photos, model: Textured) -> str:
-    picture = portraits.six_sides(job.ctx, model, photos.views)
+def _sides(ctx: dr.RasterizeContext, views: list[View], model: Textured) -> str:
+    picture = portraits.six_sides(ctx, model, views)
     names = "".join(f"<figcaption>{name}</figcaption>" for name in portraits.SIDES)
     return f'{_image(_jpeg(picture), "the mesh from six sides", "wide white")}<div class="sides">{names}</div>'
 
@@ -282,15 +293,15 @@ def _small(picture: torch.Tensor) -> torch.Tensor:
     return torch.nn.functional.avg_pool2d(picture.permute(2, 0, 1)[None], step)[0].permute(1, 2, 0)
 
 
-def _rig(job: Job, photos: Photos, model: Textured) -> str:
-    shape, lines = portraits.rig(job.ctx, model, photos.views, photos.held)
+def _rig(ctx: dr.RasterizeContext, views: list[View], held: list[int], model: Textured) -> str:
+    shape, lines = portraits.rig(ctx, model, views, held)
     height, width = shape.shape[:2]
     picture = f'<image href="{_jpeg(shape)}" width="{width}" height="{height}"/>'
-    held = ", those held out in orange" if photos.held else ""
+    orange = ", those held out in orange" if held else ""
     return (
         f'<svg class="wide white" viewBox="0 0 {width} {height}" role="img" aria-label="camera '
         f'rig">{picture}{lines}</svg>'
-        f"<figcaption>{len(photos.views)} cameras, upper edges thick{held}</figcaption>"
+        f"<figcaption>{len(views)} cameras, upper edges thick{orange}</figcaption>"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from typing import TypeVar
 
@@ -16,6 +17,7 @@ from ..fitting.exposure import equal_exposures
 from ..fitting.geometry import Shape
 from ..fitting.material import fit_material, start_material
 from ..fitting.targets import texture_side
+from ..io.atomic import write_bytes
 from ..photos.agreement import without_blind
 from ..photos.calibration import EVERYTHING, POSES, Calibration, correct_cameras
 from ..photos.data import kept_out, load
@@ -26,7 +28,8 @@ from .job import Job, Made, Photos, Stage
 from .options import Options
 from .orient import undo_turns
 from .output import write_outputs
-from .preflight import preflight
+from .preflight import NAME as PREFLIGHT
+from .preflight import preflight as look_over
 from .repair import tidy, without_cuts
 from .start import start, start_faces
 
@@ -62,6 +65,18 @@ def cameras(job: Job, photos: Photos) -> Made:
     box = bounds(_carving(job, photos))
     calibration = Calibration.none(len(photos.used), torch.from_numpy(box), job.device)
     return {"photos": replace(photos, box=box), "calibration": calibration}
+
+
+def preflight(job: Job, photos: Photos, notes: list[str]) -> Made:
+    """Says what was found and what is assumed, warns of what is odd, and writes `preflight.jpg`."""
+    found = look_over(photos.views, photos.held, photos.box, photos.source, photos.factor)
+    for name, fact in found.facts.items():
+        job.run.progress.say(f"{name:<9} {fact}")
+    for sentence in (*notes, *found.warnings):
+        logging.getLogger("diffrast").warning("%s", sentence)
+    if not (job.out / "metrics.json").exists():  # never replace a part of an earlier run before this one is done
+        write_bytes(job.out / PREFLIGHT, found.overlay)
+    return {"preflight": found, "notes": found.warnings}
 
 
 def hull(job: Job, photos: Photos) -> Made:

@@ -17,11 +17,10 @@ from ..fitting.targets import make_targets
 from ..io import load_mesh
 from ..mesh import Mesh, icosphere
 from ..mesh.remesh import smooth
-from ..photos.data import View
-from ..scene.passes import clip_matrices, to_clip
-from .hull import HullField, visual_hull
+from ..photos.agreement import mask_rectangle
+from ..photos.views import View
+from .hull import HullField, silhouettes, visual_hull
 from .job import Job
-from .repair import as_shape
 
 # Faces with which the coarse stage is fast: thin parts need them more than it needs to be faster.
 ENOUGH = 8000
@@ -40,18 +39,13 @@ def start_faces(faces: int) -> int:
 def from_hull(job: Job, views: list[View], box: np.ndarray) -> Shape:
     """The visual hull as marching cubes finds it, smoothed."""
     v, f = visual_hull(views, box, hull_cells(views), spare_votes(job, views, box))
-    return as_shape(smooth(v, f, 3), f, job.device)
+    return Shape.of(smooth(v, f, 3), f, job.device)
 
 
 def longest_side(views: list[View]) -> float:
     """Of the object in the images, in pixels: the median over the views."""
-    sides = []
-    for view in views:
-        alpha = view.alpha
-        assert alpha is not None
-        on = alpha.numpy() > 0.5
-        sides.append(max(np.ptp(np.flatnonzero(on.any(axis=k))) + 1 for k in (0, 1)))
-    return float(np.median(sides))
+    left, bottom, right, top = np.array([mask_rectangle(v) for v in views]).T
+    return float(np.median(np.maximum(right - left, top - bottom)))
 
 
 def hull_cells(views: list[View]) -> int:
@@ -74,7 +68,10 @@ def spare_votes(job: Job, views: list[View], box: np.ndarray) -> int:
         if job.run.viewer:  # something to look at while the rest is being prepared
             v, f = (torch.from_numpy(x) for x in rough)
             job.run.viewer.show(Mesh(v.float(), f.int()))
-        covered = float(np.mean([_covered(job.ctx, v, *rough, box, job.device) for v in views]))
+        masks, clip = silhouettes(views, rough[0], box, 128)
+        rast, _ = dr.rasterize(job.ctx, clip.to(job.device), Shape.of(*rough, job.device).faces, (128, 128))
+        both = (masks & (rast[..., 3].cpu() > 0)).sum(dim=(1, 2))
+        covered = float((both / masks.sum(dim=(1, 2)).clamp_min(1)).double().mean())
         if covered >= 0.95:
             return spare
     raise ValueError(
@@ -111,7 +108,7 @@ def from_sphere(job: Job, _: list[View], box: np.ndarray) -> Shape:
     """An ellipsoid that fills the object's box."""
     ball = icosphere(level=4)
     v = box.mean(axis=0) + 0.5 * (box[1] - box[0]) * ball.vertices.double().numpy()
-    return as_shape(v, ball.faces.numpy(), job.device)
+    return Shape.of(v, ball.faces.numpy(), job.device)
 
 
 def from_file(job: Job, _: list[View], box: np.ndarray) -> Shape:
@@ -127,20 +124,7 @@ def from_file(job: Job, _: list[View], box: np.ndarray) -> Shape:
             f"init {path}: the mesh lies outside of what the photographs show, {np.round(box, 3).tolist()}; it must be "
             "in the world of their cameras"
         )
-    return as_shape(v, mesh.faces.numpy(), job.device)
+    return Shape.of(v, mesh.faces.numpy(), job.device)
 
 
 STARTS = {"hull": from_hull, "sphere": from_sphere, "grid": from_grid}
-
-
-def _covered(
-    ctx: dr.RasterizeContext, view: View, v: np.ndarray, f: np.ndarray, box: np.ndarray, device: torch.device
-) -> float:
-    """The share of a view's mask that a mesh covers, at low resolution."""
-    alpha = view.alpha
-    assert alpha is not None
-    size = (128, 128)
-    clip = to_clip(torch.from_numpy(v).float(), clip_matrices([view.camera.resized(*size)], torch.from_numpy(box)))
-    rast, _ = dr.rasterize(ctx, clip.to(device), torch.from_numpy(f.astype(np.int32)).to(device), size)
-    mask = torch.nn.functional.interpolate(alpha[None, None], size, mode="area")[0, 0] > 0.5
-    return float((mask & (rast[0, ..., 3].cpu() > 0)).sum() / mask.sum().clamp_min(1))

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from reconstruct.test_reconstruct import dataset, views  # noqa: F401 - fixtures
 
 from diffrast.fitting.checkpoint import Checkpoint
 from diffrast.fitting.geometry import Shape
+from diffrast.fitting.loop import Batches, Progress, Run, Stop, descend, optimize
 from diffrast.reconstruct import reconstruct
 
 SHORT = replace(SMALL, steps=24, faces=500, texture=64, frames=0, checkpoint=0.0)
@@ -62,6 +64,46 @@ def test_going_on_gives_the_same_mesh(dataset, tmp_path, whole, stage, how):  # 
     assert metrics["steps"] == whole[1]["steps"]
     assert metrics["held_out"] == whole[1]["held_out"]
     assert not (out / "checkpoint.pt").exists()
+
+
+def test_a_material_goes_on_where_it_was_killed(dataset, tmp_path):  # noqa: F811
+    options = replace(SHORT, pbr=True, refine_cameras=True, exposure=True)
+    whole = reconstruct(dataset, tmp_path / "whole", options)
+    with pytest.raises(Killed):
+        reconstruct(dataset, tmp_path / "out", options, callback=until("material", 3, Killed()))
+    saved = torch.load(tmp_path / "out" / "checkpoint.pt", weights_only=True)
+    assert saved["stage"] == "material" and saved["input"].keys() == {"model", "calibration"}
+    metrics = reconstruct(dataset, tmp_path / "out", replace(options, resume=True))
+    assert (tmp_path / "out" / "mesh.glb").read_bytes() == (tmp_path / "whole" / "mesh.glb").read_bytes()
+    assert metrics["held_out"] == whole["held_out"] and metrics["findings"] == whole["findings"]
+
+
+def test_what_a_step_changes_is_saved_and_filled_in_again(tmp_path):
+    def descent(path: Path, resume: bool = False, killed_at: int | None = None) -> tuple[torch.Tensor, list]:
+        run = Run(Progress({"fit": 1.0}, False), Stop(), torch.Generator().manual_seed(0))
+        run.checkpoint = Checkpoint(path, {}, 0.0, resume)
+        run.progress.begin("fit")
+        run.checkpoint.begin("fit", {}, {})
+        x = torch.ones(5, requires_grad=True)
+        optimizer, batches = torch.optim.Adam([{"params": [x], "rate": 0.1}]), Batches(5, 2, run.generator)
+
+        def step(t: float) -> torch.Tensor:
+            index = next(batches)
+            if len(run.losses) == killed_at:
+                raise Killed
+            loss = (x[index] - torch.rand(2, generator=run.generator)).square().sum()
+            descend(optimizer, loss, t)
+            return loss.detach()
+
+        optimize(run, step, {"x": x, "optimizer": optimizer, "batches": batches}, 9)
+        return x.detach(), run.losses
+
+    x, losses = descent(tmp_path / "whole.pt")
+    with pytest.raises(Killed):
+        descent(tmp_path / "out.pt", killed_at=4)
+    again, after = descent(tmp_path / "out.pt", resume=True)
+    assert torch.equal(again, x)
+    assert len(after) == 9 and after == losses
 
 
 def test_killed_at_any_moment_the_last_checkpoint_is_whole(dataset, tmp_path, whole):  # noqa: F811

@@ -22,7 +22,7 @@ from diffrast.photos.data import View
 from diffrast.reconstruct import STAGES, Job, Options
 from diffrast.reconstruct.hull import bounds
 from diffrast.reconstruct.options import check
-from diffrast.reconstruct.repair import as_shape, drop_floaters, resolve, restore, tidy, untangle, without_cuts
+from diffrast.reconstruct.repair import drop_floaters, resolve, restore, tidy, untangle, without_cuts
 from diffrast.reconstruct.start import start, start_faces
 from diffrast.scene.passes import clip_matrices, finish, to_clip
 
@@ -134,7 +134,7 @@ def test_only_parts_that_masks_ask_for_stay():
 def test_tidy_says_what_it_did_and_keeps_to_its_faces(ring):
     v, f = arrays(torus(96), sphere(2, 0.1, (0, 0, 0)))
     v[f[5]] += 0.4 * (v[f[900]].mean(axis=0) - v[f[5]].mean(axis=0))
-    shape, notes = tidy(dr.RasterizeContext(), ring, bounds(ring), as_shape(v, f, torch.device("cpu")), 1500)
+    shape, notes = tidy(dr.RasterizeContext(), ring, bounds(ring), Shape.of(v, f), 1500)
     mesh = trimesh.Trimesh(shape.vertices.numpy(), shape.faces.numpy(), process=False)
     assert mesh.is_watertight
     assert (mesh.body_count, mesh.euler_number) == (1, 0)

@@ -172,7 +172,7 @@ def test_aimed_cameras_have_one_point_in_the_middle_of_their_masks(views):
         torch.testing.assert_close(after.camera.center, before.camera.center)
 
 
-def painted(views: list[View], shape: Shape, steps: int) -> Textured:
+def textured(views: list[View], shape: Shape, steps: int) -> Textured:
     ctx = dr.RasterizeContext()
     targets = make_targets(views, bounds(views), 0, CPU)
     return fit(ctx, new_run(), unwrap(ctx, shape, 128), targets, Descent(0.0, 0.05, squared=True), steps=steps)
@@ -208,27 +208,17 @@ def test_pixels_are_compared_at_points_all_over_them_and_at_last_in_the_mean(vie
 
 @pytest.mark.parametrize("pixels", [(1.5, 0.0), (-0.8, 1.2)])
 def test_the_principal_point_of_a_view_is_found_by_its_picture(views, true_shape, pixels):
-    model, camera = painted(views, true_shape, 60), views[3].camera
+    model, camera = textured(views, true_shape, 60), views[3].camera
     K = camera.K.clone()
     K[:2, 2] += torch.tensor(pixels, dtype=K.dtype)
     given = [views[3].changed(camera=replace(camera, K=K))]
-
-    def render(clip, camera):
-        return model.draw(dr.RasterizeContext(), clip, camera, camera.resolution)
-
-    (found,) = locate(given, bounds(views), CPU, model.vertices, render, {"shift": LOCATE["shift"]})
+    (found,) = locate(dr.RasterizeContext(), model, given, bounds(views), {"shift": LOCATE["shift"]})
     torch.testing.assert_close(found.camera.K, camera.K, atol=0.2, rtol=0)
 
 
 def test_a_view_is_located_by_its_picture(views, true_shape):
-    ctx = dr.RasterizeContext()
-    model = painted(views, true_shape, 60)
-    given = disturbed(views[:2], 2.0)
-
-    def render(clip, camera):
-        return model.draw(ctx, clip, camera, camera.resolution)
-
-    found = locate(given, bounds(views), CPU, model.vertices, render, {"turn": 5e-3, "move": 5e-3})
+    model, given = textured(views, true_shape, 60), disturbed(views[:2], 2.0)
+    found = locate(dr.RasterizeContext(), model, given, bounds(views), {"turn": 5e-3, "move": 5e-3})
     for view, truth in zip(found, views, strict=False):
         turn = view.camera.world_to_camera[:3, :3] @ truth.camera.world_to_camera[:3, :3].T
         degrees = math.degrees(math.acos(min(1.0, (float(turn.diagonal().sum()) - 1) / 2)))
