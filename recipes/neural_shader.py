@@ -24,6 +24,7 @@ import diffrast.torch as dr
 from diffrast.fitting import Batches, Textured, at_texels, descend, optimize, over_white
 from diffrast.io import save_image
 from diffrast.mesh import vertex_normals
+from diffrast.photos import Calibration
 from diffrast.reconstruct import Job, Made, Options, Photos, Stage, reconstruct, with_stage
 from diffrast.scene import clip_matrices, finish, to_clip
 
@@ -63,7 +64,7 @@ def network(device) -> torch.nn.Module:
     return torch.nn.Sequential(*layers).to(device)
 
 
-def neural(job: Job, photos: Photos, model: Textured, calibration) -> Made:
+def neural(job: Job, photos: Photos, model: Textured, calibration: Calibration) -> Made:
     """The stage: features and network against the photographs; the shape stays as it is."""
     targets, texture = photos.targets(0, calibration), model.texture
     features = torch.cat([texture, torch.zeros_like(texture[..., :1]).expand(-1, -1, CHANNELS - 3)], dim=-1)

@@ -130,10 +130,10 @@ def _mean(model: Textured, places: torch.Tensor, targets: Targets) -> tuple[Text
     for i in range(len(targets.images)):
         one = torch.tensor([i])
         clip, texture = targets.clip(model.vertices, one), model.texture.clone().requires_grad_()
-        picture = render_textured(ctx, model, clip, texture, targets.resolution)[..., :3]
+        image = render_textured(ctx, model, clip, texture, targets.resolution)[..., :3]
         photograph = targets.images[one][..., :3]
-        total += torch.autograd.grad(picture, texture, weights[one] * photograph, retain_graph=True)[0]
-        weight += torch.autograd.grad(picture, texture, weights[one].expand_as(photograph))[0]
+        total += torch.autograd.grad(image, texture, weights[one] * photograph, retain_graph=True)[0]
+        weight += torch.autograd.grad(image, texture, weights[one].expand_as(photograph))[0]
     weight = weight.mean(dim=-1)
     if not bool((weight > 0).any()):
         raise ValueError("no photograph shows the mesh: camera poses, masks and mesh do not fit together")

@@ -1,4 +1,4 @@
-"""Cameras that are only roughly known: brought to agree before there is a shape, and found for pictures of a known
+"""Cameras that are only roughly known: brought to agree before there is a shape, and found for photographs of a known
 shape."""
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ..photos.agreement import common_point
 from ..photos.views import View
 from .hull import bounds, visual_hull
 
-# How far masks are widened for the hull that a round starts from, in parts of the object's size in the picture.
+# How far masks are widened for the hull that a round starts from, in parts of the object's size in the image.
 ROUNDS = (0.08, 0.05, 0.03)
 STEPS = 100  # of a round
 SIZE = 80  # about the pixels along a photograph's longer side in a round
@@ -34,10 +34,10 @@ DESCENT = Descent(vertices_lr=1.5e-2, colors_lr=0.03, cameras_lr={"turn": 5e-3, 
 
 
 def gather(ctx: dr.RasterizeContext, run: Run, views: list[View], device: torch.device) -> list[View]:
-    """Views whose cameras are brought to agree with each other, from poses that are off by a tenth of the picture.
+    """Views whose cameras are brought to agree with each other, from poses that are off by a tenth of the image.
 
-    In each round the hull of widened masks, which no error carves away, is fitted to the small pictures together with
-    the cameras' poses: outlines bring the pictures over each other, colours turn the cameras. The next round's hull is
+    In each round the hull of widened masks, which no error carves away, is fitted to the small images together with
+    the cameras' poses: outlines bring the images over each other, colours turn the cameras. The next round's hull is
     a better one.
     """
     if agree(ctx, views, device):
@@ -89,7 +89,7 @@ def widened(view: View, share: float) -> View:
 
 def aim(views: list[View]) -> list[View]:
     """Views turned about their eyes so that the point that all look at lies in the middle of each mask. Masks that the
-    picture's border cuts have no middle to trust; they stay."""
+    image's border cuts have no middle to trust; they stay."""
     point, aimed = common_point(views), []
     for view in views:
         assert view.alpha is not None

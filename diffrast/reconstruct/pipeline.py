@@ -63,7 +63,7 @@ def reconstruct(
         try:
             order = torch.Generator().manual_seed(options.seed)
             run = Run(progress, stop, order, checkpoint, callback, viewer=viewer if group.first else None, group=group)
-            metrics = run_stages(Job(dataset, out, options, run, device, stages))["metrics"]
+            metrics = run_stages(Job(dataset, out, options, run, device, stages)).get("metrics", {})
             if not stop.requested:
                 checkpoint.remove()
             return metrics
