@@ -66,18 +66,6 @@ def test_going_on_gives_the_same_mesh(dataset, tmp_path, whole, stage, how):  # 
     assert not (out / "checkpoint.pt").exists()
 
 
-def test_a_material_goes_on_where_it_was_killed(dataset, tmp_path):  # noqa: F811
-    options = replace(SHORT, pbr=True, refine_cameras=True, exposure=True)
-    whole = reconstruct(dataset, tmp_path / "whole", options)
-    with pytest.raises(Killed):
-        reconstruct(dataset, tmp_path / "out", options, callback=until("material", 3, Killed()))
-    saved = torch.load(tmp_path / "out" / "checkpoint.pt", weights_only=True)
-    assert saved["stage"] == "material" and saved["input"].keys() == {"model", "calibration"}
-    metrics = reconstruct(dataset, tmp_path / "out", replace(options, resume=True))
-    assert (tmp_path / "out" / "mesh.glb").read_bytes() == (tmp_path / "whole" / "mesh.glb").read_bytes()
-    assert metrics["held_out"] == whole["held_out"] and metrics["findings"] == whole["findings"]
-
-
 def test_what_a_step_changes_is_saved_and_filled_in_again(tmp_path):
     def descent(path: Path, resume: bool = False, killed_at: int | None = None) -> tuple[torch.Tensor, list]:
         run = Run(Progress({"fit": 1.0}, False), Stop(), torch.Generator().manual_seed(0))
