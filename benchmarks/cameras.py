@@ -21,10 +21,7 @@ from scipy import ndimage
 import diffrast.torch as dr
 from diffrast.camera.lie import so3_exp, so3_log
 from diffrast.photos.views import View
-from diffrast.reconstruct.options import Options
-from diffrast.reconstruct.pipeline import reconstruct, with_stage
-from diffrast.reconstruct.stages import STAGES
-from diffrast.reconstruct.state import State
+from diffrast.reconstruct import STAGES, Job, Made, Options, Photos, Stage, reconstruct, with_stage
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get("DIFFRAST_DATA", ROOT.parent / "shared" / "data"))
@@ -72,19 +69,20 @@ def rotation_errors(views: list[View], truth: list[View]) -> torch.Tensor:
 def measure(args: argparse.Namespace) -> dict[str, float]:
     """Reconstruct with disturbed cameras; the errors of the views that were used."""
     seen: dict[str, list[View]] = {}
-    run = {stage.name: stage.run for stage in STAGES}
+    own = {stage.name: stage.run for stage in STAGES}
 
-    def read(state: State) -> None:
-        run["read"](state)
-        seen["truth"] = state.used
-        state.views = misjudged(disturbed(state.views, args.degrees, args.focal), args.masks)
-        state.used = seen["given"] = [v for i, v in enumerate(state.views) if i not in state.held]
+    def read(job: Job) -> Made:
+        made = own["read"](job)
+        photos = made["photos"]
+        seen["truth"] = photos.used
+        photos = replace(photos, views=misjudged(disturbed(photos.views, args.degrees, args.focal), args.masks))
+        seen["given"] = photos.used
+        return {**made, "photos": photos}
 
-    def write(state: State) -> None:
-        run["write"](state)
-        seen["found"] = [v for i, v in enumerate(state.views) if i not in state.held]
+    def keep(photos: Photos) -> None:
+        seen["found"] = photos.used
 
-    stages = with_stage("write", write, with_stage("read", read))
+    stages = (*with_stage("read", read), Stage("keep", keep, again=True))
     options = Options(
         holdout=args.holdout,
         steps=args.steps,

@@ -24,16 +24,11 @@ from scipy import ndimage
 from torch.nn.functional import avg_pool2d, grid_sample, normalize
 
 import diffrast.torch as dr
-from diffrast.fitting.metrics import evaluate
-from diffrast.fitting.targets import over_white
+from diffrast.fitting import Textured, evaluate, over_white
 from diffrast.photos.shaded_parts import local_mean
 from diffrast.photos.views import View
-from diffrast.reconstruct.options import Options
-from diffrast.reconstruct.output import write_outputs
-from diffrast.reconstruct.pipeline import reconstruct, with_stage
-from diffrast.reconstruct.stages import made
-from diffrast.reconstruct.state import State
-from diffrast.scene.passes import clip_matrices, to_clip
+from diffrast.reconstruct import STAGES, Job, Options, Photos, Stage, reconstruct
+from diffrast.scene import clip_matrices, to_clip
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get("DIFFRAST_DATA", ROOT.parent / "shared" / "data"))
@@ -82,27 +77,26 @@ def correlation(a: torch.Tensor, b: torch.Tensor, mask: torch.Tensor) -> torch.T
     return (mean(a * b * mask) / n - ma * mb) / (va * vb).sqrt() * mask
 
 
-def laid_over(state: State, i: int, matrices: torch.Tensor, reach: float) -> float:
+def laid_over(job: Job, photos: Photos, model: Textured, i: int, matrices: torch.Tensor, reach: float) -> float:
     """The mean squared error inside of view ``i`` of its two nearest used photographs, laid over it through the mesh:
     see above."""
-    model, view = made(state.model), state.views[i]
-    rast, _ = dr.rasterize(
-        state.ctx, to_clip(model.vertices, matrices[i : i + 1]), model.faces, view.shape, grad_db=False
-    )
+    view = photos.views[i]
+    clip = to_clip(model.vertices, matrices[i : i + 1])
+    rast, _ = dr.rasterize(job.ctx, clip, model.faces, view.shape, grad_db=False)
     place = dr.interpolate(model.vertices[None], rast, model.faces)[0][0]
     ray = normalize(place - view.camera.center.float(), dim=-1)
     photograph, inside = over_white(view), inner(view, rast[0, ..., 3])
     middle = model.vertices.mean(dim=0)
-    way = normalize(torch.stack([v.camera.center for v in state.views]).float() - middle, dim=1)
+    way = normalize(torch.stack([v.camera.center for v in photos.views]).float() - middle, dim=1)
     order = (way @ way[i]).argsort(descending=True).tolist()
-    nearest = [j for j in order if j not in state.held][:2]
+    nearest = [j for j in order if j not in photos.held][:2]
     size = float((model.vertices.amax(0) - model.vertices.amin(0)).norm())
     best, result = torch.full(view.shape, -2.0), torch.zeros(*view.shape, 3)
     for depth in torch.linspace(-reach, reach, DEPTHS if reach else 1) * size:
         point = to_clip((place + ray * depth).reshape(-1, 3), matrices[nearest]).reshape(2, *view.shape, 4)
         weights, pictures = [], []
         for j, where in zip(nearest, point, strict=True):
-            source = over_white(state.views[j]).permute(2, 0, 1)[None]
+            source = over_white(photos.views[j]).permute(2, 0, 1)[None]
             found = grid_sample(source, (where[..., :2] / where[..., 3:])[None], align_corners=False)[0]
             mask = (found[3] > 0.5).float() * (rast[0, ..., 3] > 0) * (photograph[..., 3] > 0.5)
             weights.append(correlation(photograph[..., :3].mean(-1), found[:3].mean(0), mask))
@@ -122,25 +116,19 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "out" / "error_budget")
     parser.add_argument("--json", type=Path, default=ROOT / "benchmarks" / "results" / "error_budget.json")
     args = parser.parse_args()
-    kept: list[State] = []
-    reconstruct(
-        args.data,
-        args.out,
-        Options(holdout=4, overwrite=True, frames=0),
-        stages=with_stage("write", lambda s: (kept.append(s), write_outputs(s))[1]),
-    )
-    state = kept[0]
-    matrices, pictures = clip_matrices([v.camera for v in state.views], torch.from_numpy(state.box)), {}
-    evaluate(
-        state.ctx,
-        made(state.model),
-        state.views,
-        matrices,
-        lambda i, view, picture, figures: pictures.update({i: picture}),
-    )
+    kept: list[tuple[Job, Photos, Textured]] = []
+
+    def keep(job: Job, photos: Photos, model: Textured) -> None:
+        kept.append((job, photos, model))
+
+    options = Options(holdout=4, overwrite=True, frames=0)
+    reconstruct(args.data, args.out, options, stages=(*STAGES, Stage("keep", keep, again=True)))
+    job, photos, model = kept[0]
+    matrices, pictures = clip_matrices([v.camera for v in photos.views], torch.from_numpy(photos.box)), {}
+    evaluate(job.ctx, model, photos.views, matrices, lambda i, view, picture, figures: pictures.update({i: picture}))
     rows = []
-    for i in state.held:
-        view, picture = state.views[i], pictures[i]
+    for i in photos.held:
+        view, picture = photos.views[i], pictures[i]
         parts, inside = budget(view, picture), inner(view, picture[..., 3])
         difference = picture[..., :3].clamp(0, 1) - over_white(view)[..., :3]
         rows.append(
@@ -149,11 +137,11 @@ def main() -> None:
                 "psnr_object": -10 * float(np.log10(sum(parts.values()))),
                 **parts,
                 "inside": float(difference[inside].square().mean()),
-                "photographs": laid_over(state, i, matrices, 0.0),
-                "photographs, best depth": laid_over(state, i, matrices, REACH),
+                "photographs": laid_over(job, photos, model, i, matrices, 0.0),
+                "photographs, best depth": laid_over(job, photos, model, i, matrices, REACH),
             }
         )
-    used = [budget(v, pictures[i]) for i, v in enumerate(state.views) if i not in state.held]
+    used = [budget(v, pictures[i]) for i, v in enumerate(photos.views) if i not in photos.held]
     columns = list(rows[0])[1:]
     print(f"{'view':<16}" + "".join(f"{c:>26}" for c in columns) + "   (mean squared errors)")
     for row in rows:

@@ -20,10 +20,7 @@ import diffrast.torch as dr
 from diffrast.camera import Camera
 from diffrast.io import linear_to_srgb, load_image, load_mesh, save_image
 from diffrast.mesh import Mesh
-from diffrast.reconstruct.options import Options
-from diffrast.reconstruct.pipeline import reconstruct, with_stage
-from diffrast.reconstruct.stages import stages_for
-from diffrast.reconstruct.state import State
+from diffrast.reconstruct import Options, Photos, Stage, reconstruct, stages_for
 from diffrast.scene.material import Unlit
 from diffrast.scene.renderer import Scene, render
 
@@ -78,13 +75,13 @@ def main() -> None:
         resolution=args.resolution,
         normal_map=args.normal_map,
     )
-    kept: list[State] = []
-    stages = stages_for(options)
-    write = stages[-1].run
-    metrics = reconstruct(
-        args.data, args.out, options, stages=with_stage("write", lambda s: (kept.append(s), write(s))[1], stages)
-    )
-    cameras = [kept[0].views[i].camera for i in kept[0].held]
+    cameras = []
+
+    def keep(photos: Photos) -> None:
+        cameras.extend(photos.views[i].camera for i in photos.held)
+
+    stages = (*stages_for(options), Stage("keep", keep, again=True))
+    metrics = reconstruct(args.data, args.out, options, stages=stages)
     ours, mesh = load_mesh(args.out / "mesh.glb"), load_mesh(args.mesh).welded()
     color = ours.material_list()[0].base_color_texture
     assert color is not None

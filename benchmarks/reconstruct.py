@@ -22,9 +22,9 @@ from diffrast.fitting.targets import SAMPLES
 from diffrast.io import load_mesh
 from diffrast.photos.data import View, read_views
 from diffrast.photos.masks import add_masks
+from diffrast.reconstruct import Options, reconstruct
 from diffrast.reconstruct.options import BASELINES
 from diffrast.reconstruct.orient import undo_turns
-from diffrast.reconstruct.pipeline import Options, reconstruct
 from diffrast.scene.passes import clip_matrices, finish, to_clip
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -37,7 +37,7 @@ def smaller(source: Path, folder: Path) -> None:
 def child(folder: str, steps: int = 500) -> None:
     """Reconstruct, and print when the first mesh is shown and when each step of the fine stage is done."""
     import diffrast.torch as dr
-    from diffrast.reconstruct.pipeline import Options, reconstruct
+    from diffrast.reconstruct import Options, reconstruct
 
     dr.keep_freed_memory()  # as the command does
 

@@ -1,9 +1,10 @@
 """A learned shader in place of the texture: one stage of the reconstruction swapped for another.
 
-A reconstruction is a list of stages, functions over one state. Here "texture" becomes `neural`: eight learned numbers a
-texel, and a small network that makes a colour of them and of the direction to the eye (Thies et al. 2019, "Deferred
-Neural Rendering"; here with a direction, so that highlights move). Everything else, from the hull to the report, is the
-reconstruction's own, and draws with the new shader, because `Neural` says how it is drawn.
+A reconstruction is a list of stages: functions that take what they need and return what they made. Here "texture"
+becomes `neural`: eight learned numbers a texel, and a small network that makes a colour of them and of the direction to
+the eye (Thies et al. 2019, "Deferred Neural Rendering"; here with a direction, so that highlights move). Everything
+else, from the hull to the report, is the reconstruction's own, and draws with the new shader, because `Neural` says how
+it is drawn. A last stage compares the two.
 
 You will see in `neural_shader.png`, for a view that was kept out, the photograph, the learned shader, and the same
 numbers looked at from straight ahead, baked to a texture: what differs depends on where one stands. In `neural_shader/`
@@ -20,16 +21,12 @@ import torch
 from common import check, ends, options
 
 import diffrast.torch as dr
-from diffrast.fitting.appearance import Textured, at_texels
-from diffrast.fitting.loop import Batches, cosine, optimize
-from diffrast.fitting.targets import over_white
+from diffrast.fitting import Batches, Textured, at_texels, descend, optimize, over_white
 from diffrast.io import save_image
-from diffrast.mesh.mesh import vertex_normals
-from diffrast.reconstruct.options import Options
-from diffrast.reconstruct.pipeline import reconstruct, with_stage
-from diffrast.reconstruct.stages import made
-from diffrast.reconstruct.state import State
-from diffrast.scene.passes import clip_matrices, finish, to_clip
+from diffrast.mesh import vertex_normals
+from diffrast.photos import Calibration
+from diffrast.reconstruct import Job, Made, Options, Photos, Stage, reconstruct, with_stage
+from diffrast.scene import clip_matrices, finish, to_clip
 
 ROOT = Path(__file__).resolve().parents[1]
 CHANNELS = 8
@@ -67,38 +64,35 @@ def network(device) -> torch.nn.Module:
     return torch.nn.Sequential(*layers).to(device)
 
 
-def neural(state: State) -> None:
+def neural(job: Job, photos: Photos, model: Textured, calibration: Calibration) -> Made:
     """The stage: features and network against the photographs; the shape stays as it is."""
-    base, targets, run = made(state.model), state.targets(0), state.run
-    features = torch.cat([base.texture, torch.zeros_like(base.texture[..., :1]).expand(-1, -1, CHANNELS - 3)], dim=-1)
-    model = Neural(**vars(base), features=features.requires_grad_(), net=network(state.device))
-    eyes = torch.stack([v.camera.center for v in state.used]).float().to(state.device)
-    optimizer = torch.optim.Adam([features, *model.net.parameters()], lr=0.01)
-    choose = Batches(len(state.used), state.options.batch, run.generator)
+    targets, texture = photos.targets(0, calibration), model.texture
+    features = torch.cat([texture, torch.zeros_like(texture[..., :1]).expand(-1, -1, CHANNELS - 3)], dim=-1)
+    shader = Neural(**vars(model), features=features.requires_grad_(), net=network(job.device))
+    eyes = torch.stack([v.camera.center for v in photos.used]).float().to(job.device)
+    optimizer = torch.optim.Adam([{"params": [features, *shader.net.parameters()], "rate": 0.01}])
+    batches = Batches(len(eyes), job.options.batch, job.run.generator)
 
     def step(t: float) -> torch.Tensor:
-        index = next(choose)
-        picture = model.shaded(state.ctx, targets.clip(model.vertices, index), eyes[index], targets.resolution)
-        loss = targets.residual(picture, index).square().mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.param_groups[0]["lr"] = cosine(t, 0.01, 0.0005)
-        optimizer.step()
+        index = next(batches)
+        image = shader.shaded(job.ctx, targets.clip(model.vertices, index), eyes[index], targets.resolution)
+        loss = targets.residual(image, index).square().mean()
+        descend(optimizer, loss, t)
         return loss.detach()
 
-    optimize(run, "texture", step, dict, **state.budget("texture"))
-    model = replace(model, features=features.detach(), net=model.net.requires_grad_(False))
-    state.model = replace(model, texture=model.baked(state.ctx))
+    kept = {"features": features, "net": shader.net, "optimizer": optimizer, "batches": batches}
+    optimize(job.run, step, kept, **job.budget(photos))
+    shader = replace(shader, features=features.detach(), net=shader.net.requires_grad_(False))
+    return {"model": replace(shader, texture=shader.baked(job.ctx))}
 
 
 @torch.no_grad()
-def three_pictures(state: State) -> torch.Tensor:
+def three_images(job: Job, photos: Photos, model: Neural) -> torch.Tensor:
     """A view that was kept out: the photograph, the shader, the baked texture, side by side [H, 3 W, 3]."""
-    view, model = state.views[state.held[0]], made(state.model)
-    matrix = clip_matrices([view.camera], torch.from_numpy(state.box)).to(model.vertices)
+    view = photos.views[photos.held[0]]
+    clip = to_clip(model.vertices, clip_matrices([view.camera], torch.from_numpy(photos.box)).to(model.vertices))
     draw = [model.draw, lambda *a: Textured.draw(model, *a)]
-    clip = to_clip(model.vertices, matrix)
-    drawn = [d(state.ctx, clip, view.camera, view.camera.resolution, 2)[0].cpu() for d in draw]
+    drawn = [d(job.ctx, clip, view.camera, view.camera.resolution, 2)[0].cpu() for d in draw]
     return torch.cat([x[..., :3] for x in (over_white(view), *drawn)], dim=1)
 
 
@@ -114,16 +108,14 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     chosen = Options(holdout=2, steps=args.steps, device=args.device, overwrite=True)
     if args.smoke:
         chosen = replace(chosen, resolution=100, faces=1500, texture=128, frames=0)
-    kept: list[State] = []
+    losses = []
 
-    def stage(state: State) -> None:
-        kept.append(state)
-        neural(state)
+    def compare(job: Job, photos: Photos, model: Neural) -> None:
+        save_image(args.out / "neural_shader.png", three_images(job, photos, model), linear=False)
+        losses.extend(loss for name, loss in job.run.losses if name == "texture")
 
-    metrics = reconstruct(args.data, args.out / "neural_shader", chosen, stages=with_stage("texture", stage))
-    state = kept[0]
-    save_image(args.out / "neural_shader.png", three_pictures(state), linear=False)
-    losses = [loss for name, loss in state.run.losses if name == "texture"]
+    stages = (*with_stage("texture", neural), Stage("compare", compare, again=True))
+    metrics = reconstruct(args.data, args.out / "neural_shader", chosen, stages=stages)
     first, last = ends(losses, 3, 8)
     figures = {"psnr": metrics["held_out"]["psnr"], "first": first, "last": last}
     print(f"views kept out: {figures['psnr']:.2f} dB")

@@ -16,8 +16,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from diffrast.reconstruct.options import Options
-from diffrast.reconstruct.pipeline import reconstruct
+from diffrast.reconstruct import Options, reconstruct
 from diffrast.viewer import Viewer
 
 ROOT = Path(__file__).resolve().parents[2]

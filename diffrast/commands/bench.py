@@ -8,7 +8,7 @@ import math
 import time
 from statistics import median
 
-from .command import Command, between, device_of, json_option, progress, quiet_option, stopped
+from .command import Command, between, json_option, progress, quiet_option, stopped
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -88,13 +88,14 @@ def run(args: argparse.Namespace) -> int:
     import torch
 
     from .. import __version__
+    from ..backends.devices import device_of
 
     sizes = args.size or [512]
     for size in sizes:
         between("--size", size, 8, 8192)
     between("--triangles", args.triangles, 16, 50_000_000)
     between("--repeats", args.repeats, 1, 1000)
-    device_of(args)
+    device_of(args.device)
     rows: dict[int, dict[str, float]] = {}
     code = 0
     try:

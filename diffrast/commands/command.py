@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import torch
-
     from ..mesh.mesh import Mesh
     from ..viewer.orbit import Pose
 
@@ -115,18 +113,3 @@ def stopped(state: str) -> int:
     """The exit code after Ctrl-C, when what there is has been written."""
     print(f"diffrast: stopped early: {state}", file=sys.stderr)
     return 130
-
-
-def device_of(args: argparse.Namespace) -> torch.device:
-    """What --device names, if torch has it."""
-    import torch
-
-    try:
-        device = torch.device(args.device)
-    except RuntimeError:
-        device = None
-    if device is None or device.type not in ("cpu", "cuda"):
-        raise ValueError(f"--device must be cpu or cuda; got {args.device}")
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"--device {args.device}: torch sees no CUDA device here")
-    return device

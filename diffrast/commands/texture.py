@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from .command import Command, between, device_of, json_option, out_file, quiet_option, say, stopped
+from .command import Command, between, json_option, out_file, quiet_option, say, stopped
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -24,6 +24,7 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from ..backends.devices import device_of
     from ..backends.memory import keep_freed_memory
     from ..fitting.metrics import mean_figures
     from ..io import load_mesh, save_mesh
@@ -34,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
         between("--size", args.size, 16, 8192)
     between("--steps", args.steps, 0, 1_000_000)
     out = out_file(args.out, ".glb", ".gltf", ".obj")
-    device = device_of(args)
+    device = device_of(args.device)
     keep_freed_memory()
     mesh = load_mesh(args.mesh, textures=False)
     capture = load(args.dataset, args.masks)

@@ -1,4 +1,4 @@
-"""The texture: unwrapping, a start from vertex colours, and the joint fit of texture and shape.
+"""A shape with a texture: unwrapping, a start from vertex colours, and how it is drawn.
 
 Colours are display (sRGB-coded) values with the light baked in: photographs are compared as they are, and base colour
 textures are stored that way in glTF.
@@ -18,21 +18,17 @@ from ..mesh.bake_textures import fill_gaps
 from ..mesh.mesh import Mesh
 from ..mesh.unwrap import cut_charts
 from ..scene.passes import finish
-from .fit import Rates, fit
 from .geometry import Shape
-from .loop import Run
-from .targets import BACKGROUND, Targets
+from .targets import BACKGROUND
 
 
 @dataclass
 class Textured:
-    """A shape with a texture. ``vertices`` ``[V, 3]`` and ``faces`` ``[F, 3]`` are welded; ``uv`` ``[T, 2]`` and
-    ``uv_faces`` ``[F, 3]`` are cut along chart borders, ``source`` int64 ``[T]`` is the vertex behind each UV;
-    ``texture``
-    ``[S, S, 3]`` holds display values, row 0 at the bottom; ``covered`` bool ``[S, S]``: texels inside of charts;
-    ``seen`` int64 ``[S, S]``: how many photographs show a texel (:func:`diffrast.fitting.coverage.count_views`;
-    None where nobody has counted); ``boundary``: what lies beyond the texture's border, as `diffrast.torch.texture`
-    names it."""
+    """A shape with a texture. `vertices` `[V, 3]` and `faces` `[F, 3]` are welded; `uv` `[T, 2]` and `uv_faces`
+    `[F, 3]` are cut along chart borders, `source` int64 `[T]` is the vertex behind each UV; `texture` `[S, S, 3]` holds
+    display values, row 0 at the bottom; `covered` bool `[S, S]`: texels inside of charts; `seen` int32 `[S, S]`: how
+    many photographs show a texel (`count_views`; None where nobody has counted); `boundary`: what lies beyond the
+    texture's border, as `diffrast.torch.texture` names it."""
 
     vertices: torch.Tensor
     faces: torch.Tensor
@@ -44,21 +40,49 @@ class Textured:
     seen: torch.Tensor | None = None
     boundary: str = "clamp"
 
+    @property
+    def colors(self) -> torch.Tensor:
+        """What a descent changes: the texture."""
+        return self.texture
+
+    def changed(self, vertices: torch.Tensor, colors: torch.Tensor) -> Textured:
+        return replace(self, vertices=vertices, texture=colors)
+
     def mesh(self) -> Mesh:
-        """For files and viewers."""
+        """For files."""
         texture = srgb_to_linear(self.texture)
         return Mesh(self.vertices[self.source], self.uv_faces, self.uv, texture)
 
-    def draw(
-        self, ctx, clip: torch.Tensor, camera: Camera, resolution: tuple[int, int], samples: int = 1
+    def welded(self) -> Mesh:
+        """For viewers, with the vertices as they are optimized."""
+        return Mesh(self.vertices, self.faces, self.uv, srgb_to_linear(self.texture.clamp(0, 1)), self.uv_faces)
+
+    def render(
+        self,
+        ctx: dr.RasterizeContext,
+        clip: torch.Tensor,
+        colors: torch.Tensor,
+        resolution: tuple[int, int],
+        samples: int = 1,
     ) -> torch.Tensor:
-        """``[1, H, W, 4]``: the picture that a camera takes, display values over white, and coverage. ``clip`` ``[1, V,
-        4]``: the vertices in its clip space; differentiable into them."""
+        """See `render_textured`; with another texture than its own."""
+        return render_textured(ctx, self, clip, colors, resolution, samples)
+
+    def draw(
+        self,
+        ctx: dr.RasterizeContext,
+        clip: torch.Tensor,
+        camera: Camera,
+        resolution: tuple[int, int],
+        samples: int = 1,
+    ) -> torch.Tensor:
+        """`[1, H, W, 4]`: the image that a camera takes, display values over white, and coverage. `clip` `[1, V, 4]`:
+        the vertices in its clip space; differentiable into them."""
         return render_textured(ctx, self, clip, self.texture, resolution, samples)
 
 
-def unwrap(ctx, shape: Shape, size: int) -> Textured:
-    """Cut the shape into charts (xatlas), pack them into ``size`` x ``size`` texels, and paint its vertex colours."""
+def unwrap(ctx: dr.RasterizeContext, shape: Shape, size: int) -> Textured:
+    """Cut the shape into charts (xatlas), pack them into `size` x `size` texels, and take its vertex colours there."""
     found = cut_charts(shape.vertices.cpu().numpy(), shape.faces.cpu().numpy(), size, padding=4)
     source, uv_faces, uv = (torch.from_numpy(x).to(shape.vertices.device) for x in found)
     uv_faces = uv_faces.int()
@@ -67,10 +91,10 @@ def unwrap(ctx, shape: Shape, size: int) -> Textured:
 
 
 def at_texels(
-    ctx, uv: torch.Tensor, uv_faces: torch.Tensor, values: torch.Tensor, size: int
+    ctx: dr.RasterizeContext, uv: torch.Tensor, uv_faces: torch.Tensor, values: torch.Tensor, size: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Values ``[T, C]`` at UVs ``[T, 2]`` as a texture ``[size, size, C]``, gaps filled, and bool ``[size, size]``:
-    texels inside of charts."""
+    """Values `[T, C]` at UVs `[T, 2]` as a texture `[size, size, C]`, gaps filled, and bool `[size, size]`: texels
+    inside of charts."""
     flat = torch.cat([2 * uv - 1, torch.zeros_like(uv[:, :1]), torch.ones_like(uv[:, :1])], dim=1)[None]
     rast, _ = dr.rasterize(ctx, flat, uv_faces, (size, size))
     covered = rast[0, ..., 3] > 0
@@ -78,7 +102,7 @@ def at_texels(
 
 
 def render_textured(ctx, model: Textured, clip, texture, resolution, samples: int = 1) -> torch.Tensor:
-    """``[B, H, W, 4]`` from clip positions ``[B, V, 4]`` of the welded vertices: the texture over white, and coverage.
+    """`[B, H, W, 4]` from clip positions `[B, V, 4]` of the welded vertices: the texture over white, and coverage.
     Differentiable into positions and texture.
 
     The welded faces go to rasterization and antialiasing (a chart's border is no silhouette), the cut ones carry UVs.
@@ -98,18 +122,3 @@ def render_textured(ctx, model: Textured, clip, texture, resolution, samples: in
 
 
 MIP_LEVELS = 4  # beyond, texels of different charts mix
-
-
-def fit_texture(ctx, run: Run, stage: str, model: Textured, targets: Targets, rates: Rates, **budget) -> Textured:
-    """Fit texture and vertices together to the targets; ``budget``: steps and seconds, as for ``fit``."""
-
-    def render(clip: torch.Tensor, texture: torch.Tensor, samples: int) -> torch.Tensor:
-        return render_textured(ctx, model, clip, texture, targets.resolution, samples)
-
-    def as_mesh(vertices: torch.Tensor, texture: torch.Tensor) -> Mesh:
-        return Mesh(vertices, model.faces, model.uv, srgb_to_linear(texture.clamp(0, 1)), model.uv_faces)
-
-    vertices, texture = fit(
-        run, stage, model.vertices, model.faces, model.texture, render, targets, rates, as_mesh=as_mesh, **budget
-    )
-    return replace(model, vertices=vertices, texture=fill_gaps(texture, model.covered))

@@ -9,22 +9,21 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 
 from ..io.atomic import write_bytes
 
-T = TypeVar("T")
 NAME = "checkpoint.pt"
 
 
 class Checkpoint:
-    """Keeps the state of a run in ``path``, at most every ``every`` seconds.
+    """Keeps the state of a run in `path`, at most every `every` seconds.
 
-    ``key``: what must be equal for a run to go on from another's state, by name. ``writes``: false in all but one of
+    `key`: what must be equal for a run to go on from another's state, by name. `writes`: false in all but one of
     several processes.
     """
 
@@ -47,19 +46,17 @@ class Checkpoint:
         """Whether the run goes on behind this stage."""
         return self.loaded is not None and order.index(self.loaded["stage"]) > order.index(stage)
 
-    def begin(self, stage: str, kind: Callable[..., T], make: Callable[[], T]) -> T:
-        """What a stage begins with, a dataclass of tensors: as it was, where the run goes on in this stage; else made
-        now."""
+    def begin(self, stage: str, made: dict[str, Any], kinds: Mapping[str, type]) -> dict[str, Any]:
+        """What a stage begins with, dataclasses of tensors by name: as it was where the run goes on in this stage, else
+        what is `made` now. `kinds`: their classes."""
         if self.loaded is not None and self.loaded["stage"] == stage:
-            self.begun = {"stage": stage, "input": self.loaded["input"]}
-            return kind(**self.loaded["input"])
-        value = make()
-        self.begun = {"stage": stage, "input": dict(vars(value))}
-        return value
+            made = {name: kinds[name](**values) for name, values in self.loaded["input"].items()}
+        self.begun = {"stage": stage, "input": {name: dict(vars(value)) for name, value in made.items()}}
+        return made
 
-    def progress(self, stage: str) -> dict[str, Any] | None:
-        """How far this stage came before, once."""
-        if self.loaded is None or self.loaded["stage"] != stage:
+    def progress(self) -> dict[str, Any] | None:
+        """How far the stage at hand came before, once."""
+        if self.loaded is None or self.loaded["stage"] != self.begun.get("stage"):
             return None
         state, self.loaded = self.loaded["progress"], None
         return state
@@ -68,7 +65,7 @@ class Checkpoint:
         return time.monotonic() - self.saved >= self.every
 
     def save(self, progress: dict[str, Any], final: bool = False) -> None:
-        """Writes the stage at hand with its progress; after the ``final`` one, nothing more: what follows only finishes
+        """Writes the stage at hand with its progress; after the `final` one, nothing more: what follows only finishes
         up."""
         if self.final:
             return
@@ -100,7 +97,6 @@ def _load(path: Path, key: dict[str, Any], device: torch.device | str) -> dict[s
         name = changed[0]
         raise ValueError(
             f"{path} is of a run with another {name}, {before.get(name)!r}, not {key[name]!r}; go on with the same, or "
-            "start anew "
-            "with --overwrite"
+            "start anew with overwrite"
         )
     return state

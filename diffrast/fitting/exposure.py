@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
+
+import diffrast.torch as dr
 
 from ..photos.calibration import POWER, TOE
 from ..photos.photo import Pixels, Source
@@ -13,9 +15,6 @@ from ..photos.views import View
 from ..scene.passes import clip_matrices, to_clip
 from .appearance import Textured
 from .targets import over_white
-
-if TYPE_CHECKING:
-    from ..reconstruct.state import State
 
 
 @dataclass(frozen=True)
@@ -37,30 +36,28 @@ class Exposed(Source):
         return self.source.load_mask()
 
 
-def equal_exposures(state: State, model: Textured) -> None:
-    """Where exposures are refined: divides every photograph by what was found of it, a view that was kept out by what
-    its own picture tells, so that all are judged by one model."""
-    if "gain" not in state.refined or state.calibration is None:
-        return
-    found = (state.calibration.gain - state.calibration.gain.mean(dim=0)).detach().cpu()
+def equal_exposures(
+    ctx: dr.RasterizeContext, model: Textured, views: list[View], held: list[int], found: torch.Tensor, box: np.ndarray
+) -> tuple[list[View], str]:
+    """Every photograph divided by its exposure, so that all are judged by one model; and what the exposures are, in
+    words. `found` `[N, 3]`: logarithms of the factors of the N views that are not held out; those of the others are
+    what their own photographs tell."""
+    found = (found - found.mean(dim=0)).detach().cpu()
     rows = iter(found)
-    gains = [
-        own_gain(state.ctx, model, v, state.box) if i in state.held else next(rows) for i, v in enumerate(state.views)
-    ]
-    state.views = [replace(v, source=Exposed(v.source, gain)) for v, gain in zip(state.views, gains, strict=True)]
-    state.findings["exposure"] = f"factors of the photographs from {found.exp().min():.2f} to {found.exp().max():.2f}"
+    gains = [own_gain(ctx, model, v, box) if i in held else next(rows) for i, v in enumerate(views)]
+    views = [replace(v, source=Exposed(v.source, gain)) for v, gain in zip(views, gains, strict=True)]
+    return views, f"factors of the photographs from {found.exp().min():.2f} to {found.exp().max():.2f}"
 
 
 @torch.no_grad()
-def own_gain(ctx, model: Textured, view: View, box) -> torch.Tensor:
-    """The logarithm of the factor ``[3]`` that takes the model's picture to a photograph: the median over its
-    pixels."""
+def own_gain(ctx: dr.RasterizeContext, model: Textured, view: View, box: np.ndarray) -> torch.Tensor:
+    """The logarithm of the factor `[3]` that takes the model's image to a photograph: the median over its pixels."""
     matrix = clip_matrices([view.camera], torch.from_numpy(box)).to(model.vertices)
     size = (view.camera.height, view.camera.width)
-    picture = model.draw(ctx, to_clip(model.vertices, matrix), view.camera, size)[0].cpu()
+    image = model.draw(ctx, to_clip(model.vertices, matrix), view.camera, size)[0].cpu()
     target = over_white(view)
-    inside = (picture[..., 3] > 0.999) & (target[..., 3] > 0.999) & (target[..., :3].amax(dim=-1) < 0.98)
+    inside = (image[..., 3] > 0.999) & (target[..., 3] > 0.999) & (target[..., :3].amax(dim=-1) < 0.98)
     if not bool(inside.any()):
         return torch.zeros(3)
-    ratio = ((target + TOE) / (picture + TOE).clamp_min(1e-3))[inside][:, :3]
+    ratio = ((target + TOE) / (image + TOE).clamp_min(1e-3))[inside][:, :3]
     return POWER * ratio.median(dim=0).values.clamp_min(1e-3).log()

@@ -7,40 +7,56 @@ they follow the mesh through remeshing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 
 import diffrast.torch as dr
 
+from ..mesh.mesh import Mesh
 from ..scene.passes import finish
-from .fit import Rates, fit
-from .loop import Run
-from .targets import BACKGROUND, Targets
+from .targets import BACKGROUND
 
 
 @dataclass
 class Shape:
-    """``vertices`` ``[V, 3]``, ``faces`` int32 ``[F, 3]`` and ``colors`` ``[V, 3]`` in display values."""
+    """`vertices` `[V, 3]`, `faces` int32 `[F, 3]` and `colors` `[V, 3]` in display values."""
 
     vertices: torch.Tensor
     faces: torch.Tensor
     colors: torch.Tensor
 
+    @staticmethod
+    def of(v: np.ndarray, f: np.ndarray, device: torch.device | str = "cpu") -> Shape:
+        """From vertices `[V, 3]`, which become gray, or `[V, 6]` with colours, and faces `[F, 3]`."""
+        values = torch.from_numpy(np.ascontiguousarray(v, dtype=np.float32)).to(device)
+        colors = values[:, 3:].clamp(0, 1) if values.shape[1] > 3 else torch.full_like(values, 0.5)
+        faces = torch.from_numpy(f.astype(np.int32)).to(device)
+        return Shape(values[:, :3].contiguous(), faces, colors.contiguous())
+
+    def changed(self, vertices: torch.Tensor, colors: torch.Tensor) -> Shape:
+        return replace(self, vertices=vertices, colors=colors)
+
+    def welded(self) -> Mesh:
+        """The bare mesh, for viewers."""
+        return Mesh(self.vertices, self.faces)
+
+    def render(
+        self,
+        ctx: dr.RasterizeContext,
+        clip: torch.Tensor,
+        colors: torch.Tensor,
+        resolution: tuple[int, int],
+        samples: int = 1,
+    ) -> torch.Tensor:
+        """See `render_shape`; with other colours than its own."""
+        return render_shape(ctx, clip, self.faces, colors, resolution, samples)
+
 
 def render_shape(ctx, clip, faces, colors, resolution, samples: int = 1) -> torch.Tensor:
-    """``[B, H, W, 4]`` from clip positions ``[B, V, 4]``: vertex colours over white, and coverage. Differentiable into
+    """`[B, H, W, 4]` from clip positions `[B, V, 4]`: vertex colours over white, and coverage. Differentiable into
     positions and colours."""
     rast, _ = dr.rasterize(ctx, clip, faces, (resolution[0] * samples, resolution[1] * samples), grad_db=False)
     color, _ = dr.interpolate(colors, rast, faces)
     return finish(color, rast, clip, faces, BACKGROUND, samples)
-
-
-def fit_shape(ctx, run: Run, stage: str, shape: Shape, targets: Targets, rates: Rates, **budget) -> Shape:
-    """Fit vertices and vertex colours to the targets; ``budget``: steps and seconds, as for ``fit``."""
-
-    def render(clip: torch.Tensor, colors: torch.Tensor, samples: int) -> torch.Tensor:
-        return render_shape(ctx, clip, shape.faces, colors, targets.resolution, samples)
-
-    vertices, colors = fit(run, stage, shape.vertices, shape.faces, shape.colors, render, targets, rates, **budget)
-    return Shape(vertices, shape.faces, colors)

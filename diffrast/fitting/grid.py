@@ -1,17 +1,16 @@
 """A start whose topology is optimized: a deformable grid of tetrahedra (Shen et al. 2021, "Deep Marching Tetrahedra").
 
 Each point of a coarse lattice has a value, positive inside, an offset of less than half a cell, and a colour; marching
-tetrahedra makes the mesh, and its picture is compared with the photographs. Surfaces that meet join, thin ones tear, so
+tetrahedra makes the mesh, and its image is compared with the photographs. Surfaces that meet join, thin ones tear, so
 that handles and holes come and go as the photographs ask (section 3.1). Values of neighbours with different signs cost
 their binary cross entropy (Munkberg et al. 2022, "Extracting Triangular 3D Models, Materials, and Lighting From
 Images", eq. 2), and all values what they differ from the mean of their neighbours: without that, values where no
-picture pulls wander about zero, and the surface fills with holes.
+image pulls wander about zero, and the surface fills with holes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import math
 
 import numpy as np
 import torch
@@ -19,28 +18,22 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 import diffrast.torch as dr
 
+from ..mesh.mesh import Mesh
 from ..mesh.tets import marching_tets, tet_lattice
 from ..scene.passes import finish
-from .loop import Batches, cosine
+from .geometry import Shape
+from .loop import Batches, Run, cosine, optimize
 from .targets import BACKGROUND, Targets
 
-
-@dataclass(frozen=True)
-class GridRates:
-    """Step sizes of Adam at the start, all of which fall to a tenth: ``values`` (the values are about -1 .. 1),
-    ``offsets`` in cells, ``colors`` in display values. ``coherence``, ``roughness`` and ``carve`` are weights: of the
-    cross entropy, of values that change unevenly, and of values that cover background."""
-
-    values: float = 0.03
-    offsets: float = 0.02
-    colors: float = 0.05
-    coherence: float = 0.02
-    roughness: float = 1.0
-    carve: float = 1.0
+# Learning rates of Adam at the start, all of which fall to a tenth: of values, which are about -1 .. 1, of offsets in
+# cells, and of colours in display values.
+RATES = {"values": 0.03, "offsets": 0.02, "colors": 0.05}
+# Weights: of the cross entropy, of values that change unevenly, and of values that cover background.
+COHERENCE, ROUGHNESS, CARVE = 0.02, 1.0, 1.0
 
 
 class Grid:
-    """The lattice over ``box`` ``[2, 3]`` with ``resolution`` cells along its longest side, and one ring of cells
+    """The lattice over `box` `[2, 3]` with `resolution` cells along its longest side, and one ring of cells
     around it where all values stay negative, so that every surface is closed."""
 
     def __init__(self, box: np.ndarray, resolution: int) -> None:
@@ -54,18 +47,16 @@ class Grid:
         pairs = torch.cat([self.tets[:, [a, b]] for a, b in ((0, 1), (1, 2), (2, 3), (0, 2), (1, 3), (0, 3))])
         key = torch.unique(pairs.amin(1) * len(index) + pairs.amax(1))
         self.edges = torch.stack([key // len(index), key % len(index)], dim=1)
-
         self.degree = torch.bincount(self.edges.reshape(-1), minlength=len(index))
 
     def to(self, device: torch.device) -> Grid:
-        """The same, with its tensors on ``device``."""
+        """The same, with its tensors on `device`."""
         for name in ("tets", "points", "rim", "edges", "degree"):
             setattr(self, name, getattr(self, name).to(device))
         return self
 
-    def surface(self, values: torch.Tensor, offsets: torch.Tensor):
-        """``vertices``, ``faces`` and, between which points they lie, ``ends``, of values ``[N]`` and offsets ``[N,
-        3]`` of any
+    def surface(self, values: torch.Tensor, offsets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """`vertices`, `faces` and, between which points they lie, `ends`, of values `[N]` and offsets `[N, 3]` of any
         size: they are bounded to 0.35 cells, half the least height of a tetrahedron, so that none turns inside out."""
         moved = self.points + 0.35 / 3**0.5 * self.step * torch.tanh(offsets)
         return marching_tets(moved, torch.where(self.rim, -1.0, values), self.tets)
@@ -88,61 +79,55 @@ class Grid:
 
 
 def fit_grid(
-    ctx,
+    ctx: dr.RasterizeContext,
+    run: Run,
     grid: Grid,
     targets: Targets,
     values: torch.Tensor,
+    *,
     steps: int,
-    batch: int,
-    generator: torch.Generator,
-    rates: GridRates | None = None,
-    watch: Callable[[float, torch.Tensor, torch.Tensor], bool] | None = None,
-):
-    """Fit the grid from ``values`` ``[N]`` on to the targets; returns ``vertices``, ``faces`` and ``colors`` of its
-    surface.
-
-    ``watch(loss, vertices, faces)`` is called after each step and ends the fit when it returns True.
-    """
-    rates = rates or GridRates()
+    seconds: float = math.inf,
+    batch: int = 4,
+) -> Shape:
+    """The surface of the grid, fitted from `values` `[N]` on to the targets."""
     values = values.clone().requires_grad_()
     offsets = torch.zeros_like(grid.points, requires_grad=True)
     colors = torch.full_like(grid.points, 0.5, requires_grad=True)
-    optimizer = torch.optim.Adam(
-        [
-            {"params": [p], "lr": lr, "first": lr}
-            for p, lr in ((values, rates.values), (offsets, rates.offsets), (colors, rates.colors))
-        ],
-        betas=(0.9, 0.99),
-        eps=1e-6,
-    )
-    choose = Batches(len(targets.images), batch, generator)
-    for i in range(steps):
-        fall = cosine(i / steps, 1.0, 0.1)
+    groups = [{"params": [p], "first": rate} for p, rate in zip((values, offsets, colors), RATES.values(), strict=True)]
+    optimizer = torch.optim.Adam(groups, betas=(0.9, 0.99), eps=1e-6)
+    batches = Batches(len(targets.images), batch, run.generator)
+
+    def step(t: float) -> torch.Tensor:
         for group in optimizer.param_groups:
-            group["lr"] = group["first"] * fall
-        index = next(choose)
+            group["lr"] = group["first"] * cosine(t, 1.0, 0.1)
+        index = next(batches)
         v, f, ends = grid.surface(values, offsets)
         if len(f) == 0:
-            raise ValueError("--init grid: the photographs left nothing of the grid; do poses and masks fit together?")
-        paint = torch.cat([colors[ends].mean(dim=1), values[ends].amax(dim=1, keepdim=True)], dim=1)
+            raise ValueError("init grid: the photographs left nothing of the grid; do poses and masks fit together?")
+        at_vertices = torch.cat([colors[ends].mean(dim=1), values[ends].amax(dim=1, keepdim=True)], dim=1)
         clip, faces = targets.clip(v, index), f.to(torch.int32)
         rast, _ = dr.rasterize(ctx, clip, faces, targets.resolution, grad_db=False)
-        attributes, _ = dr.interpolate(paint, rast, faces)
-        picture = finish(attributes[..., :3], rast, clip, faces, BACKGROUND)
-        residual = targets.residual(picture, index)
+        attributes, _ = dr.interpolate(at_vertices, rast, faces)
+        image = finish(attributes[..., :3], rast, clip, faces, BACKGROUND)
+        residual = targets.residual(image, index)
         # Away from outlines coverage has no gradient: where background is covered, the values inside behind it are to
         # fall.
         wrong = (residual[..., 3].detach() > 0.95) & (rast[..., 3] > 0)
         loss = 4 * residual.abs().mean()
-        loss = loss + rates.carve * (wrong * attributes[..., 3]).mean()
-        loss = loss + rates.coherence * grid.coherence(values) + rates.roughness * grid.roughness(values)
+        loss = loss + CARVE * (wrong * attributes[..., 3]).mean()
+        loss = loss + COHERENCE * grid.coherence(values) + ROUGHNESS * grid.roughness(values)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         with torch.no_grad():
             values.clamp_(-1, 1)
-        if watch and watch(float(loss.detach()), v.detach(), f):
-            break
+        if run.viewer:
+            run.viewer.step(
+                loss=float(loss.detach()), mesh=lambda: Mesh(v.detach(), faces), until=lambda: run.stop.requested
+            )
+        return loss.detach()
+
+    optimize(run, step, {}, steps, seconds)
     with torch.no_grad():
         v, f, ends = grid.surface(values, offsets)
-        return v, f, colors[ends].mean(dim=1).clamp(0, 1)
+        return Shape(v, f.to(torch.int32), colors[ends].mean(dim=1).clamp(0, 1))

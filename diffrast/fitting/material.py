@@ -1,10 +1,10 @@
-"""Paint, gloss and light apart: a metallic-roughness material and the surroundings that explain the photographs.
+"""Albedo, gloss and light apart: a metallic-roughness material and the surroundings that explain the photographs.
 
 The shape and the cameras stay as they are, so what every pixel shows is found once: a list of points with their
 colours, from which each step shades some (as Munkberg et al. 2022, "Extracting Triangular 3D Models, Materials, and
-Lighting From Images", but for the shape). A colour of light and the same colour of paint look alike, and so do a shadow
-and dark paint. What tells them apart: paint changes abruptly and seldom, light is about white (ibid., section 3.4 and
-appendix), and a point that other parts hide from the sky is dark without being painted so (``occlusion``).
+Lighting From Images", but for the shape). A colour of light and the same albedo look alike, and so do a shadow and a
+dark albedo. What tells them apart: albedo changes abruptly and seldom, light is about white (ibid., section 3.4 and
+appendix), and a point that other parts hide from the sky is dark whatever its albedo (`occlusion`).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import diffrast.torch as dr
 
 from ..camera.camera import Camera
 from ..io.image import linear_to_srgb, srgb_to_linear
+from ..mesh.bake_textures import fill_gaps
 from ..mesh.material_data import MaterialData
 from ..mesh.mesh import Mesh, vertex_normals
 from ..scene.environment import EnvironmentLight, latlong_directions
@@ -26,9 +27,9 @@ from ..scene.light import Surrounding
 from ..scene.material import Lighting, MetallicRoughness
 from ..scene.passes import finish
 from ..scene.surface import Surface, points
-from .appearance import Textured, at_texels, fill_gaps
+from .appearance import Textured, at_texels
 from .coverage import fill_unseen
-from .loop import Run, cosine, optimize
+from .loop import Run, descend, optimize
 from .targets import BACKGROUND, Targets
 
 MOST = 3_000_000  # points kept of all photographs: about 100 bytes each
@@ -39,9 +40,9 @@ PRIORS = {"base": 0.6, "gloss": 0.05, "metal": 0.02, "light": 0.002, "white": 0.
 
 @dataclass(kw_only=True)
 class Material(Textured):
-    """A shape with a material and light. ``texture`` ``[S, S, 3]`` is the base colour in display values; ``orm`` ``[S,
-    S, 3]`` occlusion, roughness, metalness; ``normals`` ``[S, S, 3]`` the normal map as files hold it; ``light`` ``[H,
-    2 H, 3]`` radiance (:func:`diffrast.scene.environment.latlong_directions`)."""
+    """A shape with a material and light. `texture` `[S, S, 3]` is the base colour in display values; `orm` `[S, S, 3]`
+    occlusion, roughness, metalness; `normals` `[S, S, 3]` the normal map as files hold it; `light` `[H, 2 H, 3]`
+    radiance (`diffrast.scene.environment.latlong_directions`)."""
 
     orm: torch.Tensor
     normals: torch.Tensor
@@ -78,7 +79,7 @@ class Material(Textured):
 
 
 def prepared(light: torch.Tensor) -> Surrounding:
-    """A lat-long map ``[H, 2 H, 3]``, ready to be looked up. Differentiable."""
+    """A lat-long map `[H, 2 H, 3]`, ready to be looked up. Differentiable."""
     return EnvironmentLight(light, size=CUBE).requires_grad_(False).prepare()  # but for a map that wants gradients
 
 
@@ -89,7 +90,7 @@ _kept = functools.lru_cache(maxsize=1)(prepared)
 def shade(
     surface: Surface, base: torch.Tensor, orm: torch.Tensor, normals: torch.Tensor | None, light: Surrounding
 ) -> torch.Tensor:
-    """Display values ``[N, 3]`` of points. Differentiable into all maps."""
+    """Display values `[N, 3]` of points. Differentiable into all maps."""
     material = MetallicRoughness(base, orm, normals).requires_grad_(False)  # but for what is computed from others
     color, _ = material.shade(surface, Lighting(surroundings=[light]))
     return linear_to_srgb(color.clamp(1e-4, 1))
@@ -100,7 +101,7 @@ FLAT = torch.tensor([0.5, 0.5, 1.0])  # the normal map of a smooth surface
 
 @dataclass
 class Points:
-    """What the photographs show: ``surface`` of N points, ``color`` ``[N, 3]`` in display values, ``view`` ``[N]``."""
+    """What the photographs show: `surface` of N points, `color` `[N, 3]` in display values, `view` `[N]`."""
 
     surface: Surface
     color: torch.Tensor
@@ -108,9 +109,11 @@ class Points:
 
 
 @torch.no_grad()
-def seen_points(ctx, model: Textured, targets: Targets, generator: torch.Generator, bumps: bool) -> Points:
+def seen_points(
+    ctx: dr.RasterizeContext, model: Textured, targets: Targets, generator: torch.Generator, bumps: bool
+) -> Points:
     """The points that the targets' pixels show: those that the mask and the mesh cover entirely, no nearer to an
-    outline than a pixel. At most ``MOST``, chosen at random."""
+    outline than a pixel. At most `MOST`, chosen at random."""
     mesh = Mesh(model.vertices, model.faces, model.uv, uv_faces=model.uv_faces)
     most = MOST // len(targets.images)
     found, colors, views = [], [], []
@@ -125,8 +128,7 @@ def seen_points(ctx, model: Textured, targets: Targets, generator: torch.Generat
         pick = inside.flatten().nonzero()[:, 0]
         if len(pick) > most:
             pick = pick[torch.randperm(len(pick), generator=generator)[:most].to(pick.device)]
-        view = targets.view_matrices(index)[0]
-        eye = torch.nn.functional.pad(-view[:3, :3].T @ view[:3, 3], (0, 1), value=1.0)[None]
+        eye = torch.nn.functional.pad(targets.eye(i), (0, 1), value=1.0)[None]
         flat, flat_db = rast.flatten(0, 2)[pick], rast_db.flatten(0, 2)[pick]
         found.append(points(mesh, flat, flat_db, eye, None, bumps))
         colors.append(targets.images[i].flatten(0, 1)[pick, :3].float())
@@ -139,10 +141,11 @@ def seen_points(ctx, model: Textured, targets: Targets, generator: torch.Generat
     return Points(Surface(**together), torch.cat(colors), torch.cat(views))
 
 
-def occlusion(ctx, vertices: torch.Tensor, faces: torch.Tensor, directions: int = 96, size: int = 160) -> torch.Tensor:
-    """``[V]``: the share of the light of a white sky that reaches each vertex, others than itself in the way. By depth
-    maps from
-    ``directions`` evenly spread directions, ``size`` pixels wide."""
+def occlusion(
+    ctx: dr.RasterizeContext, vertices: torch.Tensor, faces: torch.Tensor, directions: int = 96, size: int = 160
+) -> torch.Tensor:
+    """`[V]`: the share of the light of a white sky that reaches each vertex, others than itself in the way. By depth
+    maps from `directions` evenly spread directions, `size` pixels wide."""
     normal = vertex_normals(vertices, faces)
     center = 0.5 * (vertices.amin(0) + vertices.amax(0))
     radius = float((vertices - center).norm(dim=1).max())
@@ -169,9 +172,8 @@ def occlusion(ctx, vertices: torch.Tensor, faces: torch.Tensor, directions: int 
     return arriving / all_of_it.clamp_min(1e-6)
 
 
-def start_material(ctx, model: Textured) -> Material:
-    """White light, no metal, and paint of one colour everywhere: what shading explains, the light is to explain
-    first."""
+def start_material(ctx: dr.RasterizeContext, model: Textured) -> Material:
+    """White light, no metal, and one albedo everywhere: what shading explains, the light is to explain first."""
     size, device = model.texture.shape[0], model.texture.device
     hidden = occlusion(ctx, model.vertices, model.faces)[:, None]
     hidden, _ = at_texels(ctx, model.uv, model.uv_faces, hidden[model.source], size)
@@ -187,14 +189,13 @@ def start_material(ctx, model: Textured) -> Material:
 
 
 def _difference(x: torch.Tensor) -> torch.Tensor:
-    """Mean absolute difference of neighbours in ``[H, W, C]``."""
+    """Mean absolute difference of neighbours in `[H, W, C]`."""
     return (x[1:] - x[:-1]).abs().mean() + (x[:, 1:] - x[:, :-1]).abs().mean()
 
 
 def fit_material(
-    ctx,
+    ctx: dr.RasterizeContext,
     run: Run,
-    stage: str,
     model: Material,
     targets: Targets,
     *,
@@ -203,12 +204,8 @@ def fit_material(
     bumps: bool = False,
     batch: int = 16384,
 ) -> tuple[Material, float]:
-    """Fit base colour, roughness, metalness, light and, with ``bumps``, the normal map to the targets' colours. Returns
-    what :func:`normalized` makes of them."""
-    before = run.checkpoint.progress(stage)
-    if before is not None:
-        for name, part in targets.calibration.parts().items():  # what earlier stages found of the cameras
-            part.copy_(before["calibration"][name])
+    """Fit base colour, roughness, metalness, light and, with `bumps`, the normal map to the targets' colours. Returns
+    what `normalized` makes of them."""
     seen = seen_points(ctx, model, targets, torch.Generator().manual_seed(0), bumps)
     start = {
         "base": model.texture,
@@ -216,40 +213,24 @@ def fit_material(
         "normals": model.normals,
         "light": model.light.clamp_min(1e-3).log(),
     }
-    found = {
-        name: (value if before is None else before[name]).clone().requires_grad_() for name, value in start.items()
-    }
+    found = {name: value.clone().requires_grad_() for name, value in start.items()}
     rates = {"base": 0.02, "gloss": 0.01, "normals": 0.003 * bumps, "light": 0.04}
     optimizer = torch.optim.Adam(
         [{"params": [found[name]], "rate": rate} for name, rate in rates.items()], lr=1.0, betas=(0.9, 0.99)
     )
-    done = 0
-    if before is not None:
-        optimizer.load_state_dict(before["optimizer"])
-        run.generator.set_state(before["generator"].cpu())
-        run.losses[:], run.errors[:] = before["losses"], before["errors"]
-        done = before["done"]
     sharp = model.texture.shape[0] / 256  # an edge takes a smaller share of a larger texture
-    hidden, gain = model.orm[..., :1], targets.calibration
-
-    def state() -> dict:
-        return {
-            **{name: value.detach() for name, value in found.items()},
-            "optimizer": optimizer.state_dict(),
-            "generator": run.generator.get_state(),
-            "calibration": {name: part.detach() for name, part in targets.calibration.parts().items()},
-        }
+    hidden = model.orm[..., :1]
 
     def step(t: float) -> torch.Tensor:
         index = torch.randint(len(seen.color), (batch,), generator=run.generator).to(seen.color.device)
         orm = torch.cat([hidden, found["gloss"].clamp(0, 1)], dim=-1)
         base, normals = srgb_to_linear(found["base"].clamp(0, 1)), found["normals"] if bumps else None
         color = shade(seen.surface.pick(index), base, orm, normals, prepared(found["light"].exp()))
-        picture = torch.cat([color, torch.ones_like(color[:, :1])], dim=-1)
-        picture = gain.expose(picture[:, None, None], seen.view[index], 0.0)[:, 0, 0, :3]
-        difference = picture - seen.color[index]
+        image = torch.cat([color, torch.ones_like(color[:, :1])], dim=-1)
+        image = targets.calibration.expose(image[:, None, None], seen.view[index], 0.0)[:, 0, 0, :3]
+        difference = image - seen.color[index]
         error = difference.abs().mean()
-        run.errors.append((stage, float(difference.detach().square().mean())))
+        run.errors.append((run.stage, float(difference.detach().square().mean())))
         gray = found["light"] - found["light"].mean(dim=-1, keepdim=True)
         prior = (
             PRIORS["base"] * sharp * _difference(found["base"])
@@ -259,30 +240,26 @@ def fit_material(
             + PRIORS["white"] * gray.abs().mean()
             + PRIORS["normals"] * (found["normals"] - FLAT.to(found["normals"])).square().mean()
         )
-        optimizer.zero_grad()
-        (error + prior).backward()
-        for group in optimizer.param_groups:
-            group["lr"] = cosine(t, group["rate"], 0.05 * group["rate"])
-        optimizer.step()
+        descend(optimizer, error + prior, t)
         return error.detach()
 
-    optimize(run, stage, step, state, steps, seconds, done)
-    with torch.no_grad():
-        orm = torch.cat([hidden, found["gloss"].clamp(0, 1)], dim=-1)
-        fitted = replace(
+    optimize(run, step, {**found, "optimizer": optimizer}, steps, seconds)
+    base, gloss, normals, light = (found[name].detach() for name in start)
+    return normalized(
+        replace(
             model,
-            texture=fill_unseen(ctx, model, found["base"].detach().clamp(0, 1)),
-            orm=fill_unseen(ctx, model, orm),
-            normals=fill_gaps(found["normals"].detach().clamp(0, 1), model.covered),
-            light=found["light"].detach().exp(),
+            texture=fill_unseen(ctx, model, base.clamp(0, 1)),
+            orm=fill_unseen(ctx, model, torch.cat([hidden, gloss.clamp(0, 1)], dim=-1)),
+            normals=fill_gaps(normals.clamp(0, 1), model.covered),
+            light=light.exp(),
         )
-    return normalized(fitted)
+    )
 
 
 def normalized(model: Material, brightest: float = 0.9) -> tuple[Material, float]:
-    """Light of a mean radiance of 1, and paint as much brighter as it was: only their product shows in photographs.
-    Where paint would then reflect more than ``brightest`` (all but a hundredth of its texels), paint of that and the
-    light that goes with it. Returns the factor on paint, too."""
+    """Light of a mean radiance of 1, and albedo as much brighter as it was: only their product shows in photographs.
+    Where a surface would then reflect more than `brightest` (all but a hundredth of its texels), albedo of that and the
+    light that goes with it. Returns the factor on albedo, too."""
     latitude = latlong_directions(*model.light.shape[:2])[..., 1].to(model.light)
     weight = (1 - latitude.square()).sqrt()[..., None]
     mean = float((model.light * weight).sum() / (3 * weight.sum()))

@@ -13,6 +13,7 @@ import scipy
 import torch
 
 import diffrast
+import diffrast.torch as dr
 
 from ..photos.data import View
 from ..scene.passes import to_clip
@@ -26,22 +27,19 @@ except ImportError:  # Windows has none
 
 DEFINITIONS = {
     "psnr": "PSNR in dB over the whole photograph composited over white, display (sRGB) values in 0..1, as "
-    "NeRF-synthetic "
-    "results are reported: 10 log10(1 / mean squared error). The mesh is rendered with 2x2 samples per pixel.",
+    "NeRF-synthetic results are reported: 10 log10(1 / mean squared error). The mesh is rendered with 2x2 samples per "
+    "pixel.",
     "psnr_object": "PSNR in dB over the pixels of the photograph's mask (coverage > 0.5) only.",
     "mask_iou": "Intersection over union of rendered coverage > 0.5 and mask > 0.5.",
-    "doubt": "Where a mask comes from a threshold, its outline is placed to a fraction of a pixel and the pixels on it "
-    "take "
-    "the object's colour beside them; dark clefts of which the photograph does not tell whether they are background or "
-    "shadow are not judged.",
+    "doubt": "Where a mask comes from a threshold, its outline is placed to a fraction of a pixel and the pixels on "
+    "it take the object's colour beside them; dark clefts of which the photograph does not tell whether they are "
+    "background or shadow are not judged.",
     "held_out": "Views that the reconstruction never sees. Where principal points, poses or exposures of the others "
-    "are "
-    "refined, the same numbers of each held-out view are fitted to its own picture of the finished model before it is "
-    "judged.",
+    "are refined, the same numbers of each held-out view are fitted to its own picture of the finished model before "
+    "it is judged.",
     "mean": "Arithmetic mean over the views of the group.",
     "chamfer_percent": "Symmetric Chamfer distance: the mean of the two mean distances from points sampled evenly on "
-    "one "
-    "surface to the other surface, in percent of the reference's bounding-box diagonal.",
+    "one surface to the other surface, in percent of the reference's bounding-box diagonal.",
 }
 
 
@@ -73,13 +71,13 @@ def psnr(mse: float) -> float:
     return 10 * math.log10(1 / max(mse, 1e-10))
 
 
-def compare(picture: torch.Tensor, target: torch.Tensor, doubt: torch.Tensor | None = None) -> dict[str, float]:
-    """The figures of one view: both ``[H, W, 4]``, colour over white in display values, and coverage. Pixels in
-    ``doubt`` (bool ``[H, W]``) are not judged."""
+def compare(image: torch.Tensor, target: torch.Tensor, doubt: torch.Tensor | None = None) -> dict[str, float]:
+    """The figures of one view: both `[H, W, 4]`, colour over white in display values, and coverage. Pixels in
+    `doubt` (bool `[H, W]`) are not judged."""
     known = torch.ones(target.shape[:2], dtype=torch.bool) if doubt is None else ~doubt
-    picture, target = picture[known], target[known]
-    error = (picture[..., :3].clamp(0, 1) - target[..., :3]).square().mean(dim=-1)
-    ours, theirs = picture[..., 3] > 0.5, target[..., 3] > 0.5
+    image, target = image[known], target[known]
+    error = (image[..., :3].clamp(0, 1) - target[..., :3]).square().mean(dim=-1)
+    ours, theirs = image[..., 3] > 0.5, target[..., 3] > 0.5
     union = int((ours | theirs).sum())
     return {
         "psnr": psnr(float(error.mean())),
@@ -89,23 +87,23 @@ def compare(picture: torch.Tensor, target: torch.Tensor, doubt: torch.Tensor | N
 
 
 def evaluate(
-    ctx,
+    ctx: dr.RasterizeContext,
     model: Textured,
     views: list[View],
     matrices: torch.Tensor,
     show: Callable[[int, View, torch.Tensor, dict[str, Any]], None] | None = None,
 ) -> list[dict[str, Any]]:
-    """Figures of the renderings of views at full size, one at a time; ``show(index, view, picture [H, W, 4], figures)``
-    gets to see each picture, which is not kept."""
+    """Figures of the renderings of views at full size, one at a time; `show(index, view, image [H, W, 4], figures)`
+    gets to see each image, which is not kept."""
     figures = []
     for i, (view, matrix) in enumerate(zip(views, matrices, strict=True)):
         with torch.no_grad():
             clip = to_clip(model.vertices, matrix[None])
             size = (view.camera.height, view.camera.width)
-            picture = model.draw(ctx, clip, view.camera, size, SAMPLES)[0].cpu()
-        figures.append({"view": view.name, **compare(picture, over_white(view), view.load_doubt())})
+            image = model.draw(ctx, clip, view.camera, size, SAMPLES)[0].cpu()
+        figures.append({"view": view.name, **compare(image, over_white(view), view.load_doubt())})
         if show:
-            show(i, view, picture, figures[-1])
+            show(i, view, image, figures[-1])
     return figures
 
 
@@ -116,10 +114,12 @@ def mean_figures(figures: list[dict]) -> dict[str, float]:
     return {key: float(np.mean([f[key] for f in figures])) for key in ("psnr", "psnr_object", "mask_iou")}
 
 
-def chamfer(vertices: np.ndarray, faces: np.ndarray, reference, samples: int = 50_000, seed: int = 0) -> dict:
-    """The Chamfer distance of a mesh to ``reference`` (a trimesh): see ``DEFINITIONS``, with its two halves.
+def chamfer(
+    vertices: np.ndarray, faces: np.ndarray, reference: Any, samples: int = 50_000, seed: int = 0
+) -> dict[str, float]:
+    """The Chamfer distance of a mesh to `reference` (a trimesh): see `DEFINITIONS`, with its two halves.
 
-    The distance of each of ``samples`` points is taken to the nearest of twenty times as many points on the other
+    The distance of each of `samples` points is taken to the nearest of twenty times as many points on the other
     surface instead of to its triangles, which overstates small distances by a few hundredths of a percent.
     """
     import trimesh

@@ -14,12 +14,12 @@ from ..photos.calibration import Calibration
 from ..photos.views import View
 from ..scene.passes import clip_planes, to_clip
 
-SAMPLES = 2  # per pixel and axis, when a picture is judged or shown
+SAMPLES = 2  # per pixel and axis, when an image is judged or shown
 BACKGROUND = 1.0  # white, as the NeRF-synthetic benchmark composites
 
 
 def over_white(view: View) -> torch.Tensor:
-    """``[H, W, 4]``: the photograph over white, display values (blended like the benchmark does), and its mask."""
+    """`[H, W, 4]`: the photograph over white, display values (blended like the benchmark does), and its mask."""
     pixels = view.load()
     assert pixels.alpha is not None
     alpha = pixels.alpha[..., None]
@@ -34,11 +34,11 @@ def texture_side(views: list[View]) -> int:
 
 @dataclass
 class Targets:
-    """N windows of one size: ``images`` float16 ``[N, H, W, 4]`` (colour over white, mask); ``weights`` ``[N, H, W,
-    1]`` in 0..1, zero where the mask is in doubt (None: one everywhere); ``cameras`` of the windows, their ``view``
-    ``[N, 4, 4]`` (world to camera) and ``projection`` ``[N, 4, 4]`` matrices; ``unit``: pixels of the photograph per
+    """N windows of one size: `images` float16 `[N, H, W, 4]` (colour over white, mask); `weights` `[N, H, W,
+    1]` in 0..1, zero where the mask is in doubt (None: one everywhere); `cameras` of the windows, their `view`
+    `[N, 4, 4]` (world to camera) and `projection` `[N, 4, 4]` matrices; `unit`: pixels of the photograph per
     pixel;
-    ``calibration``: corrections of the cameras, refined together with the shape."""
+    `calibration`: corrections of the cameras, refined together with the shape."""
 
     images: torch.Tensor
     weights: torch.Tensor | None
@@ -53,15 +53,19 @@ class Targets:
         return self.images.shape[1], self.images.shape[2]
 
     def view_matrices(self, index: torch.Tensor) -> torch.Tensor:
-        """World to camera ``[B, 4, 4]`` of an index batch, corrected. Differentiable into the calibration."""
+        """World to camera `[B, 4, 4]` of an index batch, corrected. Differentiable into the calibration."""
         view = self.view[index]
         return self.calibration.motion(view, index) @ view
 
+    def eye(self, i: int) -> torch.Tensor:
+        """Where the i-th camera stands, `[3]`, corrected."""
+        view = self.view_matrices(torch.tensor([i], device=self.view.device))[0]
+        return -view[:3, :3].T @ view[:3, 3]
+
     def clip(self, vertices: torch.Tensor, index: torch.Tensor, offset: torch.Tensor | float = 0.0) -> torch.Tensor:
-        """Vertices ``[V, 3]`` in the clip space of an index batch, ``[B, V, 4]``. Differentiable, into the calibration
-        too.
-        ``offset`` ``[B, 2]``, in pixels of the targets: moves the pictures, so that pixels are sampled elsewhere than
-        in their middle."""
+        """Vertices `[V, 3]` in the clip space of an index batch, `[B, V, 4]`. Differentiable, into the calibration
+        too. `offset` `[B, 2]`, in pixels of the targets: moves the images, so that pixels are sampled elsewhere than in
+        their middle."""
         c, projection = self.calibration, self.projection[index]
         focal = torch.nn.functional.pad(c.focal.exp().expand(2, 2), (0, 2, 0, 2), value=1.0)
         height, width = self.resolution
@@ -70,27 +74,27 @@ class Targets:
         clip = to_clip(vertices, matrices)
         return torch.cat([clip[..., :2] + shift[:, None] * clip[..., 3:], clip[..., 2:]], dim=-1)
 
-    def residual(self, pictures: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
-        """Weighted differences ``[B, H, W, 4]`` of rendered pictures to the targets of an index batch."""
-        difference = self.calibration.expose(pictures, index, BACKGROUND) - self.images[index]
+    def residual(self, rendered: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+        """Weighted differences `[B, H, W, 4]` of rendered images to the targets of an index batch."""
+        difference = self.calibration.expose(rendered, index, BACKGROUND) - self.images[index]
         return difference if self.weights is None else difference * self.weights[index]
 
-    def loss(self, pictures: torch.Tensor, index: torch.Tensor, squared: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    def loss(self, rendered: torch.Tensor, index: torch.Tensor, squared: bool) -> tuple[torch.Tensor, torch.Tensor]:
         """The mean of the absolute, or squared, weighted differences of an index batch, and the mean square of those of
         colour, which is not differentiable. Where the mask has nothing of the object only coverage is compared: a
-        surface that has yet to leave, or lies in a shadow that the mask lacks, is not painted white."""
-        shown = self.calibration.expose(pictures, index, BACKGROUND)
+        surface that has yet to leave, or lies in a shadow that the mask lacks, does not turn white."""
+        shown = self.calibration.expose(rendered, index, BACKGROUND)
         weights = None if self.weights is None else self.weights[index]
         return _Mean.apply(shown, self.images[index], weights, squared)  # type: ignore[return-value]
 
 
 class _Mean(torch.autograd.Function):
-    """See `Targets.loss`. A step's time is the traffic of pictures through memory: this takes half of what autograd
+    """See `Targets.loss`. A step's time is the traffic of images through memory: this takes half of what autograd
     would."""
 
     @staticmethod
-    def forward(ctx, pictures, images, weights, squared):
-        difference, scale = pictures - images, 1 / pictures.numel()
+    def forward(ctx, rendered, images, weights, squared):
+        difference, scale = rendered - images, 1 / rendered.numel()
         if weights is not None:
             difference *= weights
         difference[..., :3] *= images[..., 3:] > 0
@@ -113,7 +117,7 @@ class _Mean(torch.autograd.Function):
 def make_targets(
     views: list[View], box: np.ndarray, level: int, device: torch.device, calibration: Calibration | None = None
 ) -> Targets:
-    """Windows around the object in every view, all of the largest needed size; ``level`` halves the resolution.
+    """Windows around the object in every view, all of the largest needed size; `level` halves the resolution.
 
     Windows stay inside their photographs: beyond its border nothing is known.
     """

@@ -11,7 +11,10 @@ from typing import TypeVar
 import torch
 
 from ..camera.camera import Camera
-from ..camera.conventions import COLMAP_MODELS
+from ..camera.conventions import COLMAP_MODELS, colmap_intrinsics
+from ..mesh.rotation import quaternion_to_rotation
+from .views import Entry, finite, image_path
+
 T = TypeVar("T")
 # Camera models in the order of their numbers in binary files, and how many parameters each has.
 MODELS = {

@@ -1,16 +1,13 @@
 """Photographs onto a mesh that is known: its texture, and nothing else, is fitted.
 
-A picture of a textured mesh is a linear function of its texels, p = A t. What its backward pass computes, A^T, lays
-pixels onto
-texels: A^T photographs / A^T 1 is the mean of what the photographs show of each texel, weighted by how much of a pixel
-    it fills
-(grazing views count little), and A^T 1 = 0 says that no photograph shows it. Gradient descent on |A t - photographs|^2
-from that mean then sharpens it: pixels that see several texels are shared out among them.
+An image of a textured mesh is a linear function of its texels, p = A t. What its backward pass computes, A^T, lays
+pixels onto texels: A^T photographs / A^T 1 is the mean of what the photographs show of each texel, weighted by how much
+of a pixel it fills (grazing views count little), and A^T 1 = 0 says that no photograph shows it. Gradient descent on
+|A t - photographs|^2 from that mean then sharpens it: pixels that see several texels are shared out among them.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -19,7 +16,7 @@ from scipy.spatial import cKDTree
 import diffrast.torch as dr
 
 from ..fitting.appearance import Textured, render_textured
-from ..fitting.loop import Batches, Progress, Stop, cosine
+from ..fitting.loop import Batches, Progress, Run, Stop, descend, optimize
 from ..fitting.metrics import evaluate
 from ..fitting.targets import Targets, make_targets, texture_side
 from ..io.image import srgb_to_linear
@@ -36,8 +33,8 @@ FAINT = 0.02  # of the median weight of the texels that are seen: below it a tex
 
 @dataclass
 class Baked:
-    """``mesh`` with its texture; ``figures`` of every view as `metrics.compare` gives them; ``seen``: the share of the
-    surface's texels that a photograph shows; ``interrupted``: stopped with Ctrl-C before the last step."""
+    """`mesh` with its texture; `figures` of every view as `metrics.compare` gives them; `seen`: the share of the
+    surface's texels that a photograph shows; `interrupted`: stopped with Ctrl-C before the last step."""
 
     mesh: Mesh
     figures: list[dict]
@@ -69,7 +66,7 @@ def bake(
         new_uv: make new UVs even if there are some.
         seed: of the order of the views.
 
-    Raises ``ValueError`` if UVs repeat the texture many times (``new_uv`` makes others), or if no photograph shows the
+    Raises `ValueError` if UVs repeat the texture many times (`new_uv` makes others), or if no photograph shows the
     mesh.
     """
     views = undo_turns(views)
@@ -84,8 +81,8 @@ def bake(
             shown.begin("gather")
             model, seen = _mean(model, places, targets)
             shown.begin("texture")
-            generator = torch.Generator().manual_seed(seed)
-            texture = _descend(model, targets, steps, generator, stop, shown)
+            run = Run(shown, stop, torch.Generator().manual_seed(seed))
+            texture = _descend(model, targets, steps, run)
             model = replace(model, texture=_fill(texture, model, places, seen))
             shown.begin("judge")
             matrices = clip_matrices([v.camera for v in views], mesh.bounds())
@@ -106,7 +103,7 @@ def _with_uv(mesh: Mesh, size: int, new: bool) -> Mesh:
 
 
 def _textured(mesh: Mesh, size: int) -> tuple[Textured, torch.Tensor]:
-    """The mesh as `appearance` draws it, gray, and the place on the surface behind each texel ``[S, S, 3]``."""
+    """The mesh as `appearance` draws it, gray, and the place on the surface behind each texel `[S, S, 3]`."""
     covered, places = atlas(mesh, (size, size))
     uv, index = mesh.require_uv(), mesh.uv_index.int().contiguous()
     source = torch.zeros(len(uv), dtype=torch.long, device=uv.device)
@@ -125,17 +122,17 @@ def _targets(views: list[View], mesh: Mesh) -> Targets:
 
 
 def _mean(model: Textured, places: torch.Tensor, targets: Targets) -> tuple[Textured, torch.Tensor]:
-    """The weighted mean of what the photographs show, and which texels they show, bool ``[S, S]``."""
+    """The weighted mean of what the photographs show, and which texels they show, bool `[S, S]`."""
     ctx, weights = dr.RasterizeContext(), targets.weights
     assert weights is not None
     total, weight = torch.zeros_like(model.texture), torch.zeros_like(model.texture)
     for i in range(len(targets.images)):
         one = torch.tensor([i])
         clip, texture = targets.clip(model.vertices, one), model.texture.clone().requires_grad_()
-        picture = render_textured(ctx, model, clip, texture, targets.resolution)[..., :3]
+        image = render_textured(ctx, model, clip, texture, targets.resolution)[..., :3]
         photograph = targets.images[one][..., :3]
-        total += torch.autograd.grad(picture, texture, weights[one] * photograph, retain_graph=True)[0]
-        weight += torch.autograd.grad(picture, texture, weights[one].expand_as(photograph))[0]
+        total += torch.autograd.grad(image, texture, weights[one] * photograph, retain_graph=True)[0]
+        weight += torch.autograd.grad(image, texture, weights[one].expand_as(photograph))[0]
     weight = weight.mean(dim=-1)
     if not bool((weight > 0).any()):
         raise ValueError("no photograph shows the mesh: camera poses, masks and mesh do not fit together")
@@ -147,7 +144,7 @@ def _mean(model: Textured, places: torch.Tensor, targets: Targets) -> tuple[Text
 def _fill(
     texture: torch.Tensor, model: Textured, places: torch.Tensor, seen: torch.Tensor, near: int = 8
 ) -> torch.Tensor:
-    """Unseen texels from the ``near`` seen ones that are nearest on the surface, then those outside of charts."""
+    """Unseen texels from the `near` seen ones that are nearest on the surface, then those outside of charts."""
     texture, blank = texture.clamp(0, 1), model.covered & ~seen
     if bool(blank.any()):
         tree = cKDTree(places[seen].cpu().numpy())
@@ -158,24 +155,18 @@ def _fill(
     return fill_gaps(texture, model.covered)
 
 
-def _descend(
-    model: Textured, targets: Targets, steps: int, generator: torch.Generator, stop: Stop, shown: Progress
-) -> torch.Tensor:
-    """The texture ``[S, S, 3]`` that explains the photographs best, in the mean square; earlier if stopped."""
+def _descend(model: Textured, targets: Targets, steps: int, run: Run) -> torch.Tensor:
+    """The texture `[S, S, 3]` that explains the photographs best, in the mean square; earlier if stopped."""
     ctx, texture = dr.RasterizeContext(), model.texture.clone().requires_grad_()
-    optimizer = torch.optim.Adam([texture], betas=(0.9, 0.99), fused=True)
-    batches = Batches(len(targets.images), BATCH, generator)
-    for i in range(steps):
-        if stop.requested:
-            break
+    optimizer = torch.optim.Adam([{"params": [texture], "rate": 0.01}], betas=(0.9, 0.99), fused=True)
+    batches = Batches(len(targets.images), BATCH, run.generator)
+
+    def step(t: float) -> torch.Tensor:
         index = next(batches)
-        picture = render_textured(ctx, model, targets.clip(model.vertices, index), texture, targets.resolution)
-        loss = targets.residual(picture, index)[..., :3].square().mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.param_groups[0]["lr"] = cosine(i / steps, 0.01, 5e-4)
-        optimizer.step()
-        if not math.isfinite(value := float(loss.detach())):
-            raise FloatingPointError(f"bake(): the loss is not finite at step {i}")
-        shown.update((i + 1) / steps, value)
+        image = render_textured(ctx, model, targets.clip(model.vertices, index), texture, targets.resolution)
+        loss = targets.residual(image, index)[..., :3].square().mean()
+        descend(optimizer, loss, t)
+        return loss.detach()
+
+    optimize(run, step, {}, steps)
     return texture.detach()

@@ -1,12 +1,11 @@
-"""Cameras that are only roughly known: brought to agree before there is a shape, and found for pictures of a known
+"""Cameras that are only roughly known: brought to agree before there is a shape, and found for photographs of a known
 shape."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Collection
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -14,12 +13,10 @@ from scipy import ndimage
 
 import diffrast.torch as dr
 
-from ..camera.camera import Camera
 from ..camera.lie import so3_exp
 from ..fitting.appearance import Textured
-from ..fitting.checkpoint import Checkpoint
-from ..fitting.fit import Rates
-from ..fitting.geometry import Shape, fit_shape
+from ..fitting.descent import Descent, fit
+from ..fitting.geometry import Shape
 from ..fitting.loop import Run, cosine
 from ..fitting.targets import make_targets
 from ..mesh.remesh import edge_for_faces, isotropic, smooth
@@ -27,45 +24,26 @@ from ..photos.agreement import common_point
 from ..photos.views import View
 from .hull import bounds, visual_hull
 
-if TYPE_CHECKING:
-    from .state import State
-
-# How far masks are widened for the hull that a round starts from, in parts of the object's size in the picture.
+# How far masks are widened for the hull that a round starts from, in parts of the object's size in the image.
 ROUNDS = (0.08, 0.05, 0.03)
 STEPS = 100  # of a round
 SIZE = 80  # about the pixels along a photograph's longer side in a round
 FACES = 1000
-LOCATE = {"turn": 5e-3, "move": 5e-3, "shift": 0.3}  # rates for views of a finished model
-RATES = Rates(move=1.5e-2, paint=0.03, calibrate={"turn": 5e-3, "move": 5e-3}, smoothness=4.0, batch=6)
-
-
-class _Unkept(Checkpoint):
-    """What is done here takes seconds, and is done again when a run is resumed."""
-
-    def __init__(self) -> None:
-        pass
-
-    def progress(self, stage: str) -> None:
-        return None
-
-    def due(self) -> bool:
-        return False
-
-    def save(self, progress: dict[str, Any], final: bool = False) -> None:
-        pass
+LOCATE = {"turn": 5e-3, "move": 5e-3, "shift": 0.3}  # learning rates for views of a finished model
+DESCENT = Descent(vertices_lr=1.5e-2, colors_lr=0.03, cameras_lr={"turn": 5e-3, "move": 5e-3}, smoothness=4.0, batch=6)
 
 
 def gather(ctx: dr.RasterizeContext, run: Run, views: list[View], device: torch.device) -> list[View]:
-    """Views whose cameras are brought to agree with each other, from poses that are off by a tenth of the picture.
+    """Views whose cameras are brought to agree with each other, from poses that are off by a tenth of the image.
 
-    In each round the hull of widened masks, which no error carves away, is fitted to the small pictures together with
-    the cameras' poses: outlines bring the pictures over each other, colours turn the cameras. The next round's hull is
+    In each round the hull of widened masks, which no error carves away, is fitted to the small images together with
+    the cameras' poses: outlines bring the images over each other, colours turn the cameras. The next round's hull is
     a better one.
     """
     if agree(ctx, views, device):
         return views
     level = max(0, round(math.log2(max(views[0].shape) / SIZE)))
-    own = replace(run, checkpoint=_Unkept(), generator=torch.Generator().manual_seed(0), losses=[], errors=[])
+    own = run.aside(torch.Generator().manual_seed(0))
     for widen in ROUNDS:
         try:
             shape, box = _wide_hull(views, widen, device)
@@ -73,22 +51,21 @@ def gather(ctx: dr.RasterizeContext, run: Run, views: list[View], device: torch.
             views = aim(views)
             shape, box = _wide_hull(views, widen, device)
         targets = make_targets(views, box, level, device)
-        fit_shape(ctx, own, "cameras", shape, targets, RATES, steps=STEPS)
+        fit(ctx, own, shape, targets, DESCENT, steps=STEPS)
         views = targets.calibration.apply(views)
     return views
 
 
 def agree(ctx: dr.RasterizeContext, views: list[View], device: torch.device, least: float = 0.95) -> bool:
-    """Whether what all masks have in common covers the share ``least`` of them: no pose is off by much."""
+    """Whether what all masks have in common covers the share `least` of them: no pose is off by much."""
     try:
         box = bounds(views)
-        v, f = visual_hull(views, box, 64)
+        shape = Shape.of(*visual_hull(views, box, 64), device)
     except ValueError:
         return False
     targets = make_targets(views, box, 1, device)
-    vertices, faces = torch.from_numpy(v).float().to(device), torch.from_numpy(f.astype(np.int32)).to(device)
     every = torch.arange(len(views), device=device)
-    rast, _ = dr.rasterize(ctx, targets.clip(vertices, every), faces, targets.resolution)
+    rast, _ = dr.rasterize(ctx, targets.clip(shape.vertices, every), shape.faces, targets.resolution)
     mask = targets.images[..., 3] > 0.5
     return float(((rast[..., 3] > 0) & mask).sum() / mask.sum()) >= least
 
@@ -98,14 +75,11 @@ def _wide_hull(views: list[View], widen: float, device: torch.device) -> tuple[S
     box = bounds(wide)
     v, f = visual_hull(wide, box, 64)
     v = smooth(v, f, 5)
-    v, f = isotropic(v, f, edge_for_faces(v, f, FACES))
-    vertices = torch.from_numpy(v.astype(np.float32)).to(device)
-    faces = torch.from_numpy(f.astype(np.int32)).to(device)
-    return Shape(vertices, faces, torch.full_like(vertices, 0.5)), box
+    return Shape.of(*isotropic(v, f, edge_for_faces(v, f, FACES)), device), box
 
 
 def widened(view: View, share: float) -> View:
-    """The view with its mask grown by ``share`` of the object's size in it."""
+    """The view with its mask grown by `share` of the object's size in it."""
     inside = view.load_mask().numpy() > 0.5
     wide = ndimage.distance_transform_edt(~inside) <= share * np.sqrt(inside.sum())
     return view.with_mask(torch.from_numpy(wide.astype(np.float32)))
@@ -113,7 +87,7 @@ def widened(view: View, share: float) -> View:
 
 def aim(views: list[View]) -> list[View]:
     """Views turned about their eyes so that the point that all look at lies in the middle of each mask. Masks that the
-    picture's border cuts have no middle to trust; they stay."""
+    image's border cuts have no middle to trust; they stay."""
     point, aimed = common_point(views), []
     for view in views:
         inside = view.load_mask() > 0.5
@@ -134,23 +108,19 @@ def aim(views: list[View]) -> list[View]:
 
 
 def locate(
+    ctx: dr.RasterizeContext,
+    model: Textured,
     views: list[View],
     box: np.ndarray,
-    device: torch.device,
-    vertices: torch.Tensor,
-    render: Callable[[torch.Tensor, Camera], torch.Tensor],
     rates: dict[str, float],
     steps: int = 50,
 ) -> list[View]:
-    """Views whose cameras are fitted to pictures of a model that stays as it is, from small pictures to large ones.
-
-    ``render(clip [1, V, 4], camera)`` draws its ``vertices`` ``[V, 3]``: a picture ``[1, H, W, 4]`` (what depends
-    on where the eye is, as seen by the camera as given).
-    """
+    """Views whose cameras are fitted to a finished model, from small images to large ones; `rates`: the learning rate
+    of each part of the calibration. What depends on where the eye is, is drawn for the camera as given."""
     top = max(0, round(math.log2(max(views[0].shape) / SIZE)))
     for around, level in enumerate((top, *range(top, -1, -1))):
-        targets = make_targets(views, box, level, device)
-        if around == 0:  # turned about the eye a picture moves most: what is far off comes near
+        targets = make_targets(views, box, level, model.vertices.device)
+        if around == 0:  # turned about the eye an image moves most: what is far off comes near
             targets.calibration = replace(targets.calibration, center=None)
         scale = 2.0 ** (level - top)
         parts = targets.calibration.parts()
@@ -158,10 +128,10 @@ def locate(
         optimizer = torch.optim.Adam(groups, lr=1.0)
         for i in range(steps):
             optimizer.zero_grad()
-            for k in range(len(views)):  # views have nothing in common here
-                index = torch.tensor([k], device=device)
-                picture = render(targets.clip(vertices, index), targets.cameras[k])
-                targets.residual(picture, index).abs().mean().backward()
+            for k, camera in enumerate(targets.cameras):  # views have nothing in common here
+                index = torch.tensor([k], device=targets.view.device)
+                image = model.draw(ctx, targets.clip(model.vertices, index), camera, camera.resolution)
+                targets.residual(image, index).abs().mean().backward()
             for group in optimizer.param_groups:
                 group["lr"] = cosine(i / steps, group["rate"], 0.05 * group["rate"])
             optimizer.step()
@@ -171,34 +141,19 @@ def locate(
     return views
 
 
-# --- Stages -----------------------------------------------------------------------------------------------------------
-
-
-def cameras(state: State) -> None:
-    """A stage: poses that agree with each other, where they are to be refined, and the object's box."""
-    if state.options.refine_cameras:
-        state.refined |= {"turn": 2e-3, "move": 2e-3, "focal": 3e-3}
-        state.used = gather(state.ctx, state.run, state.used, state.device)
-        found = iter(state.used)
-        state.views = [v if i in state.held else next(found) for i, v in enumerate(state.views)]
-    state.box = bounds(outlines(state))
-
-
-def outlines(state: State) -> list[View]:
-    """The views to carve with: masks of cameras that are yet to be refined must not carve too much."""
-    return [widened(v, 0.03) for v in state.used] if state.options.refine_cameras else state.used
-
-
-def locate_held_out(state: State, model: Textured) -> None:
-    """Where cameras are refined: those of the views that were kept out, in the same parts, by their own pictures of the
-    finished model. Else they would be judged by the error of their calibration, which the others are free of."""
-    rates = {n: rate for n, rate in LOCATE.items() if n in state.refined}
-    if not (state.held and rates):
-        return
-
-    def render(clip: torch.Tensor, camera: Camera) -> torch.Tensor:
-        return model.draw(state.ctx, clip, camera, camera.resolution)
-
-    held = [state.views[i] for i in state.held]
-    for i, view in zip(state.held, locate(held, state.box, state.device, model.vertices, render, rates), strict=True):
-        state.views[i] = view
+def locate_held_out(
+    ctx: dr.RasterizeContext,
+    model: Textured,
+    views: list[View],
+    held: list[int],
+    refined: Collection[str],
+    box: np.ndarray,
+) -> list[View]:
+    """The views, of which those that are `held` out are located in the parts of the calibration that were `refined`, by
+    their own images of the finished model. Else they would be judged by the error of their calibration, which the
+    others are free of."""
+    rates = {n: rate for n, rate in LOCATE.items() if n in refined}
+    if not (held and rates):
+        return views
+    located = dict(zip(held, locate(ctx, model, [views[i] for i in held], box, rates), strict=True))
+    return [located.get(i, view) for i, view in enumerate(views)]

@@ -2,7 +2,7 @@
 
 The hull's field is a distance, not a yes or no: at a point, each view's signed distance to its outline in pixels
 (2-D distance transform of the mask) times the size of a pixel there. The smallest over the views is negative outside
-of the hull; marching cubes on it gives a surface finer than the voxels. With ``spare`` votes the (spare+1)-th smallest
+of the hull; marching cubes on it gives a surface finer than the voxels. With `spare` votes the (spare+1)-th smallest
 counts, so that as many masks may be wrong at a point.
 """
 
@@ -17,41 +17,39 @@ from skimage.measure import marching_cubes
 from ..mesh.remesh import drop_unused
 from ..mesh.topology import part_volumes, parts_of
 from ..photos.data import View
+from ..scene.passes import clip_matrices, to_clip
 
 
 def bounds(views: list[View], margin: float = 0.02) -> np.ndarray:
-    """The box ``[2, 3]`` around everything that all outlines' bounding rectangles allow.
+    """The box `[2, 3]` around everything that all outlines' bounding rectangles allow.
 
     Each side of a view's rectangle is a plane through its eye; the box of their common inside is six linear programs.
-    Where the outline touches the image's border the object may go on: that side gives no plane. Raises ``ValueError``
+    Where the outline touches the image's border the object may go on: that side gives no plane. Raises `ValueError`
     when the cones have no common inside (poses and masks do not fit), naming the view that is alone in that if there is
     one, or do not close it.
     """
     planes = [_cone(view) for view in views]
-    if not _common(planes):
-        alone = [v for i, v in enumerate(views) if _common(planes[:i] + planes[i + 1 :])]
+    anywhere = np.zeros(3)
+    if _least(planes, anywhere) is None:
+        alone = [v for i, v in enumerate(views) if _least(planes[:i] + planes[i + 1 :], anywhere) is not None]
         advice = (
             f"all but {alone[0].path} have one, its pose or its mask must be wrong"
             if len(alone) == 1
-            else "masks of your own (--masks) or --refine-cameras may help"
+            else "masks of your own (masks) or refine_cameras may help"
         )
         raise ValueError(f"the outlines have no common inside: camera poses and masks do not fit together; {advice}")
-    normals, offsets = (np.concatenate(part) for part in zip(*planes, strict=True))
     box = np.empty((2, 3))
-    for axis in range(3):
-        for end, sign in ((0, 1.0), (1, -1.0)):
-            cost = np.zeros(3)
-            cost[axis] = sign
-            found = linprog(cost, A_ub=normals, b_ub=offsets, bounds=(None, None))
-            if found.status != 0:
-                raise ValueError("the views do not surround the object: its extent cannot be bounded from them")
-            box[end, axis] = found.x[axis]
+    for axis, end in np.ndindex(3, 2):
+        found = _least(planes, (1.0 - 2 * end) * np.eye(3)[axis])
+        if found is None:
+            raise ValueError("the views do not surround the object: its extent cannot be bounded from them")
+        box[end, axis] = found[axis]
     grow = margin * np.linalg.norm(box[1] - box[0])
     return box + np.array([[-grow], [grow]])
 
 
 def _cone(view: View) -> tuple[np.ndarray, np.ndarray]:
-    """The half spaces ``normals [K, 3] @ x <= offsets [K]`` that the rectangle around a view's mask leaves."""
+    """The half spaces `normals [K, 3] @ x <= offsets [K]` that the rectangle around a view's mask leaves."""
     camera = view.camera
     P = camera.K.numpy() @ (np.diag([1.0, 1.0, -1.0]) @ camera.world_to_camera[:3].numpy())
     planes = [np.append(-P[2, :3], P[2, 3])]  # in front of the eye
@@ -65,14 +63,15 @@ def _cone(view: View) -> tuple[np.ndarray, np.ndarray]:
     return np.array(planes)[:, :3], np.array(planes)[:, 3]
 
 
-def _common(planes: list[tuple[np.ndarray, np.ndarray]]) -> bool:
-    """Whether there is a point in all of them."""
+def _least(planes: list[tuple[np.ndarray, np.ndarray]], cost: np.ndarray) -> np.ndarray | None:
+    """The point in all of them where `cost` is least; None where there is no such point."""
     normals, offsets = (np.concatenate(part) for part in zip(*planes, strict=True))
-    return linprog(np.zeros(3), A_ub=normals, b_ub=offsets, bounds=(None, None)).status == 0
+    found = linprog(cost, A_ub=normals, b_ub=offsets, bounds=(None, None))
+    return found.x if found.status == 0 else None
 
 
 def _outline_distance(alpha: np.ndarray) -> np.ndarray:
-    """Signed distance in pixels to the outline of ``alpha [H, W]``, positive inside, to a fraction of a pixel."""
+    """Signed distance in pixels to the outline of `alpha [H, W]`, positive inside, to a fraction of a pixel."""
     inside = alpha > 0.5
     # Between the centres of the two pixels beside the outline alpha says where it runs; further off, the distance
     # transform measures to the centre of the nearest pixel on the other side, half a pixel beyond the outline.
@@ -84,13 +83,13 @@ def _outline_distance(alpha: np.ndarray) -> np.ndarray:
 
 
 def _permitted(view: View) -> np.ndarray:
-    """Coverage ``[H, W]`` as far as it may carve: a pixel in doubt removes nothing."""
+    """Coverage `[H, W]` as far as it may carve: a pixel in doubt removes nothing."""
     alpha, doubt = view.load_mask().numpy(), view.load_doubt()
     return alpha if doubt is None else np.where(doubt.numpy(), 1, alpha)
 
 
 class HullField:
-    """The hull's distance at points ``[N, 3]``: see the module. Points that no view sees are outside."""
+    """The hull's distance at points `[N, 3]`: see the module. Points that no view sees are outside."""
 
     def __init__(self, views: list[View], spare: int = 0):
         self.spare = spare
@@ -112,12 +111,14 @@ class HullField:
         return torch.where(torch.isinf(smallest[-1]), -smallest.new_ones(()), smallest[-1])
 
 
-def visual_hull(views: list[View], box: np.ndarray, resolution: int = 160, spare: int = 0, keep: float = 1e-4):
-    """The hull as ``vertices`` float64 ``[V, 3]`` and ``faces`` int64 ``[F, 3]`` with ``resolution`` voxels along the
-    longest side of ``box``. Parts with less than the share ``keep`` of the largest part's volume are dropped.
+def visual_hull(
+    views: list[View], box: np.ndarray, resolution: int = 160, spare: int = 0, keep: float = 1e-4
+) -> tuple[np.ndarray, np.ndarray]:
+    """The hull as `vertices` float64 `[V, 3]` and `faces` int64 `[F, 3]` with `resolution` voxels along the
+    longest side of `box`. Parts with less than the share `keep` of the largest part's volume are dropped.
 
     Only voxels that the eight times fewer voxels of a coarse pass find near the surface are evaluated at full
-    resolution (the field changes about as fast as the distance). Raises ``ValueError`` where the hull is empty.
+    resolution (the field changes about as fast as the distance). Raises `ValueError` where the hull is empty.
     """
     field = HullField(views, spare)
     step = (box[1] - box[0]).max() / resolution
@@ -142,8 +143,19 @@ def _lattice(origin: np.ndarray, step: float, shape: np.ndarray) -> torch.Tensor
 
 
 def drop_parts(v: np.ndarray, f: np.ndarray, keep: float) -> tuple[np.ndarray, np.ndarray]:
-    """Remove connected parts whose signed volume is below the share ``keep`` of the largest: floaters, and cavities,
+    """Remove connected parts whose signed volume is below the share `keep` of the largest: floaters, and cavities,
     which face inwards and no photograph can show."""
     part = parts_of(f, len(v))
     volume = part_volumes(v, f, part)
     return drop_unused(v, f[volume[part] > keep * volume.max()])
+
+
+def silhouettes(views: list[View], v: np.ndarray, box: np.ndarray, size: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Masks `[B, size, size]` and clip positions `[B, V, 4]` of all views at one small size."""
+    masks = []
+    for view in views:
+        alpha = view.load_mask()
+        masks.append(torch.nn.functional.interpolate(alpha[None, None], (size, size), mode="area")[0, 0] > 0.5)
+    cameras = [view.camera.resized(size, size) for view in views]
+    points = torch.from_numpy(np.ascontiguousarray(v[:, :3])).float()
+    return torch.stack(masks), to_clip(points, clip_matrices(cameras, torch.from_numpy(box)))

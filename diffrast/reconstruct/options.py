@@ -7,8 +7,6 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import torch
-
 import diffrast
 
 DEFAULT_STEPS = 1200
@@ -78,16 +76,6 @@ def check(options: Options) -> None:
         raise ValueError("--normal-map is a part of the material that --pbr finds; give both")
     if options.init not in INITS and not Path(options.init).is_file():
         raise ValueError(f"--init must be {', '.join(INITS)} or the file of a mesh; got {options.init}")
-
-
-def device_of(name: str) -> torch.device:
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ValueError(f"--device must be cpu or cuda; got {name}") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"--device {name}: torch sees no CUDA device here")
-    return device
 
 
 def key_of(dataset: Path, options: Options) -> dict[str, Any]:

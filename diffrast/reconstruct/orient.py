@@ -1,6 +1,6 @@
 """Photographs that were turned by a quarter after they were calibrated: find the way back.
 
-A ring of photographs taken with the camera on its side is often stored upright: each picture turned so that one
+A ring of photographs taken with the camera on its side is often stored upright: each image turned so that one
 world axis points up in it. The calibration tells that axis but not which end of it is up; the outlines do, because
 only the right choice has a common inside.
 """
@@ -16,7 +16,7 @@ from .hull import HullField, bounds
 
 
 def undo_turns(views: list[View]) -> list[View]:
-    """Fit the cameras to pictures whose sides are swapped; views whose camera fits are returned as they are.
+    """Fit the cameras to images whose sides are swapped; views whose camera fits are returned as they are.
 
     Raises ``ValueError`` where neither end of the axis fits.
     """

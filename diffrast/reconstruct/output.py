@@ -6,11 +6,13 @@ import json
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from ..fitting.appearance import Textured
 from ..fitting.checkpoint import NAME as CHECKPOINT
+from ..fitting.loop import Run
 from ..fitting.metrics import DEFINITIONS, evaluate, mean_figures, resources
 from ..io import save_mesh
 from ..io.atomic import write_bytes, write_text
@@ -20,10 +22,11 @@ from ..photos.views import View
 from ..scene.passes import clip_matrices
 from . import config
 from .config import NAME as CONFIG
+from .job import Job, Made, Photos
 from .options import Options
 from .preflight import NAME as PREFLIGHT
+from .preflight import Preflight
 from .report import view_block, views_to_show, write_html
-from .state import State
 from .turntable import film_frames, write_film
 
 OUTPUTS = ("mesh.glb", "turntable.mp4", "turntable.gif", "report.html", "metrics.json")  # and PREFLIGHT, CONFIG
@@ -36,8 +39,8 @@ def claim(out: Path, options: Options) -> None:
     if there and not (options.overwrite or options.resume):
         unfinished = CHECKPOINT in there
         raise ValueError(
-            f"{out} already holds a run ({', '.join(there)}); choose another --out or give "
-            + ("--resume to go on with it, or --overwrite" if unfinished else "--overwrite")
+            f"{out} already holds a run ({', '.join(there)}); choose another folder or give "
+            + ("resume to go on with it, or overwrite" if unfinished else "overwrite")
         )
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -50,66 +53,67 @@ def claim(out: Path, options: Options) -> None:
             path.unlink(missing_ok=True)
 
 
-def write_outputs(state: State) -> None:
-    """Every file of `OUTPUTS`; the figures stay in ``state.metrics``."""
-    run, out, model, options = state.run, state.out, state.model, state.options
-    assert model is not None, "no stage before this one left a model"
-    matrices = clip_matrices([v.camera for v in state.views], torch.from_numpy(state.box))
-    shown = views_to_show(len(state.views), state.held)
-    blocks: dict[int, dict] = {}
+def write_outputs(
+    job: Job, photos: Photos, model: Textured, preflight: Preflight, notes: list[str], findings: dict[str, str]
+) -> Made:
+    """A stage: every file of `OUTPUTS`, and the figures."""
+    ctx, run, out, options, views, held = job.ctx, job.run, job.out, job.options, photos.views, photos.held
+    matrices = clip_matrices([v.camera for v in views], torch.from_numpy(photos.box))
+    shown = views_to_show(len(views), held)
+    blocks = {}
 
-    def show(i: int, view: View, picture: torch.Tensor, figures: dict) -> None:
+    def show(i: int, view: View, image: torch.Tensor, figures: dict[str, Any]) -> None:
         if i in shown:
-            blocks[i] = view_block(view, picture, figures, i in state.held)
+            blocks[i] = view_block(view, image, figures, i in held)
 
-    figures = evaluate(state.ctx, model, state.views, matrices, show)
+    figures = evaluate(ctx, model, views, matrices, show)
     save_mesh(out / "mesh.glb", model.mesh())
-    film = None
-    if options.frames:
-        film = write_film(out, film_frames(state.ctx, model, state.views, options.frames, FILM_SIZE))
-    state.metrics = metrics = _metrics(state, model, figures)
+    film = write_film(out, film_frames(ctx, model, views, options.frames, FILM_SIZE)) if options.frames else None
+    said = {"notes": notes, "preflight": preflight.facts, "findings": findings}
+    metrics = _metrics(job, photos, model, figures) | said
     report = write_html(
-        state.ctx,
+        ctx,
         model,
-        state.views,
-        state.held,
+        views,
+        held,
         metrics,
         blocks=[blocks[i] for i in shown],
         film=film,
-        overlay=state.overlay,
+        overlay=preflight.overlay,
         losses=run.losses,
         errors=run.errors,
-        configuration=config.dump(state.dataset, options),
+        configuration=config.dump(job.dataset, options),
     )
     write_text(out / "report.html", report)
     run.progress.finish()
-    metrics["seconds"] = {k: round(s, 2) for k, s in run.progress.seconds.items()}
-    metrics["seconds"]["total"] = round(run.progress.elapsed, 2)
-    write_bytes(out / PREFLIGHT, state.overlay)
-    write_text(out / CONFIG, config.dump(state.dataset, options))
+    metrics["seconds"] = _seconds(run) | {"total": round(run.progress.elapsed, 2)}
+    write_bytes(out / PREFLIGHT, preflight.overlay)
+    write_text(out / CONFIG, config.dump(job.dataset, options))
     write_text(out / "metrics.json", json.dumps(metrics, indent=1) + "\n")
+    return {"metrics": metrics}
 
 
-def _metrics(state: State, model: Textured, figures: list[dict]) -> dict:
-    """What ``metrics.json`` holds; the report shows it."""
+def _seconds(run: Run) -> dict[str, float]:
+    return {k: round(s, 2) for k, s in run.progress.seconds.items()}
+
+
+def _metrics(job: Job, photos: Photos, model: Textured, figures: list[dict[str, Any]]) -> dict[str, Any]:
+    """What `metrics.json` holds; the report shows it."""
     for i, f in enumerate(figures):
-        f["held_out"] = i in state.held
+        f["held_out"] = i in photos.held
     groups = {
         name: [f for f in figures if f["held_out"] == held] for name, held in (("held_out", True), ("used", False))
     }
     quality = Mesh(model.vertices, model.faces).report()
     cuts = self_intersections(model.vertices.cpu().numpy(), model.faces.cpu().numpy())
-    steps = {
-        stage.name: sum(name == stage.name for name, _ in state.run.losses) for stage in state.stages if stage.share
-    }
+    steps = {stage.name: sum(n == stage.name for n, _ in job.run.losses) for stage in job.stages if stage.share}
     return {
-        "dataset": state.dataset.resolve().name,
-        "interrupted": state.run.stop.requested,
+        "dataset": job.dataset.resolve().name,
+        "interrupted": job.run.stop.requested,
         **{name: {"count": len(group), **mean_figures(group)} for name, group in groups.items()},
         "views": figures,
         "definitions": DEFINITIONS,
-        "masks": state.mask_source,
-        "notes": state.notes,
+        "masks": photos.source,
         "mesh": {
             "vertices": quality.vertices,
             "faces": quality.faces,
@@ -119,10 +123,8 @@ def _metrics(state: State, model: Textured, figures: list[dict]) -> dict:
             "self_intersections": len(cuts),
             "texture": model.texture.shape[0],
         },
-        "options": config.values(state.dataset, state.options),
-        "preflight": state.facts,
-        "findings": state.findings,
+        "options": config.values(job.dataset, job.options),
         "steps": steps,
-        "seconds": {k: round(s, 2) for k, s in state.run.progress.seconds.items()},
-        **resources(state.device),
+        "seconds": _seconds(job.run),
+        **resources(job.device),
     }

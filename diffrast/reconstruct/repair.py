@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import scipy.sparse as sp
 import torch
@@ -17,18 +15,17 @@ from ..mesh.remesh import at_most, drop_unused, edge_for_faces
 from ..mesh.solid import solid_surface
 from ..mesh.topology import laplacian, part_volumes, parts_of
 from ..photos.data import View
-from ..scene.passes import clip_matrices, to_clip
-
-if TYPE_CHECKING:
-    from .state import State
+from .hull import silhouettes
 
 
-def tidy(state: State, shape: Shape, faces: int, even: bool = True) -> Shape:
-    """The shape without floaters and without faces that cut others, on at most ``faces`` faces; ``even``: of equal
-    size. What was found is said in the state's notes."""
+def tidy(
+    ctx: dr.RasterizeContext, views: list[View], box: np.ndarray, shape: Shape, faces: int, even: bool = True
+) -> tuple[Shape, list[str]]:
+    """The shape without floaters and without faces that cut others, on at most `faces` faces; `even`: of equal size.
+    And notes: what was found."""
     v = torch.cat([shape.vertices, shape.colors], dim=1).double().cpu().numpy()
     f = shape.faces.long().cpu().numpy()
-    v, f, floaters = drop_floaters(state.ctx, state.used, v, f, state.box, shape.vertices.device)
+    v, f, floaters = drop_floaters(ctx, views, v, f, box, shape.vertices.device)
     if even or len(f) > faces:
         v, f = at_most(v, f, faces)
     v = v.astype(np.float32)
@@ -41,30 +38,22 @@ def tidy(state: State, shape: Shape, faces: int, even: bool = True) -> Shape:
             v, f = at_most(v, f, faces)
             v = v.astype(np.float32)
             left = len(self_intersections(v[:, :3], f))
-    stage = state.run.progress.stage
-    if floaters:
-        state.notes.append(f"{stage}: parts removed that no mask asks for: {floaters}")
-    if cuts:
-        state.notes.append(f"{stage}: pairs of faces that cut each other and were mended: {cuts}")
-    return as_shape(v, f, shape.vertices.device)
-
-
-def as_shape(v: np.ndarray, f: np.ndarray, device: torch.device) -> Shape:
-    """Vertices ``[V, 3]`` with a middle gray, or ``[V, 6]`` with colours, and faces as tensors."""
-    values = torch.from_numpy(np.ascontiguousarray(v, dtype=np.float32)).to(device)
-    colors = values[:, 3:].clamp(0, 1) if values.shape[1] > 3 else torch.full_like(values, 0.5)
-    return Shape(values[:, :3].contiguous(), torch.from_numpy(f.astype(np.int32)).to(device), colors.contiguous())
+    found = {
+        "parts removed that no mask asks for": floaters,
+        "pairs of faces that cut each other and were mended": cuts,
+    }
+    return Shape.of(v, f, shape.vertices.device), [f"{what}: {count}" for what, count in found.items() if count]
 
 
 def without_cuts(vertices: torch.Tensor, before: torch.Tensor, faces: torch.Tensor) -> torch.Tensor:
-    """``vertices`` ``[V, 3]``, smoothed where their faces cut each other, or else as they were ``before``."""
+    """`vertices` `[V, 3]`, smoothed where their faces cut each other, or else as they were `before`."""
     f = faces.long().cpu().numpy()
     v, left = untangle(vertices.cpu().numpy(), f, passes=4)
     return torch.from_numpy(restore(v, before.cpu().numpy(), f) if left else v).to(vertices)
 
 
 def untangle(v: np.ndarray, f: np.ndarray, passes: int = 8) -> tuple[np.ndarray, int]:
-    """Smooth vertices ``[V, 3 + C]`` where faces cut each other, in growing patches, until none does.
+    """Smooth vertices `[V, 3 + C]` where faces cut each other, in growing patches, until none does.
 
     Returns the vertices and the number of pairs of faces that still cut each other. It undoes folds and tangles; parts
     that have grown into each other stay so.
@@ -85,8 +74,8 @@ def untangle(v: np.ndarray, f: np.ndarray, passes: int = 8) -> tuple[np.ndarray,
 
 def resolve(v: np.ndarray, f: np.ndarray, edge: float) -> tuple[np.ndarray, np.ndarray, int]:
     """As `untangle`, and what that leaves is cut open and joined anew: the surface of the solid that the mesh winds
-    around, on a lattice of ``edge``, where values ``[V, 3:]`` come from the nearest vertex. Returns ``(v, f, pairs
-    left)``."""
+    around, on a lattice of `edge`, where values `[V, 3:]` come from the nearest vertex. Returns `(v, f, pairs
+    left)`."""
     smoothed, left = untangle(v, f)
     if left == 0:
         return smoothed, f, 0
@@ -97,7 +86,7 @@ def resolve(v: np.ndarray, f: np.ndarray, edge: float) -> tuple[np.ndarray, np.n
 
 
 def restore(v: np.ndarray, before: np.ndarray, f: np.ndarray) -> np.ndarray:
-    """Vertices ``v``, but where faces cut each other those of ``before``, in patches that grow until none does.
+    """Vertices `v`, but where faces cut each other those of `before`, in patches that grow until none does.
 
     Where the mesh did not cut itself before, it does not afterwards: at the latest when all vertices are back.
     """
@@ -126,21 +115,21 @@ def _grow(adjacency: sp.csr_matrix, start: np.ndarray, rings: int) -> np.ndarray
 
 
 MOST = 32  # parts, by volume: what is left of a hull in space may be crumbs without number
-NEEDED = 0.2  # of a part's picture that no other part covers: then the view's mask asks for it
+NEEDED = 0.2  # of a part's image that no other part covers: then the view's mask asks for it
 
 
 def drop_floaters(
-    ctx,
+    ctx: dr.RasterizeContext,
     views: list[View],
     v: np.ndarray,
     f: np.ndarray,
     box: np.ndarray,
     device: torch.device | str = "cpu",
     size: int = 192,
-):
+) -> tuple[np.ndarray, np.ndarray, int]:
     """Without cavities, which no photograph can show, and without floaters: parts of which fewer than two masks (or one
-    in twenty) would miss anything. The largest part stays, and of the others at most ``MOST`` do. Returns ``(v, f,
-    number of parts dropped)``.
+    in twenty) would miss anything. The largest part stays, and of the others at most `MOST` do. Returns `(v, f,
+    number of parts dropped)`.
 
     What the hull of a few views leaves in space lies, in each of them, in front of or behind something that explains
     the mask; a part of the object, however small, has views in which nothing else does.
@@ -150,7 +139,7 @@ def drop_floaters(
     keep = volume >= volume.max()
     others = [k for k in np.argsort(-volume)[:MOST] if volume[k] > 0 and not keep[k]]
     if others:
-        masks, clip = (x.to(device) for x in _silhouettes(views, v, box, size))
+        masks, clip = (x.to(device) for x in silhouettes(views, v, box, size))
         alone = []
         for k in [int(volume.argmax()), *others]:
             faces = torch.from_numpy(f[part == k].astype(np.int32)).to(device)
@@ -162,14 +151,3 @@ def drop_floaters(
             keep[k] = int(asks.sum()) >= max(2, 0.05 * len(views))
     v, f = drop_unused(v, f[keep[part]])
     return v, f, int((~keep).sum())
-
-
-def _silhouettes(views: list[View], v: np.ndarray, box: np.ndarray, size: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Masks ``[B, size, size]`` and clip positions ``[B, V, 4]`` of all views at one small size."""
-    masks = []
-    for view in views:
-        alpha = view.load_mask()[None, None]
-        masks.append(torch.nn.functional.interpolate(alpha, (size, size), mode="area")[0, 0] > 0.5)
-    cameras = [view.camera.resized(size, size) for view in views]
-    points = torch.from_numpy(np.ascontiguousarray(v[:, :3])).float()
-    return torch.stack(masks), to_clip(points, clip_matrices(cameras, torch.from_numpy(box)))

@@ -10,6 +10,7 @@ from helpers.backends_here import needs_gl
 from helpers.edges import assert_differs_on_edges_only
 
 import diffrast.torch as dr
+from diffrast import backends
 from diffrast.backends import gl, gl_draw
 from diffrast.backends.sources import source_folder
 from diffrast.io import load_mesh

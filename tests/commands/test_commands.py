@@ -112,10 +112,10 @@ BAD = {
     "reconstruct: no steps": (["reconstruct", "d", "--out", "o", "--steps", "0"], "--steps must be at least 1; got 0"),
     "reconstruct: no device": (
         ["reconstruct", "d", "--out", "o", "--device", "tpu"],
-        "--device must be cpu or cuda; got tpu",
+        "device must be cpu or cuda; got tpu",
     ),
     "bench: no pixels": (["bench", "--size", "1"], "--size must be 8 to 8192; got 1"),
-    "bench: no device": (["bench", "--device", "abacus"], "--device must be cpu or cuda; got abacus"),
+    "bench: no device": (["bench", "--device", "abacus"], "device must be cpu or cuda; got abacus"),
 }
 
 

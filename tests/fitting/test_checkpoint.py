@@ -5,13 +5,16 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from helpers.ring import SHORT
 
 from diffrast.fitting.checkpoint import Checkpoint
-from diffrast.reconstruct.pipeline import reconstruct
+from diffrast.fitting.geometry import Shape
+from diffrast.fitting.loop import Batches, Progress, Run, Stop, descend, optimize
+from diffrast.reconstruct import reconstruct
 
 
 class Killed(Exception):
@@ -56,6 +59,34 @@ def test_going_on_gives_the_same_mesh(dataset, tmp_path, whole, stage, how):
     assert not (out / "checkpoint.pt").exists()
 
 
+def test_what_a_step_changes_is_saved_and_filled_in_again(tmp_path):
+    def descent(path: Path, resume: bool = False, killed_at: int | None = None) -> tuple[torch.Tensor, list]:
+        run = Run(Progress({"fit": 1.0}, False), Stop(), torch.Generator().manual_seed(0))
+        run.checkpoint = Checkpoint(path, {}, 0.0, resume)
+        run.progress.begin("fit")
+        run.checkpoint.begin("fit", {}, {})
+        x = torch.ones(5, requires_grad=True)
+        optimizer, batches = torch.optim.Adam([{"params": [x], "rate": 0.1}]), Batches(5, 2, run.generator)
+
+        def step(t: float) -> torch.Tensor:
+            index = next(batches)
+            if len(run.losses) == killed_at:
+                raise Killed
+            loss = (x[index] - torch.rand(2, generator=run.generator)).square().sum()
+            descend(optimizer, loss, t)
+            return loss.detach()
+
+        optimize(run, step, {"x": x, "optimizer": optimizer, "batches": batches}, 9)
+        return x.detach(), run.losses
+
+    x, losses = descent(tmp_path / "whole.pt")
+    with pytest.raises(Killed):
+        descent(tmp_path / "out.pt", killed_at=4)
+    again, after = descent(tmp_path / "out.pt", resume=True)
+    assert torch.equal(again, x)
+    assert len(after) == 9 and after == losses
+
+
 def test_killed_at_any_moment_the_last_checkpoint_is_whole(dataset, tmp_path, whole):
     """Another process, killed by the system while it writes checkpoints all the time."""
     out = tmp_path / "out"
@@ -94,7 +125,7 @@ def test_an_unfinished_run_is_not_thrown_away(dataset, tmp_path):
     with pytest.raises(Killed):
         reconstruct(dataset, out, SHORT, callback=until("coarse shape", 2, Killed()))
     with pytest.raises(
-        ValueError, match=r"already holds a run \(checkpoint\.pt\); .*--resume to go on with it, or --overwrite"
+        ValueError, match=r"already holds a run \(checkpoint\.pt\); .*resume to go on with it, or overwrite"
     ):
         reconstruct(dataset, out, SHORT)
     with pytest.raises(ValueError, match=r"is of a run with another --seed, 0, not 1; go on with the same"):
@@ -114,7 +145,7 @@ def test_a_full_disk_keeps_the_last_checkpoint(tmp_path, monkeypatch):
     from diffrast.fitting import checkpoint
 
     kept = Checkpoint(tmp_path / "checkpoint.pt", {"--seed": 0}, 0.0)
-    kept.begun = {"stage": "texture", "input": {"vertices": torch.ones(2, 3)}}
+    kept.begin("texture", {"shape": Shape(torch.ones(2, 3), torch.ones(1, 3), torch.ones(2, 3))}, {"shape": Shape})
     kept.save({"done": 1})
     before = kept.path.read_bytes()
 

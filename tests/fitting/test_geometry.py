@@ -1,8 +1,6 @@
 """Starts, repairs and the optimized grid: topology comes out right, nothing cuts itself, nothing floats."""
 
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -11,6 +9,7 @@ import trimesh
 from helpers.solids import photographs, sphere, torus
 
 import diffrast.torch as dr
+from diffrast.fitting.geometry import Shape
 from diffrast.fitting.grid import Grid, fit_grid
 from diffrast.fitting.loop import Progress, Run, Stop
 from diffrast.fitting.targets import Targets, make_targets
@@ -19,12 +18,11 @@ from diffrast.mesh.remesh import at_most
 from diffrast.mesh.solid import solid_surface, winding_numbers
 from diffrast.photos import Pixels, View
 from diffrast.photos.calibration import Calibration
+from diffrast.reconstruct import STAGES, Job, Options
 from diffrast.reconstruct.hull import bounds
-from diffrast.reconstruct.options import Options, check
-from diffrast.reconstruct.repair import as_shape, drop_floaters, resolve, restore, tidy, untangle, without_cuts
-from diffrast.reconstruct.stages import STAGES
-from diffrast.reconstruct.start import start
-from diffrast.reconstruct.state import State
+from diffrast.reconstruct.options import check
+from diffrast.reconstruct.repair import drop_floaters, resolve, restore, tidy, untangle, without_cuts
+from diffrast.reconstruct.start import start, start_faces
 
 
 def arrays(*meshes: trimesh.Trimesh) -> tuple[np.ndarray, np.ndarray]:
@@ -101,15 +99,13 @@ def test_only_parts_that_masks_ask_for_stay():
 def test_tidy_says_what_it_did_and_keeps_to_its_faces(ring):
     v, f = arrays(torus(96), sphere(2, 0.1, (0, 0, 0)))
     v[f[5]] += 0.4 * (v[f[900]].mean(axis=0) - v[f[5]].mean(axis=0))
-    state = SimpleNamespace(ctx=dr.RasterizeContext(), used=ring, box=bounds(ring), notes=[])
-    state.run = SimpleNamespace(progress=SimpleNamespace(stage="fine shape"))
-    shape = tidy(cast(Any, state), as_shape(v, f, torch.device("cpu")), 1500)
+    shape, notes = tidy(dr.RasterizeContext(), ring, bounds(ring), Shape.of(v, f), 1500)
     mesh = trimesh.Trimesh(shape.vertices.numpy(), shape.faces.numpy(), process=False)
     assert mesh.is_watertight
     assert (mesh.body_count, mesh.euler_number) == (1, 0)
     assert 1000 < len(mesh.faces) <= 1500
     assert len(self_intersections(mesh.vertices, mesh.faces)) == 0
-    assert any("parts removed that no mask asks for: 1" in note for note in state.notes)
+    assert any("parts removed that no mask asks for: 1" in note for note in notes)
 
 
 def test_a_bound_on_faces_is_kept_or_refused():
@@ -125,11 +121,14 @@ def test_a_bound_on_faces_is_kept_or_refused():
 # --- Starts ---------------------------------------------------------------------------------------------------------
 
 
-def state_of(views: list[View], tmp_path: Path, **options) -> State:
-    run = Run(Progress({"hull": 1.0}, False), Stop(), torch.Generator().manual_seed(0), cast(Any, None))
-    state = State(tmp_path, tmp_path, Options(**options), run, torch.device("cpu"), STAGES)
-    state.used, state.box, state.faces = views, bounds(views), 3000
-    return state
+def new_run() -> Run:
+    return Run(Progress({}, False), Stop(), torch.Generator().manual_seed(0))
+
+
+def started(views: list[View], init: str = "hull", faces: int = 3000) -> Shape:
+    job = Job(Path(), Path(), Options(init=init), new_run(), torch.device("cpu"), STAGES)
+    box = bounds(views)
+    return tidy(job.ctx, views, box, start(job, views, box), start_faces(faces))[0]
 
 
 def table() -> trimesh.Trimesh:
@@ -145,10 +144,8 @@ def table() -> trimesh.Trimesh:
 LEGS = [(x, y) for x in (-0.8, 0.8) for y in (-0.8, 0.8)]
 
 
-def test_thin_legs_survive(tmp_path):
-    state = state_of(photographs(table(), 12, 150), tmp_path)
-    state.faces = 3000
-    shape = start(state, state.used)
+def test_thin_legs_survive():
+    shape = started(photographs(table(), 12, 150))
     v, f = shape.vertices.numpy(), shape.faces.numpy()
     assert len(f) <= 3000
     mesh = trimesh.Trimesh(v, f, process=False)
@@ -166,7 +163,7 @@ def test_every_start_gives_a_closed_mesh_of_the_right_topology(ring, tmp_path, i
     if init == "file":
         how = str(tmp_path / "ring.ply")
         torus(24).export(how)
-    shape = start(state_of(ring, tmp_path, init=how), ring)
+    shape = started(ring, how)
     mesh = trimesh.Trimesh(shape.vertices.numpy(), shape.faces.numpy(), process=False)
     assert mesh.is_watertight
     assert mesh.euler_number == (2 if init == "sphere" else 0)
@@ -177,7 +174,7 @@ def test_every_start_gives_a_closed_mesh_of_the_right_topology(ring, tmp_path, i
 
 
 @pytest.mark.parametrize("init", ["hull", "grid"])
-def test_a_figure_of_eight_keeps_both_holes(tmp_path, init):
+def test_a_figure_of_eight_keeps_both_holes(init):
     one, other = torus(48), torus(48)
     one.apply_translation([-1.05, 0, 0])
     other.apply_translation([1.05, 0, 0])
@@ -185,7 +182,7 @@ def test_a_figure_of_eight_keeps_both_holes(tmp_path, init):
     eight.apply_scale(0.55)
     assert eight.euler_number == -2
     views = photographs(eight, 16, 80)
-    shape = start(state_of(views, tmp_path, init=init), views)
+    shape = started(views, init)
     mesh = trimesh.Trimesh(shape.vertices.numpy(), shape.faces.numpy(), process=False)
     assert mesh.is_watertight
     assert (mesh.body_count, mesh.euler_number) == (1, -2)
@@ -199,8 +196,8 @@ def test_meshes_that_cannot_be_a_start_are_refused(ring, tmp_path):
         ("open", open_, "must be closed"),
     ):
         mesh.export(tmp_path / f"{name}.ply")
-        with pytest.raises(ValueError, match=rf"--init .*{name}\.ply: the mesh {message}"):
-            start(state_of(ring, tmp_path, init=str(tmp_path / f"{name}.ply")), ring)
+        with pytest.raises(ValueError, match=rf"init .*{name}\.ply: the mesh {message}"):
+            started(ring, str(tmp_path / f"{name}.ply"))
     with pytest.raises(ValueError, match=r"--init must be hull, sphere, grid or the file of a mesh; got cube"):
         check(Options(init="cube"))
 
@@ -222,12 +219,12 @@ def test_the_grid_finds_the_topology(ring, name):
     v, f, _ = grid.surface(values, torch.zeros_like(grid.points))
     assert trimesh.Trimesh(v.numpy(), f.numpy(), process=False).euler_number == 2
     targets = make_targets(ring, bounds(ring), 0, torch.device("cpu"))
-    v, f, colors = fit_grid(dr.RasterizeContext(), grid, targets, values, 150, 4, torch.Generator().manual_seed(0))
-    mesh = trimesh.Trimesh(v.numpy(), f.numpy(), process=False)
+    shape = fit_grid(dr.RasterizeContext(), new_run(), grid, targets, values, steps=150)
+    mesh = trimesh.Trimesh(shape.vertices.numpy(), shape.faces.numpy(), process=False)
     assert mesh.is_watertight
     assert mesh.euler_number == 0
     assert mesh.volume == pytest.approx(torus().volume, rel=0.06)
-    assert colors.shape == v.shape
+    assert shape.colors.shape == shape.vertices.shape
 
 
 @pytest.mark.parametrize("squared", [False, True])

@@ -101,17 +101,17 @@ def test_light_has_a_mean_of_one_and_the_product_stays(unwrapped):
     assert float(srgb_to_linear(bright.texture).max()) == pytest.approx(0.9, abs=1e-3)
 
 
-def test_paint_and_light_are_told_apart(unwrapped, tmp_path, monkeypatch):
-    """Two paints in a room with a bright side: the baked texture has the room's shading, the base colour has not."""
+def test_albedo_and_light_are_told_apart(unwrapped, tmp_path, monkeypatch):
+    """Two colours in a room with a bright side: the baked texture has the room's shading, the base colour has not."""
     monkeypatch.setattr(material, "CUBE", 16)
     monkeypatch.setattr(material, "ROWS", 16)
     ctx = dr.RasterizeContext()
-    paint = torch.where(
+    albedo = torch.where(
         (unwrapped.vertices[:, :1] * 3).sin() > 0, torch.tensor([0.7, 0.2, 0.1]), torch.tensor([0.2, 0.4, 0.6])
     )
     direction = latlong_directions(16, 32)
     room = 0.4 + 2.0 * (direction @ torch.tensor([0.0, 0.6, 0.8])).clamp_min(0)[..., None].expand(-1, -1, 3) ** 4
-    mesh = Mesh(unwrapped.vertices, unwrapped.faces, colors=paint)
+    mesh = Mesh(unwrapped.vertices, unwrapped.faces, colors=albedo)
     scene = Scene(mesh, MetallicRoughness((1.0, 1.0, 1.0), (1.0, 0.6, 0.0)), [EnvironmentLight(room, size=32)])
     views = []
     for i, camera in enumerate(ring_cameras(8, 72)):
@@ -123,17 +123,17 @@ def test_paint_and_light_are_told_apart(unwrapped, tmp_path, monkeypatch):
     run = new_run()
     start = start_material(ctx, unwrapped)
     start.orm[..., 0] = 1  # the pictures have no shadows
-    found, _ = fit_material(ctx, run, "material", start, targets, steps=100, batch=4096)
+    found, _ = fit_material(ctx, run, start, targets, steps=100, batch=4096)
     losses = [loss for _, loss in run.losses]
     assert sum(losses[-10:]) < 0.25 * sum(losses[:10])
-    # Paint at vertices, after one factor for all: far nearer than colours with the light in them.
+    # Albedo at vertices, after one factor for all: far nearer than colours with the light in them.
     base = srgb_to_linear(found.texture)
     at = dr.texture(base[None], found.uv[None, None], filter_mode="linear", boundary_mode="clamp")[0, 0]
     with torch.no_grad():
         normals = vertex_normals(found.vertices, found.faces)
-        lit = (paint * EnvironmentLight(room, size=16).prepare().irradiance(normals))[found.source]
-    true = paint[found.source]
-    plain = (3 * found.vertices[found.source, 0]).sin().abs() > 0.3  # a texel or two from where paints meet
+        lit = (albedo * EnvironmentLight(room, size=16).prepare().irradiance(normals))[found.source]
+    true = albedo[found.source]
+    plain = (3 * found.vertices[found.source, 0]).sin().abs() > 0.3  # a texel or two from where colours meet
 
     def off(colors: torch.Tensor) -> float:
         return float((colors * (colors * true).sum() / colors.square().sum() - true)[plain].abs().mean())

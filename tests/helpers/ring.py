@@ -11,7 +11,10 @@ import trimesh
 
 import diffrast.torch as dr
 from diffrast.camera import Camera, look_at
-from diffrast.fitting.loop import Progressfrom diffrast.scene.passes import clip_matrices, finish, to_clip
+from diffrast.fitting.loop import Progress, Run, Stop
+from diffrast.photos import Pixels, View
+from diffrast.reconstruct import Options
+from diffrast.scene.passes import clip_matrices, finish, to_clip
 
 BOX = torch.tensor([[-1.4, -1.4, -0.5], [1.4, 1.4, 0.5]])
 
@@ -61,4 +64,4 @@ CPU = torch.device("cpu")
 
 
 def new_run() -> Run:
-    return Run(Progress({}, False), Stop(), torch.Generator().manual_seed(0), _Unkept())
+    return Run(Progress({}, False), Stop(), torch.Generator().manual_seed(0))

@@ -10,10 +10,10 @@ import torch
 from helpers.ring import CPU, new_run
 
 import diffrast.torch as dr
-from diffrast.fitting.appearance import Textured, fit_texture, unwrap
+from diffrast.fitting.appearance import Textured, unwrap
+from diffrast.fitting.descent import Descent, fit
 from diffrast.fitting.exposure import Exposed
-from diffrast.fitting.fit import Rates, fit
-from diffrast.fitting.geometry import Shape, fit_shape
+from diffrast.fitting.geometry import Shape
 from diffrast.fitting.targets import SAMPLES, make_targets
 from diffrast.io.image import linear_to_srgb, srgb_to_linear
 from diffrast.photos import Pixels, View
@@ -136,8 +136,7 @@ def test_wrong_poses_are_brought_to_agree_and_refined(views):
 
     shape, _ = _wide_hull(found, 0.03, CPU)
     targets = make_targets(found, box, 0, CPU)
-    rates = Rates(move=1e-2, paint=0.03, calibrate={"turn": 3e-3, "move": 3e-3})
-    fit_shape(ctx, run, "fine shape", shape, targets, rates, steps=150)
+    fit(ctx, run, shape, targets, Descent(1e-2, 0.03, {"turn": 3e-3, "move": 3e-3}), steps=150)
     errors = rotation_errors(targets.calibration.apply(found), views)
     assert float(errors.mean()) < 0.6  # of 3 degrees, from 14 pictures of 72 pixels
 
@@ -151,24 +150,30 @@ def test_aimed_cameras_have_one_point_in_the_middle_of_their_masks(views):
         torch.testing.assert_close(after.camera.center, before.camera.center)
 
 
-def painted(views: list[View], shape: Shape, steps: int) -> Textured:
+def textured(views: list[View], shape: Shape, steps: int) -> Textured:
     ctx = dr.RasterizeContext()
-    rates = Rates(0.0, 0.05, squared=True)
     targets = make_targets(views, bounds(views), 0, CPU)
-    return fit_texture(ctx, new_run(), "texture", unwrap(ctx, shape, 128), targets, rates, steps=steps)
+    return fit(ctx, new_run(), unwrap(ctx, shape, 128), targets, Descent(0.0, 0.05, squared=True), steps=steps)
 
 
 @pytest.mark.parametrize("means", [False, True])
 def test_pixels_are_compared_at_points_all_over_them_and_at_last_in_the_mean(views, true_shape, means):
     targets, drawn = make_targets(views[:1], bounds(views), 0, CPU), []
-    vertices, faces = true_shape.vertices, true_shape.faces
+    vertices = true_shape.vertices
 
-    def render(clip, paint, samples):
-        drawn.append((clip.detach(), samples))
-        return (paint.mean() + 0 * clip.sum()).expand(1, *targets.resolution, 4)
+    class Recorded(Shape):
+        def render(self, ctx, clip, colors, resolution, samples=1):
+            drawn.append((clip.detach(), samples))
+            return (colors.mean() + 0 * clip.sum()).expand(1, *resolution, 4)
 
-    rates = Rates(0.0, 0.0, means=means)
-    fit(new_run(), "texture", vertices, faces, true_shape.colors, render, targets, rates, steps=200)
+    fit(
+        dr.RasterizeContext(),
+        new_run(),
+        Recorded(**vars(true_shape)),
+        targets,
+        Descent(0.0, 0.0, means=means),
+        steps=200,
+    )
     assert [samples for _, samples in drawn] == [1] * 150 + [SAMPLES if means else 1] * 50
     middles, moved = targets.clip(vertices, torch.tensor([0])), torch.cat([clip for clip, _ in drawn])
     height, width = targets.resolution
@@ -181,27 +186,17 @@ def test_pixels_are_compared_at_points_all_over_them_and_at_last_in_the_mean(vie
 
 @pytest.mark.parametrize("pixels", [(1.5, 0.0), (-0.8, 1.2)])
 def test_the_principal_point_of_a_view_is_found_by_its_picture(views, true_shape, pixels):
-    model, camera = painted(views, true_shape, 60), views[3].camera
+    model, camera = textured(views, true_shape, 60), views[3].camera
     K = camera.K.clone()
     K[:2, 2] += torch.tensor(pixels, dtype=K.dtype)
     given = [replace(views[3], camera=replace(camera, K=K))]
-
-    def render(clip, camera):
-        return model.draw(dr.RasterizeContext(), clip, camera, camera.resolution)
-
-    (found,) = locate(given, bounds(views), CPU, model.vertices, render, {"shift": LOCATE["shift"]})
+    (found,) = locate(dr.RasterizeContext(), model, given, bounds(views), {"shift": LOCATE["shift"]})
     torch.testing.assert_close(found.camera.K, camera.K, atol=0.2, rtol=0)
 
 
 def test_a_view_is_located_by_its_picture(views, true_shape):
-    ctx = dr.RasterizeContext()
-    model = painted(views, true_shape, 60)
-    given = disturbed(views[:2], 2.0)
-
-    def render(clip, camera):
-        return model.draw(ctx, clip, camera, camera.resolution)
-
-    found = locate(given, bounds(views), CPU, model.vertices, render, {"turn": 5e-3, "move": 5e-3})
+    model, given = textured(views, true_shape, 60), disturbed(views[:2], 2.0)
+    found = locate(dr.RasterizeContext(), model, given, bounds(views), {"turn": 5e-3, "move": 5e-3})
     for view, truth in zip(found, views, strict=False):
         turn = view.camera.world_to_camera[:3, :3] @ truth.camera.world_to_camera[:3, :3].T
         degrees = math.degrees(math.acos(min(1.0, (float(turn.diagonal().sum()) - 1) / 2)))
@@ -219,8 +214,7 @@ def test_exposures_are_found(views, true_shape):
         given.append(replace(view, source=replace(pixels, rgb=rgb)))
     ctx = dr.RasterizeContext()
     targets = make_targets(given, bounds(views), 0, CPU)
-    rates = Rates(0.0, 0.03, calibrate={"gain": 0.03})
-    fit_texture(ctx, new_run(), "texture", unwrap(ctx, true_shape, 128), targets, rates, steps=200)
+    fit(ctx, new_run(), unwrap(ctx, true_shape, 128), targets, Descent(0.0, 0.03, {"gain": 0.03}), steps=200)
     found = targets.calibration.gain - targets.calibration.gain.mean(dim=0)
     assert float((found - gains).abs().mean()) < 0.01  # of a mean of 0.24
     corrected = correct_cameras(given, [], targets.calibration)

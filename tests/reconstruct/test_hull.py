@@ -1,7 +1,6 @@
 """The visual hull: what a reconstruction starts from."""
 
 from pathlib import Path
-from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -9,11 +8,11 @@ import torch
 import trimesh
 from helpers.ring import SMALL, torus
 
+from diffrast.fitting.loop import Progress, Run, Stop
 from diffrast.photos import Pixels, View
-from diffrast.reconstruct import stages
+from diffrast.reconstruct import STAGES, Job
 from diffrast.reconstruct.hull import HullField, bounds, drop_parts, visual_hull
 from diffrast.reconstruct.start import start
-from diffrast.reconstruct.state import State
 
 
 def test_hull_of_a_torus_keeps_its_hole(views):
@@ -64,10 +63,8 @@ def test_masks_of_another_object_are_refused(views, tmp_path):
         alpha[y : y + 12, x : x + 12] = 1.0
         wrong.append(view.with_mask(alpha))
     with pytest.raises(ValueError, match=r"camera poses and masks do not fit together|no common inside"):
-        state = State(
-            Path(), Path(), SMALL, cast(Any, None), torch.device("cpu"), stages.STAGES, used=wrong, box=bounds(wrong)
-        )
-        start(state, wrong)
+        run = Run(Progress({}, False), Stop(), torch.Generator())
+        start(Job(Path(), Path(), SMALL, run, torch.device("cpu"), STAGES), wrong, bounds(wrong))
 
 
 def test_the_view_that_contradicts_all_others_is_named(views):

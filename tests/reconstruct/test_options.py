@@ -8,8 +8,8 @@ import torch
 from helpers.ring import SMALL
 
 from diffrast.io import load_mesh
+from diffrast.reconstruct import reconstruct
 from diffrast.reconstruct.options import Options, check
-from diffrast.reconstruct.pipeline import reconstruct
 
 
 def test_material_cameras_and_exposure_together(finished_with_all):

@@ -5,8 +5,6 @@ import math
 import re
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -19,7 +17,7 @@ import diffrast.torch as dr
 from diffrast.fitting import metrics
 from diffrast.fitting.appearance import fill_gaps, unwrap
 from diffrast.fitting.geometry import Shape
-from diffrast.fitting.loop import Batches, Stop
+from diffrast.fitting.loop import Batches, Progress, Run, Stop
 from diffrast.fitting.metrics import chamfer, compare
 from diffrast.fitting.targets import make_targets
 from diffrast.io import save_image
@@ -27,11 +25,9 @@ from diffrast.mesh.primitives import icosphere
 from diffrast.photos.calibration import correct_cameras
 from diffrast.photos.data import read_views
 from diffrast.photos.masks import add_masks
-from diffrast.reconstruct import output, stages, turntable
+from diffrast.reconstruct import STAGES, Job, Made, Options, Photos, Stage, output, reconstruct, turntable, with_stage
 from diffrast.reconstruct.hull import bounds
 from diffrast.reconstruct.output import claim
-from diffrast.reconstruct.pipeline import Options, reconstruct, with_stage
-from diffrast.reconstruct.state import State
 from diffrast.scene.passes import finish
 
 # --- Pieces -----------------------------------------------------------------------------------------------------------
@@ -242,12 +238,15 @@ def test_what_a_killed_run_was_writing_goes(tmp_path):
 
 def test_time_limit_is_a_budget(dataset, tmp_path, monkeypatch):
     # No clock of the machine: a stage may spend what is left after the reserve for writing, by its share.
-    class Elapsed:
-        elapsed = 10.0
-
-    run = SimpleNamespace(progress=Elapsed(), checkpoint=None)
-    state = State(Path(), Path(), Options(time_limit=110.0), cast(Any, run), torch.device("cpu"), stages.STAGES)
-    coarse, texture = state.budget("coarse shape"), state.budget("texture")
+    monkeypatch.setattr(Progress, "elapsed", 10.0)
+    run = Run(Progress({}, False), Stop(), torch.Generator())
+    job = Job(Path(), Path(), Options(time_limit=110.0), run, torch.device("cpu"), STAGES)
+    photos = Photos([], [], "", 1, 0, 0)
+    run.progress.begin("coarse shape")
+    coarse = job.budget(photos)
+    run.progress.begin("texture")
+    texture = job.budget(photos)
+    monkeypatch.undo()
     assert coarse["seconds"] == pytest.approx((100 - 14 - 5.5) * 0.25)
     assert texture["seconds"] == pytest.approx(100 - 14)
     assert (coarse["steps"], texture["steps"]) == (300, 480)  # of the 1200 that there are without a limit
@@ -256,21 +255,26 @@ def test_time_limit_is_a_budget(dataset, tmp_path, monkeypatch):
 
 
 def test_a_stage_can_be_swapped(dataset, tmp_path):
-    begun = []
+    begun, drawn = [], []
 
-    def from_a_ball(state: State) -> None:
-        begun.append(state.faces)
+    def from_a_ball(photos: Photos) -> Made:
+        begun.append(photos.faces)
         ball = icosphere(0.8, 2)
-        vertices = ball.vertices
-        state.shape = Shape(vertices, ball.faces, torch.full_like(vertices, 0.5))
+        return {"shape": Shape(ball.vertices, ball.faces, torch.full_like(ball.vertices, 0.5)), "notes": ["a ball"]}
 
-    result = reconstruct(dataset, tmp_path / "out", replace(SMALL, steps=4), stages=with_stage("hull", from_a_ball))
+    def look(job: Job, model, metrics) -> None:
+        drawn.append((job.run.stage, len(model.faces), metrics))
+
+    own = (*with_stage("hull", from_a_ball), Stage("look", look))
+    result = reconstruct(dataset, tmp_path / "out", replace(SMALL, steps=4), stages=own)
     assert len(begun) == 1 and (tmp_path / "out" / "mesh.glb").is_file()
+    assert drawn == [("look", result["mesh"]["faces"], result)]
+    assert result["notes"][0] == "a ball"
     assert result["steps"].keys() == {"coarse shape", "fine shape", "texture"}
     with pytest.raises(ValueError, match="there is no stage 'hul'; the stages are read, "):
         with_stage("hul", from_a_ball)
-    with pytest.raises(ValueError, match="a stage is missing"):
-        less = [stage for stage in stages.STAGES if stage.name != "hull"]
+    with pytest.raises(ValueError, match="stage 'coarse shape' needs 'shape', which no stage before it made"):
+        less = [stage for stage in STAGES if stage.name != "hull"]
         reconstruct(dataset, tmp_path / "none", SMALL, stages=less)
 
 
@@ -312,7 +316,7 @@ def test_photographs_without_alpha_are_reconstructed(dataset, views, tmp_path):
         ({"time_limit": math.nan}, "--time-limit must be at least"),
         ({"faces": 10}, "--faces must be at least 100"),
         ({"texture": 4}, "--texture must be at least 16"),
-        ({"device": "gpu"}, "--device must be cpu or cuda; got gpu"),
+        ({"device": "gpu"}, "device must be cpu or cuda; got gpu"),
         ({"holdout": 12}, "holdout must lie between 0 and 11"),
         ({"holdout": "test"}, "has no transforms_test.json beside a transforms_train.json"),
         ({"holdout": "some"}, "--holdout must be a number of views or test; got some"),

@@ -18,9 +18,7 @@ from helpers.ring import SHORT
 from diffrast.fitting import distributed
 from diffrast.fitting.distributed import Group
 from diffrast.fitting.metrics import chamfer
-from diffrast.reconstruct import config
-from diffrast.reconstruct.options import Options
-from diffrast.reconstruct.pipeline import reconstruct
+from diffrast.reconstruct import Options, config, reconstruct
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -154,8 +152,7 @@ def test_a_dataclass_of_tensors_moves():
 
 def test_folders_that_cannot_be_used(dataset, whole, tmp_path):
     with pytest.raises(
-        ValueError,
-        match=r"already holds a run \(mesh\.glb, .*metrics\.json\); choose another --out or give --overwrite",
+        ValueError, match=r"already holds a run \(mesh\.glb, .*metrics\.json\); choose another folder or give overwrite"
     ):
         reconstruct(dataset, whole[0], SHORT)
     (tmp_path / "file").write_text("in the way")
