@@ -16,8 +16,8 @@ import torch
 
 import diffrast.torch as dr
 from diffrast.gradcheck import shapes
+from diffrast.gradcheck.case import moved, project, smooth_colours
 from diffrast.gradcheck.report import machine
-from diffrast.gradcheck.scene import moved, project, smooth_colours
 
 RESULTS = Path(__file__).resolve().parent / "results"
 MODES = ("silhouette", "area")

@@ -11,6 +11,12 @@ from typing import Any
 
 import torch
 
+import diffrast.torch as dr
+
+from ..io.image import linear_to_srgb, save_image
+from ..mesh.mesh import vertex_normals
+from ..scene.colormap import signed_colors
+
 Node = Any  # torch's graph nodes have no common public type
 
 # Where the operator `antialias` keeps what it was given (its saved tensors).
@@ -114,21 +120,16 @@ class Lens:
         pushes in.
         White: zero. The scale is the 99.5th percentile of the absolute values.
         """
-        from ..mesh.mesh import vertex_normals
-        from ..torch import triangle_id
-
         along = (self.vertices * vertex_normals(self.points, self.tri)).sum(-1, keepdim=True)
         corners = along[self.tri.long()].squeeze(-1)  # [F, 3]
         rast = self.rast[view]
-        seen = corners[triangle_id(rast).clamp(min=0)]
+        seen = corners[dr.triangle_id(rast).clamp(min=0)]
         u, v = rast[..., 0], rast[..., 1]
         surface = (seen * torch.stack([u, v, 1 - u - v], -1)).sum(-1) * (rast[..., 3] > 0)
-        return {"image": signed_colours(self.image[view].sum(-1)), "vertices": signed_colours(surface)}
+        return {"image": signed_colors(self.image[view].sum(-1)), "vertices": signed_colors(surface)}
 
     def save(self, path: str | os.PathLike, view: int = 0) -> None:
         """Writes what was drawn, the gradient by pixel and the gradient by vertex side by side; makes the folder."""
-        from ..io.image import linear_to_srgb, save_image
-
         drawn = self.picture[view][..., :3].float()
         drawn = linear_to_srgb(drawn if drawn.shape[-1] == 3 else drawn[..., :1].expand(-1, -1, 3))
         parts = [drawn.clamp(0, 1), *(p.float() for p in self.pictures(view).values())]
@@ -229,18 +230,6 @@ class Comparison:
                 f"noise {self.noise(name):.3f}, median ratio {ratio:.3f}"
             )
         return "\n".join(lines)
-
-
-def signed_colours(values: torch.Tensor, scale: float | None = None) -> torch.Tensor:
-    """Any shape to `[..., 3]`: white is zero, red positive, blue negative; scale: what is fully coloured, None: the
-    99.5th percentile of the absolute values that are not zero."""
-    size = values.detach().abs()
-    if scale is None:
-        present = size[size > 0].double()
-        scale = float(present.sort().values[int(0.995 * (len(present) - 1))]) if len(present) else 1.0
-    shade = (values.detach() / scale).clamp(-1, 1)[..., None]
-    red, blue = values.new_tensor([0.75, 0.05, 0.1]), values.new_tensor([0.1, 0.2, 0.75])
-    return 1 - shade.clamp(min=0) * (1 - red) - (-shade).clamp(min=0) * (1 - blue)
 
 
 def _chosen(gradient: torch.Tensor, count: int, seed: int) -> list[tuple[int, ...]]:

@@ -15,7 +15,9 @@ residuals
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from tqdm import tqdm
@@ -24,7 +26,8 @@ from ..camera.camera import Camera
 from ..camera.conventions import rigid
 from ..camera.lie import so3_exp
 from ..mesh.mesh import Mesh
-from .pose_model import Model, Poses, Window, window
+from ..optimize.least_squares import least_squares
+from .pose_model import PosedMesh, Poses, Window, window
 
 COARSE = 32  # pixels along the window's side, while orientations are searched
 SHORTLIST = 384  # orientations of the best outlines, judged by colour too
@@ -77,7 +80,7 @@ def find_pose(
             f"got {list(image.shape)} and {list(mask.shape)}"
         )
     box, extent = _box(mask)
-    model = Model(mesh)
+    model = PosedMesh(mesh)
     views = [window(image, mask, camera, box, min(n, box[2])) for n in (COARSE, *(n for n, *_ in LEVELS))]
     steps = math.ceil(orientations / CHUNK) + math.ceil(SHORTLIST / CHUNK) + sum(count for *_, count, _ in LEVELS)
     with tqdm(total=steps, desc="pose", disable=not progress, leave=False) as bar:
@@ -108,7 +111,7 @@ def overlay(mesh: Mesh, image: torch.Tensor, mask: torch.Tensor, camera: Camera)
     """The proof for people, linear ``[H, W, 3]``: the photograph, half of it the mesh where that stands, and its
     outline."""
     height, width = camera.resolution
-    side, model = max(height, width), Model(mesh)
+    side, model = max(height, width), PosedMesh(mesh)
     view = window(image, mask, camera, (0, 0, side), side)
     pose = camera.world_to_camera
     poses = Poses(pose[None, :3, :3], (pose[:3, :3] @ model.middle + pose[:3, 3])[None])
@@ -156,7 +159,7 @@ def _box(mask: torch.Tensor) -> tuple[tuple[int, int, int], torch.Tensor]:
     return (left, bottom, side), torch.stack([low, high]).double()
 
 
-def place(model: Model, camera: Camera, extent: torch.Tensor, R: torch.Tensor) -> Poses:
+def place(model: PosedMesh, camera: Camera, extent: torch.Tensor, R: torch.Tensor) -> Poses:
     """Poses with rotations R ``[N, 3, 3]`` whose outlines fill the box ``extent`` ``[2, 2]`` in pixels."""
     # What reaches farthest in one of many directions is all that an outline's box can depend on.
     directions = torch.randn(3, 1000, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
@@ -180,7 +183,7 @@ def place(model: Model, camera: Camera, extent: torch.Tensor, R: torch.Tensor) -
     return Poses(R, t)
 
 
-def _best(model: Model, poses: Poses, view: Window, bands: int, count: int, bar: tqdm) -> torch.Tensor:
+def _best(model: PosedMesh, poses: Poses, view: Window, bands: int, count: int, bar: tqdm) -> torch.Tensor:
     """Indices of the best poses, best first: by overlap of outlines, with ``bands`` of light by colour as well."""
     scores = []
     for first in range(0, len(poses), CHUNK):
@@ -189,7 +192,7 @@ def _best(model: Model, poses: Poses, view: Window, bands: int, count: int, bar:
             pictures = model.draw(some, view, bands, smooth=False)
             scores.append(-_loss(pictures, view))
         else:
-            scores.append(_overlap((model.rasterize(some, view.camera)[1][..., 3] > 0).float(), view))
+            scores.append(_overlap(model.outlines(some, view.camera).float(), view))
         bar.update()
     return torch.cat(scores).argsort(descending=True)[:count]
 
@@ -221,7 +224,7 @@ def distinct(poses: Poses, count: int) -> list[int]:
     return kept
 
 
-def _camera(pose: Poses, model: Model, camera: Camera) -> Camera:
+def _camera(pose: Poses, model: PosedMesh, camera: Camera) -> Camera:
     return replace(camera, world_to_camera=rigid(pose.R, pose.t - pose.R @ model.middle))
 
 
@@ -234,51 +237,52 @@ def moved(poses: Poses, by: torch.Tensor) -> Poses:
     return Poses(so3_exp(by[:, :3]) @ poses.R, poses.t + by[:, 3:])
 
 
-def units(model: Model, poses: Poses, view: Window) -> torch.Tensor:
+def units(model: PosedMesh, poses: Poses, view: Window) -> torch.Tensor:
     """Twists ``[N, 6]`` each of whose entries alone moves the picture by about ``STEP`` pixels."""
     depth = -poses.t[:, 2:].clamp(max=-1e-6)
     turn = STEP * depth / (view.camera.K.diagonal()[:2].mean() * model.radius)
     return torch.cat([turn.expand(-1, 3), (turn * model.radius).expand(-1, 2), turn * depth], dim=1)
 
 
-def jacobian(model: Model, pose: Poses, view: Window, bands: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
-    """Residuals ``[P]`` of one pose and their derivatives ``[P, 6]`` by a twist in ``units``."""
-    axes = torch.eye(6, dtype=torch.float64)
-    by = torch.cat([torch.zeros_like(axes[:1]), axes, -axes]) * units(model, pose, view)
-    around = moved(Poses(pose.R.expand(13, 3, 3), pose.t.expand(13, 3)), by)
-    r = _residual(model.draw(around, view, bands), view)
+def around(model: PosedMesh, pose: Poses, view: Window, bands: int = 3) -> Callable[[torch.Tensor], torch.Tensor]:
+    """The residuals `[N, P]` of one pose after twists `[N, 6]` in `units`, as a function of those."""
+    unit = units(model, pose, view)
+
+    def residuals(twists: torch.Tensor) -> torch.Tensor:
+        turned = moved(Poses(pose.R.expand(len(twists), 3, 3), pose.t.expand(len(twists), 3)), twists * unit)
+        return _residual(model.draw(turned, view, bands), view)
+
+    return residuals
+
+
+def jacobian(
+    residuals: Callable[[torch.Tensor], torch.Tensor], twist: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """What `around` returns at a twist `[6]`, and its derivatives `[P, 6]` there."""
+    axes = torch.eye(6, dtype=twist.dtype)
+    r = residuals(twist + torch.cat([torch.zeros_like(axes[:1]), axes, -axes]))
     return r[0], (0.5 * (r[1:7] - r[7:])).mT
 
 
-def refine(model: Model, poses: Poses, view: Window, bands: int, steps: int, bar: tqdm) -> tuple[Poses, torch.Tensor]:
-    """Poses after at most ``steps`` steps of Gauss-Newton each, and their losses ``[N]``, the best first."""
-    ends = []
+def refine(
+    model: PosedMesh, poses: Poses, view: Window, bands: int, steps: int, bar: tqdm
+) -> tuple[Poses, torch.Tensor]:
+    """Poses after at most `steps` steps of Gauss-Newton each, and their losses `[N]`, the best first."""
+    ends, losses = [], []
     for k in range(len(poses)):
-        ends.append(_descend(model, poses[k : k + 1], view, bands, steps))
+        residuals = around(model, poses[k : k + 1], view, bands)
+        found = least_squares(
+            lambda twist, r=residuals: r(twist[None])[0],
+            torch.zeros(6, dtype=torch.float64),
+            steps=steps,
+            damping=1e-2,
+            smallest=4e-3,  # two thousandths of a pixel
+            derivatives=partial(jacobian, residuals),
+        )
+        ends.append(moved(poses[k : k + 1], found.x * units(model, poses[k : k + 1], view)))
+        losses.append(2 * found.costs[-1] / view.image.numel())
         bar.update()
-    loss = torch.tensor([end for _, end in ends])
-    after = Poses(torch.cat([p.R for p, _ in ends]), torch.cat([p.t for p, _ in ends]))
+    loss = torch.tensor(losses)
+    after = Poses(torch.cat([p.R for p in ends]), torch.cat([p.t for p in ends]))
     order = loss.argsort()
     return after[order], loss[order]
-
-
-def _descend(model: Model, pose: Poses, view: Window, bands: int, steps: int) -> tuple[Poses, float]:
-    """Gauss-Newton from one pose with Levenberg and Marquardt's damping: a step that makes it worse is undone and
-    damped more."""
-    damping, around, loss = 1e-2, None, math.inf
-    for _ in range(steps):
-        if around is None:
-            r, J = (x.double() for x in jacobian(model, pose, view, bands))
-            loss, around = float(r.square().mean()), (J.mT @ J, J.mT @ r)
-        normal, slope = around
-        diagonal = damping * normal.diagonal() + 1e-9 * normal.trace() + 1e-12
-        step = -torch.linalg.solve(normal + torch.diag(diagonal), slope)
-        tried = moved(pose, step[None] * units(model, pose, view))
-        after = float(_loss(model.draw(tried, view, bands), view))
-        if after < loss:
-            pose, loss, around, damping = tried, after, None, 0.2 * damping
-        else:
-            damping *= 8
-        if float(step.abs().max()) < 4e-3:  # two thousandths of a pixel
-            break
-    return pose, loss

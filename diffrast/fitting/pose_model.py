@@ -10,6 +10,7 @@ import diffrast.torch as dr
 
 from ..camera.camera import Camera
 from ..mesh.mesh import Mesh
+from ..scene.passes import draw
 
 GRAY = 0.6  # linear colour of a mesh that has none
 MIP_LEVELS = 5
@@ -51,7 +52,7 @@ def window(image: torch.Tensor, mask: torch.Tensor, camera: Camera, box: tuple[i
     return Window(small[..., :4].contiguous(), small[..., 4], camera.crop(left, bottom, side, side).resized(n, n))
 
 
-class Model:
+class PosedMesh:
     """A mesh, prepared for drawing in many poses."""
 
     def __init__(self, mesh: Mesh):
@@ -68,16 +69,19 @@ class Model:
             self.texture = mesh.texture[None, ..., :3].contiguous()
             self.mip = dr.texture_construct_mip(self.texture, max_mip_level=MIP_LEVELS)
 
-    def rasterize(self, poses: Poses, camera: Camera):
-        """Clip positions ``[N, V, 4]``, ``rast`` and ``rast_db`` ``[N, n, n, 4]``."""
+    def clip(self, poses: Poses, camera: Camera) -> torch.Tensor:
+        """Clip positions `[N, V, 4]`."""
         depth = -poses.t[:, 2].detach()
         far = max(float(depth.max()) + 1.1 * self.radius, 1e-6)
         near = max(float(depth.min()) - 1.1 * self.radius, 1e-3 * far)
         project = camera.projection(near, far)
         matrices = torch.cat([project[:, :3] @ poses.R, project[:, :3] @ poses.t[..., None] + project[:, 3:]], dim=-1)
         points = torch.nn.functional.pad(self.vertices, (0, 1), value=1.0)
-        clip = points @ matrices.mT.to(points)
-        return clip, *dr.rasterize(self.ctx, clip, self.faces, camera.resolution)
+        return points @ matrices.mT.to(points)
+
+    def outlines(self, poses: Poses, camera: Camera) -> torch.Tensor:
+        """Which pixels are covered, bool `[N, n, n]`."""
+        return dr.rasterize(self.ctx, self.clip(poses, camera), self.faces, camera.resolution)[0][..., 3] > 0
 
     def albedo(self, rast: torch.Tensor, rast_db: torch.Tensor) -> torch.Tensor:
         """Linear base colour ``[N, n, n, 3]``."""
@@ -91,14 +95,15 @@ class Model:
     def draw(self, poses: Poses, view: Window, bands: int = 3, smooth: bool = True) -> torch.Tensor:
         """``[N, n, n, 4]``, like ``view.image``: the mesh under the light that fits this picture best; with ``smooth``
         antialiased by areas, so that pictures change evenly with the pose."""
-        clip, rast, rast_db = self.rasterize(poses, view.camera)
-        hit = (rast[..., 3:] > 0).float()
-        normal = torch.nn.functional.normalize(dr.interpolate(self.normals, rast, self.normal_faces)[0], dim=-1)
-        lit = relight(self.albedo(rast, rast_db), harmonics(normal, bands), hit[..., 0], view)
-        picture = torch.cat([lit * hit, hit], dim=-1)
-        if not smooth:
-            return picture
-        return dr.antialias(picture, rast, clip, self.faces, self.topology, mode="area")
+
+        def shade(rast: torch.Tensor, rast_db: torch.Tensor) -> torch.Tensor:
+            normal = torch.nn.functional.normalize(dr.interpolate(self.normals, rast, self.normal_faces)[0], dim=-1)
+            hit = (rast[..., 3] > 0).float()
+            return relight(self.albedo(rast, rast_db), harmonics(normal, bands), hit, view)
+
+        clip, mode = self.clip(poses, view.camera), "area" if smooth else "none"
+        size = view.camera.resolution
+        return draw(self.ctx, clip, self.faces, size, shade, mode=mode, topology=self.topology, grad_db=True)
 
 
 def harmonics(n: torch.Tensor, bands: int) -> torch.Tensor:

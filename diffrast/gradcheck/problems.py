@@ -8,8 +8,8 @@ import torch
 
 from . import shapes
 from .adapters import OURS, Adapter
+from .case import Case, project
 from .report import machine
-from .scene import Scene, project
 from .scenes import SCENES
 from .truth import samples_per_side, supersampled
 
@@ -18,7 +18,7 @@ Tensor = torch.Tensor
 # --- Parameters from one picture --------------------------------------------------------------------------------------
 
 
-def fit(adapter: Adapter, scene: Scene, start: Tensor, target: Tensor, steps: int, rates: Tensor) -> Tensor:
+def fit(adapter: Adapter, scene: Case, start: Tensor, target: Tensor, steps: int, rates: Tensor) -> Tensor:
     """Adam on the mean squared difference to the picture `target`, from `start`; rates `[P]`. Returns the
     parameters."""
     adapter.prepare(scene)
@@ -66,7 +66,7 @@ def from_a_picture(
 # --- A cube from pictures of a few pixels -----------------------------------------------------------------------------
 
 
-def cube_scene(size: int) -> Scene:
+def cube_scene(size: int) -> Case:
     """theta: 8 corners, 24 colours, and the pose as a quaternion. Faces share no vertices: their colours jump at the
     edges."""
     corners, tri = shapes.cube()
@@ -79,7 +79,7 @@ def cube_scene(size: int) -> Scene:
     def geometry(theta):
         return project(theta[:24].view(8, 3)[index] @ _turn(theta[96:]).T, 3.5, 3.8)
 
-    return Scene(
+    return Case(
         f"cube from {size} pixels",
         "fit",
         size,

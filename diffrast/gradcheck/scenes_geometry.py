@@ -3,13 +3,13 @@
 import torch
 
 from . import shapes
-from .scene import POSE, Scene, moved, plain, project, rotation, samples, smooth_colours
+from .case import POSE, Case, moved, plain, project, rotation, samples, smooth_colours
 
 
-def pose(name, size, mesh, count, distance=3.0, focal=3.2, seed=0) -> Scene:
+def pose(name, size, mesh, count, distance=3.0, focal=3.2, seed=0) -> Case:
     points, tri = mesh
     starts, targets = samples(seed, count, [1.2] * 3 + [0.1] * 3, [0.12] * 3 + [0.06] * 3)
-    return Scene(
+    return Case(
         name,
         "pose",
         size,
@@ -23,7 +23,7 @@ def pose(name, size, mesh, count, distance=3.0, focal=3.2, seed=0) -> Scene:
     )
 
 
-def sheets(name: str, distance: float, focal: float, count: int) -> Scene:
+def sheets(name: str, distance: float, focal: float, count: int) -> Case:
     """Two sheets larger than the picture that cut each other; one of them moves."""
     flat, tri = shapes.sheet()
     still = 4 * flat @ rotation(torch.tensor([0.5, -0.9, 0.2], dtype=torch.float64)).T
@@ -36,10 +36,10 @@ def sheets(name: str, distance: float, focal: float, count: int) -> Scene:
     colours = torch.tensor([[0.9, 0.3, 0.2]] * 4 + [[0.2, 0.5, 0.9]] * 4, dtype=torch.float64)
     tri = torch.cat([tri, tri + 4])
     starts, targets = samples(5, count, [0.1] * 3 + [0.1] * 3, [0.08] * 3 + [0.08] * 3)
-    return Scene(name, "intersection", 64, POSE, tri, colours, geometry, plain, starts, targets)
+    return Case(name, "intersection", 64, POSE, tri, colours, geometry, plain, starts, targets)
 
 
-def sliver(count: int) -> Scene:
+def sliver(count: int) -> Case:
     """A strip 40 pixels long and 1.6 wide, that turns and moves."""
     vertices, tri = shapes.sheet()
     vertices = vertices * torch.tensor([0.62, 0.025, 1], dtype=torch.float64)
@@ -51,10 +51,10 @@ def sliver(count: int) -> Scene:
         return project(moved(vertices, pose), 3.0, 3.0)
 
     colours = torch.ones((4, 3), dtype=torch.float64)
-    return Scene("sliver", "silhouette", 64, ("rz", "tx", "ty"), tri, colours, geometry, plain, starts, targets)
+    return Case("sliver", "silhouette", 64, ("rz", "tx", "ty"), tri, colours, geometry, plain, starts, targets)
 
 
-def occlusion(count: int) -> Scene:
+def occlusion(count: int) -> Case:
     """A ball in front of a patterned wall with a hole's worth of bumps; the ball moves."""
     ball, wall = shapes.icosphere(3), shapes.sheet(12, 12)
     vertices, tri = shapes.joined((0.45 * ball[0], ball[1]), (1.3 * wall[0] - torch.tensor([0, 0, 0.8]), wall[1]))
@@ -66,12 +66,12 @@ def occlusion(count: int) -> Scene:
         return project(torch.cat([moving, vertices[n:]]), 3.0, 2.6)
 
     labels = ("tx", "ty", "tz", "scale")
-    return Scene(
+    return Case(
         "occlusion", "occlusion", 64, labels, tri, smooth_colours(3 * vertices), geometry, plain, starts, targets
     )
 
 
-def vertices(count: int) -> Scene:
+def vertices(count: int) -> Case:
     """A coarse ball (80 triangles) whose vertices move one by one."""
     vertices, tri = shapes.icosphere(1)
     chosen = 8
@@ -83,16 +83,16 @@ def vertices(count: int) -> Scene:
         return project((0.6 * vertices + move) @ turn.T, 3.0, 3.2)
 
     labels = tuple(f"v{i}{axis}" for i in range(chosen) for axis in "xyz")
-    return Scene("vertices", "vertices", 64, labels, tri, smooth_colours(vertices), geometry, plain, starts, targets)
+    return Case("vertices", "vertices", 64, labels, tri, smooth_colours(vertices), geometry, plain, starts, targets)
 
 
-def near_plane(count: int) -> Scene:
+def near_plane(count: int) -> Case:
     """A floor that runs through the near plane and behind the eye."""
     flat, tri = shapes.sheet(4, 4)
     floor = flat @ rotation(torch.tensor([-1.2, 0.0, 0.3], dtype=torch.float64)).T * 3
     starts, targets = samples(9, count, [0.05, 0.05, 0.1, 0.1, 0.05, 0.1], [0.03, 0.03, 0.03, 0.05, 0.05, 0.05])
     offset = torch.tensor([0.0, -0.35, 1.2], dtype=torch.float64)
-    return Scene(
+    return Case(
         "near plane",
         "clipping",
         64,
@@ -106,7 +106,7 @@ def near_plane(count: int) -> Scene:
     )
 
 
-def intrinsics(count: int) -> Scene:
+def intrinsics(count: int) -> Case:
     """Focal length and principal point of the camera that sees a cube."""
     vertices, tri = shapes.cube()
     turn = rotation(torch.tensor([0.5, 0.7, 0.1], dtype=torch.float64))
@@ -119,18 +119,18 @@ def intrinsics(count: int) -> Scene:
         return torch.stack([x, y, pos[:, 2], pos[:, 3]], -1)
 
     labels = ("focal", "cx", "cy")
-    return Scene("intrinsics", "camera", 64, labels, tri, smooth_colours(vertices), geometry, plain, starts, targets)
+    return Case("intrinsics", "camera", 64, labels, tri, smooth_colours(vertices), geometry, plain, starts, targets)
 
 
 def _torus(
     name: str, labels: tuple[str, ...], count: int, seed: int, start: float, difference: float, geometry
-) -> Scene:
+) -> Case:
     """A torus of 1 536 triangles; geometry: (its points, theta) -> points in the world."""
     points, tri = shapes.torus(48, 16)
     points = points @ rotation(torch.tensor([0.9, 0.4, 0.0], dtype=torch.float64)).T
     parameters = len(labels)
     starts, targets = samples(seed, count, [start] * parameters, [difference] * parameters)
-    return Scene(
+    return Case(
         name,
         name,
         64,
@@ -144,23 +144,23 @@ def _torus(
     )
 
 
-def translation(count: int) -> Scene:
+def translation(count: int) -> Case:
     """Only moved: its outline, and that of its hole, which hides parts of it."""
     return _torus("translation", ("tx", "ty", "tz"), count, 13, 0.1, 0.06, lambda points, theta: points + theta)
 
 
-def turning(count: int) -> Scene:
+def turning(count: int) -> Case:
     """Only turned."""
     labels = ("rx", "ry", "rz")
     return _torus("rotation", labels, count, 14, 0.6, 0.15, lambda points, theta: points @ rotation(theta).T)
 
 
-def scale(count: int) -> Scene:
+def scale(count: int) -> Case:
     """Scaled along three axes."""
     return _torus("scale", ("sx", "sy", "sz"), count, 15, 0.1, 0.1, lambda points, theta: points * (1 + theta))
 
 
-def slivers(count: int) -> Scene:
+def slivers(count: int) -> Case:
     """Two wheels of 180 needles from hub to rim, one behind the other: turned about the axis, tilted, moved."""
     points, tri = shapes.fan(180)
     offset = torch.tensor([0.5, 0.2, -0.4], dtype=torch.float64)
@@ -174,4 +174,4 @@ def slivers(count: int) -> Scene:
         return project(torch.cat([moved(both[:n], pose), both[n:]]), 3.0, 2.6)
 
     labels = ("rz", "rx", "ry", "tx", "ty")
-    return Scene("slivers", "silhouette", 64, labels, tri, smooth_colours(2 * both), geometry, plain, starts, targets)
+    return Case("slivers", "silhouette", 64, labels, tri, smooth_colours(2 * both), geometry, plain, starts, targets)

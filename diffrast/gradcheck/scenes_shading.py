@@ -4,10 +4,10 @@ import torch
 from torch.nn.functional import normalize
 
 from . import shapes
-from .scene import Scene, project, samples
+from .case import Case, project, samples
 
 
-def texture(count: int) -> Scene:
+def texture(count: int) -> Case:
     """A picture on a sheet that fills the view: offset, scale and contrast of the picture."""
     vertices, tri = shapes.sheet()
 
@@ -18,7 +18,7 @@ def texture(count: int) -> Scene:
 
     starts, targets = samples(11, count, [0.3, 0.3, 0.2, 0.2], [0.1] * 4)
     pos = project(2 * vertices, 3.0, 3.0)
-    return Scene(
+    return Case(
         "texture",
         "shading",
         64,
@@ -33,7 +33,7 @@ def texture(count: int) -> Scene:
     )
 
 
-def light(count: int) -> Scene:
+def light(count: int) -> Case:
     """A ball under a directional light, diffuse and glossy: direction, strength, colour and roughness."""
     vertices, tri = shapes.icosphere(4)
 
@@ -46,7 +46,7 @@ def light(count: int) -> Scene:
     starts, targets = samples(12, count, [0.3, 0.3, 0.1, 0.1, 0.1, 0.1, 0.2], [0.1] * 7)
     pos = project(0.7 * vertices, 3.0, 3.2)
     labels = ("lx", "ly", "strength", "red", "green", "blue", "gloss")
-    return Scene(
+    return Case(
         "light",
         "shading",
         64,
@@ -61,7 +61,7 @@ def light(count: int) -> Scene:
     )
 
 
-def material(count: int) -> Scene:
+def material(count: int) -> Case:
     """A ball of one material under one lamp: base colour, roughness and metalness (GGX lobe, Schlick's reflectance)."""
     vertices, tri = shapes.icosphere(4)
 
@@ -81,7 +81,7 @@ def material(count: int) -> Scene:
     starts, targets = samples(17, count, [0.1, 0.1, 0.1, 0.05, 0.1], [0.1, 0.1, 0.1, 0.04, 0.1])
     pos = project(0.7 * vertices, 3.0, 3.2)
     labels = ("red", "green", "blue", "roughness", "metal")
-    return Scene(
+    return Case(
         "material",
         "shading",
         64,
@@ -96,7 +96,7 @@ def material(count: int) -> Scene:
     )
 
 
-def _shadow(name: str, count: int, penumbra: float) -> Scene:
+def _shadow(name: str, count: int, penumbra: float) -> Case:
     """A wall on which a ball that is not in the picture casts a shadow: place of the lamp, radius of the ball."""
     vertices, tri = shapes.sheet(4, 4)
     wall = 1.2 * vertices
@@ -114,7 +114,7 @@ def _shadow(name: str, count: int, penumbra: float) -> Scene:
 
     starts, targets = samples(18, count, [0.15, 0.15, 0.15, 0.03], [0.1, 0.1, 0.1, 0.03])
     pos = project(wall, 3.0, 3.0)
-    return Scene(
+    return Case(
         name,
         "shading",
         64,
@@ -129,12 +129,12 @@ def _shadow(name: str, count: int, penumbra: float) -> Scene:
     )
 
 
-def shadow(count: int) -> Scene:
+def shadow(count: int) -> Case:
     """Its penumbra is a few pixels wide."""
     return _shadow("shadow", count, 0.15)
 
 
-def hard_shadow(count: int) -> Scene:
+def hard_shadow(count: int) -> Case:
     """Shading with a jump that no mesh knows about: out of reach of every method that looks for the edges of
     triangles."""
     return _shadow("hard shadow", count, 0.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
@@ -35,6 +36,8 @@ def least_squares(
     steps: int = 30,
     damping: float = 1e-3,
     tolerance: float = 1e-6,
+    smallest: float = 0.0,
+    derivatives: Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]] | None = None,
 ) -> Solution:
     """Finds parameters that make a picture's differences small: for a few parameters (a pose, a lamp, a camera) in tens
     of pictures what gradient descent does in hundreds.
@@ -46,6 +49,8 @@ def least_squares(
         steps: iterations at most; each takes P + 1 pictures, and one for each length of step that is tried.
         damping: at the start, as a part of the diagonal of J^T J (Marquardt 1963).
         tolerance: ends when the cost falls by less than this part.
+        smallest: ends when no parameter changes by as much as this.
+        derivatives: x to the residuals and their derivatives, flat, as `jacobian` returns them; None: by forward mode.
 
     Returns:
         A `Solution`. The method finds the nearest valley only.
@@ -54,8 +59,8 @@ def least_squares(
     """
     if not isinstance(start, torch.Tensor) or start.dim() != 1 or not start.is_floating_point():
         raise ValueError(f"least_squares(): start must be a float tensor [P]; got {start!r:.100}")
-    x = start.detach().clone()
-    value, columns = jacobian(residual, x)
+    x, derivatives = start.detach().clone(), derivatives or partial(jacobian, residual)
+    value, columns = derivatives(x)
     cost = 0.5 * float(value.double().square().sum())
     if not cost < float("inf"):
         raise ValueError("least_squares(): the residuals at start must be finite")
@@ -73,13 +78,15 @@ def least_squares(
             if there < cost:
                 better = at
                 break
+            if float(step.abs().max()) < smallest:
+                break
             damping *= 4
         if better is None:
             return Solution(x, costs, True)
         x, damping = better, max(damping / 4, 1e-9)
         fallen, cost = cost - there, there
         costs.append(cost)
-        if fallen <= tolerance * cost:
+        if fallen <= tolerance * cost or float(step.abs().max()) < smallest:
             return Solution(x, costs, True)
-        value, columns = jacobian(residual, x)
+        value, columns = derivatives(x)
     return Solution(x, costs, False)

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 
 import torch
+from torch import Tensor
 from torch.nn.functional import pad
 
 import diffrast.torch as dr
@@ -22,6 +23,7 @@ from ..mesh.mesh import Mesh
 from .environment import EnvironmentLight
 from .light import Lamp, Surrounding
 from .material import Lambert, Lighting, Material, MetallicRoughness
+from .passes import Covered, averaged
 from .shadow import ShadowMap, shadow_map
 from .surface import Surface, points
 from .vectors import unit
@@ -164,18 +166,15 @@ def render(
             if layer.alpha is None:
                 break
             with torch.no_grad():
-                through = 1 - _spread(layer.alpha, layer.index, rast)
+                through = 1 - layer.pixels.put(layer.alpha)
                 passed = through if passed is None else passed * through
                 if not bool((passed[rast[..., 3] > 0] > 1e-4).any()):
                     break
 
     picture = _backdrop(scene, cameras, samples, lighting, pos, extra)
     for layer in reversed(layers):
-        picture = dr.antialias(_over(layer, picture), layer.rast, pos, mesh.faces, cull=cull, mode=antialias)
-    if samples > 1:
-        b, h, w, c = picture.shape
-        picture = picture.view(b, h // samples, samples, w // samples, samples, c).mean((2, 4))
-    image, *rest = picture.split([4, *(v.shape[-1] for v in extra.values())], dim=-1)
+        picture = dr.antialias(layer.over(picture), layer.rast, pos, mesh.faces, cull=cull, mode=antialias)
+    image, *rest = averaged(picture, samples).split([4, *(v.shape[-1] for v in extra.values())], dim=-1)
     return _finished(layers, image, dict(zip(extra, rest, strict=True)), cameras)
 
 
@@ -184,28 +183,32 @@ def render(
 
 @dataclass
 class _Layer:
-    """The covered pixels of one layer: M of them, at ``index`` ``[M]`` of the flattened picture."""
+    """One layer: what is seen at its covered pixels."""
 
-    rast: torch.Tensor  # [B, H, W, 4]
-    index: torch.Tensor
-    color: torch.Tensor  # [M, 3 + 1 + C]: RGB, 1, further channels
-    alpha: torch.Tensor | None  # [M, 1], None: opaque
+    rast: Tensor  # [B, H, W, 4]
+    pixels: Covered
+    color: Tensor  # [M, 3 + 1 + C]: RGB, 1, further channels
+    alpha: Tensor | None  # [M, 1], None: opaque
     surface: Surface
+
+    def over(self, behind: Tensor) -> Tensor:
+        """The layer over an image `[B, H, W, 3 + 1 + C]`."""
+        front = self.color
+        if self.alpha is not None:
+            front = torch.lerp(self.pixels.pick(behind), front, self.alpha)
+        return self.pixels.put(front, behind)
 
 
 def _shade(scene, mesh, lighting, maps, rast, rast_db, eyes, extra) -> _Layer:
-    flat = rast.flatten(0, 2)
-    index = (flat.detach()[:, 3] > 0).nonzero()[:, 0]
-    pixels, pixels_db = flat.index_select(0, index), rast_db.flatten(0, 2).index_select(0, index)
-    which = index // (rast.shape[1] * rast.shape[2]) if len(eyes) > 1 else None
+    pixels = Covered(rast, rast_db)
+    which = pixels.image if len(eyes) > 1 else None
     tangents = any(m.wants_tangents for m in scene.materials)
-    surface = points(mesh, pixels, pixels_db, eyes, which, tangents)
+    surface = points(mesh, pixels.rast[0, 0], pixels.rast_db[0, 0], eyes, which, tangents)
     lit = [None if m is None else m.visibility(surface.position) for m in maps]
-    lights = Lighting(lighting.lamps, lit, lighting.surroundings)
-    color, alpha = _by_material(scene, mesh, surface, pixels, lights)
+    color, alpha = _by_material(scene, mesh, surface, pixels, Lighting(lighting.lamps, lit, lighting.surroundings))
     parts = [color, torch.ones_like(color[:, :1])]
-    parts += [dr.interpolate(v, pixels[None, None], mesh.faces)[0][0, 0] for v in extra.values()]
-    return _Layer(rast, index, torch.cat(parts, dim=-1), alpha, surface)
+    parts += [dr.interpolate(v, pixels.rast, mesh.faces)[0][0, 0] for v in extra.values()]
+    return _Layer(rast, pixels, torch.cat(parts, dim=-1), alpha, surface)
 
 
 def _by_material(scene, mesh, surface, pixels, lights) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -213,7 +216,7 @@ def _by_material(scene, mesh, surface, pixels, lights) -> tuple[torch.Tensor, to
     if len(scene.materials) == 1:
         color, alpha = scene.materials[0].shade(surface, lights)
         return color.expand(len(surface), 3), None if alpha is None else alpha.expand(len(surface), 1)
-    ids = mesh.material_ids[dr.triangle_id(pixels[None, None])[0, 0]]
+    ids = mesh.material_ids[dr.triangle_id(pixels.rast)[0, 0]]
     order, colors, alphas = [], [], []
     for i, material in enumerate(scene.materials):
         mine = (ids == i).nonzero()[:, 0]
@@ -231,22 +234,6 @@ def _by_material(scene, mesh, surface, pixels, lights) -> tuple[torch.Tensor, to
         return color, None
     full = [torch.ones_like(c[:, :1]) if a is None else a for a, c in zip(alphas, colors, strict=True)]
     return color, torch.cat(full).index_select(0, back)
-
-
-def _spread(values: torch.Tensor, index: torch.Tensor, rast: torch.Tensor) -> torch.Tensor:
-    """``[M, C]`` at the covered pixels to ``[B, H, W, C]``, zero elsewhere."""
-    b, h, w, _ = rast.shape
-    out = values.new_zeros(b * h * w, values.shape[-1]).index_copy(0, index, values)
-    return out.view(b, h, w, -1)
-
-
-def _over(layer: _Layer, behind: torch.Tensor) -> torch.Tensor:
-    """A layer over ``[B, H, W, C]``."""
-    flat = behind.flatten(0, 2)
-    front = layer.color
-    if layer.alpha is not None:
-        front = torch.lerp(flat.index_select(0, layer.index), front, layer.alpha)
-    return flat.index_copy(0, layer.index, front).view(behind.shape)
 
 
 # --- Before and after -------------------------------------------------------------------------------------------------
@@ -348,20 +335,15 @@ def _rays(camera: Camera, samples: int) -> torch.Tensor:
 def _finished(layers: list[_Layer], image, channels, cameras) -> Rendering:
     first, s = layers[0], layers[0].surface
     rows = torch.stack([c.world_to_camera[2] for c in cameras]).to(s.position)
-    which = first.index // (first.rast.shape[1] * first.rast.shape[2])
-    row = rows[which] if len(rows) > 1 else rows
+    row = rows[first.pixels.image] if len(rows) > 1 else rows
     depth = -((s.position * row[:, :3]).sum(-1, keepdim=True) + row[:, 3:])
-    ids = dr.triangle_id(first.rast)
-
-    def spread(values: torch.Tensor) -> torch.Tensor:
-        return _spread(values, first.index, first.rast)
-
+    ids, put = dr.triangle_id(first.rast), first.pixels.put
     return Rendering(
         image,
-        spread(depth),
-        spread(s.normal),
-        spread(s.position),
-        None if s.uv is None else spread(s.uv),
+        put(depth),
+        put(s.normal),
+        put(s.position),
+        None if s.uv is None else put(s.uv),
         ids,
         ids >= 0,
         first.rast,

@@ -17,17 +17,17 @@ import diffrast.torch as dr
 from ..io import save_mesh
 from ..io.image import encode, encode_png, to_uint8
 from . import protocol
-from .channels import Options
+from .channels import ViewOptions
 from .orbit import Pose
 from .photographs import SIDE, contact_sheet
-from .shown import Scene
+from .shown import Shown
 
 FILM_FRAMES, FILM_RATE = 90, 30
-Job = Callable[[Scene, Pose, Options, int, int, str], Iterator[bytes | None]]
+Job = Callable[[Shown, Pose, ViewOptions, int, int, str], Iterator[bytes | None]]
 
 
 def screenshot(
-    scene: Scene, pose: Pose, options: Options, width: int, height: int, backend: str
+    scene: Shown, pose: Pose, options: ViewOptions, width: int, height: int, backend: str
 ) -> Iterator[bytes | None]:
     """A PNG of the view at full resolution."""
     picture = scene.picture(dr.RasterizeContext(backend), pose, options, max(width, 16), max(height, 16))
@@ -35,7 +35,7 @@ def screenshot(
 
 
 def film_frames(
-    scene: Scene, pose: Pose, options: Options, width: int, height: int, backend: str, count: int = FILM_FRAMES
+    scene: Shown, pose: Pose, options: ViewOptions, width: int, height: int, backend: str, count: int = FILM_FRAMES
 ) -> Iterator[torch.Tensor]:
     """Display values ``[height, width, 3]`` of ``count`` frames once around the target."""
     ctx = dr.RasterizeContext(backend)
@@ -45,7 +45,7 @@ def film_frames(
 
 
 def turntable(
-    scene: Scene, pose: Pose, options: Options, width: int, height: int, backend: str
+    scene: Shown, pose: Pose, options: ViewOptions, width: int, height: int, backend: str
 ) -> Iterator[bytes | None]:
     """An H.264 film once around the target. Sides become even, as the codec wants them."""
     import imageio.v2 as imageio
@@ -60,7 +60,7 @@ def turntable(
         yield protocol.pack(protocol.MP4, path.read_bytes(), width=width, height=height)
 
 
-def mesh(scene: Scene, _: Pose, __: Options, width: int, height: int, ___: str) -> Iterator[bytes | None]:
+def mesh(scene: Shown, _: Pose, __: ViewOptions, width: int, height: int, ___: str) -> Iterator[bytes | None]:
     """The mesh as it is now, as GLB."""
     if scene.mesh is None:
         raise ValueError("there is no mesh to save")
@@ -70,7 +70,7 @@ def mesh(scene: Scene, _: Pose, __: Options, width: int, height: int, ___: str) 
         yield protocol.pack(protocol.GLB, path.read_bytes())
 
 
-def thumbnails(scene: Scene, _: Pose, __: Options, width: int, height: int, ___: str) -> Iterator[bytes | None]:
+def thumbnails(scene: Shown, _: Pose, __: ViewOptions, width: int, height: int, ___: str) -> Iterator[bytes | None]:
     """Those of all photographs, in one JPEG."""
     for sheet in contact_sheet(scene.views) if scene.views else ():
         data = None if sheet is None else encode(sheet, "JPEG", linear=False, quality=80)

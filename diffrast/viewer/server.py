@@ -26,9 +26,9 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 from websockets.sync.server import ServerConnection, serve
 
+from .pace import one_thread
 from .protocol import MAX_MESSAGE
 from .session import Session
-from .threads import one_thread
 
 logger = logging.getLogger("diffrast")
 
@@ -40,7 +40,7 @@ FILES = {
 }
 SAFE = {
     "Cache-Control": "no-store",
-    "X-Content-Type-Options": "nosniff",
+    "X-Content-Type-ViewOptions": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:; frame-ancestors 'none'",
 }

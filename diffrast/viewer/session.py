@@ -7,7 +7,7 @@ import time
 from collections import deque
 from dataclasses import dataclass, replace
 
-from .channels import Options
+from .channels import ViewOptions
 from .orbit import Pose
 
 MAX_IN_FLIGHT = 2  # frames sent and not yet acknowledged: one on its way while the page shows the other
@@ -20,7 +20,7 @@ class Order:
     """A frame to draw."""
 
     pose: Pose
-    options: Options
+    options: ViewOptions
     width: int
     height: int
     stamp: float
@@ -36,7 +36,7 @@ class Session:
 
     def __init__(self, wake: threading.Condition, pose: Pose, max_side: int):
         self.wake, self.max_side = wake, max_side
-        self.pose, self.options = pose, Options()
+        self.pose, self.options = pose, ViewOptions()
         self.width = self.height = 0  # nothing is drawn before the page has said its size
         self.stamp = 0.0
         self.changed, self.is_full = False, False
@@ -63,7 +63,7 @@ class Session:
             self.moved = time.monotonic()
             self.wake.notify_all()
 
-    def choose(self, options: Options, stamp: float) -> None:
+    def choose(self, options: ViewOptions, stamp: float) -> None:
         with self.wake:
             self.options, self.stamp, self.changed = options, stamp, True
             self.wake.notify_all()
@@ -130,6 +130,6 @@ class Session:
             self.wake.notify_all()
 
 
-def with_fields(options: Options, fields: dict) -> Options:
+def with_fields(options: ViewOptions, fields: dict) -> ViewOptions:
     """The options that an ``options`` message asks for."""
     return replace(options, **{k: v for k, v in fields.items() if k != "stamp"})

@@ -15,12 +15,12 @@ import torch
 
 from ..mesh.mesh import Mesh
 from . import protocol
-from .channels import Options
+from .channels import ViewOptions
 from .control import Control
 from .orbit import UPS
 from .server import Server, is_loopback
 from .session import Session, with_fields
-from .shown import CHANNELS, Scene
+from .shown import CHANNELS, Shown
 from .worker import Worker
 
 logger = logging.getLogger("diffrast")
@@ -79,9 +79,9 @@ class Viewer:
             raise ValueError(f"Viewer(): port must be 0 to 65535; got {port}")
         self._wake = threading.Condition(threading.RLock())
         self._size = size
-        self._scene = Scene(up=up or "y", up_given=up is not None)
+        self._scene = Shown(up=up or "y", up_given=up is not None)
         self._sessions: list[Session] = []
-        self._pose, self._options = self._scene.fitting_pose(), Options()
+        self._pose, self._options = self._scene.fitting_pose(), ViewOptions()
         self._fitted = False
         self._next_snapshot = 0.0
         self._promised, self._taken = set[str](), set[str]()

@@ -27,10 +27,10 @@ import diffrast.torch as dr
 from ..camera.camera import Camera
 from ..io.image import to_uint8
 from ..mesh.mesh import Mesh
-from .channels import CHANNELS, Options, draw
+from .channels import CHANNELS, ViewOptions, draw
 from .pace import Pace
 from .session import MOVING
-from .shown import Scene
+from .shown import Shown
 
 logger = logging.getLogger("diffrast")
 
@@ -59,8 +59,8 @@ class ViserBackground:
         if channel not in CHANNELS:
             raise ValueError(f"ViserBackground(): channel must be one of {', '.join(CHANNELS)}; got {channel!r}")
         self.server, self.rate, self.size = server, rate, size
-        self._options, self._backend = Options(channel=channel, theme="light"), backend
-        self._scene = Scene(up="z")  # viser's axis
+        self._options, self._backend = ViewOptions(channel=channel, theme="light"), backend
+        self._scene = Shown(up="z")  # viser's axis
         self._pace, self._pages = Pace(), dict[int, _Page]()
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="diffrast viser", daemon=True)
@@ -95,7 +95,7 @@ class ViserBackground:
 
     def _update(self, ctx: dr.RasterizeContext, client: Any, page: _Page) -> None:
         now, scene, state = time.monotonic(), self._scene, _state(client.camera)
-        if state is None or scene.model is None:
+        if state is None or scene.drawable is None:
             return
         if state != page.state:
             page.state, page.moved = state, now
@@ -108,7 +108,7 @@ class ViserBackground:
         full = max(1, round(state[0] * shrink)), max(1, round(state[1] * shrink))
         began = time.perf_counter()
         width, height = self._pace.size(*full, moving)
-        picture = draw(ctx, scene.model, camera_of(state, width, height), self._options, scene.up, smooth=not moving)
+        picture = draw(ctx, scene.drawable, camera_of(state, width, height), self._options, scene.up, smooth=not moving)
         self._pace.learn(time.perf_counter() - began, width * height, moving)
         client.scene.set_background_image(to_uint8(picture, linear=False), format="jpeg", jpeg_quality=QUALITY)
         page.shown = wanted

@@ -20,10 +20,10 @@ import diffrast.torch as dr
 
 from ..io.image import from_uint8, save_image, to_uint8
 from ..mesh.mesh import Mesh
-from .channels import CHANNELS, Options
+from .channels import CHANNELS, ViewOptions
 from .pace import Pace
 from .session import MOVING
-from .shown import Scene
+from .shown import Shown
 
 VERTEX = """#version 330
 out vec2 uv;
@@ -54,8 +54,8 @@ class Window:
         up: str = "y",
         backend: str = "gl",
     ):
-        self.scene = Scene(up=up).changed(mesh=mesh, environment=environment)
-        self.pose, self.options = self.scene.fitting_pose(), Options()
+        self.scene = Shown(up=up).changed(mesh=mesh, environment=environment)
+        self.pose, self.options = self.scene.fitting_pose(), ViewOptions()
         self._rasterizer = dr.RasterizeContext(backend=backend)
         self._pace, self._moved, self._drawn = Pace(), 0.0, False
         self._shown = (0, 0)

@@ -13,10 +13,9 @@ import diffrast.torch as dr
 
 from ..io.image import encode
 from . import exports, protocol
-from .pace import Pace
+from .pace import Pace, one_thread
 from .session import Order, Session
-from .shown import Scene
-from .threads import one_thread
+from .shown import Shown
 
 logger = logging.getLogger("diffrast")
 
@@ -35,7 +34,7 @@ class Worker:
         self,
         wake: threading.Condition,
         sessions: list[Session],
-        scene: Callable[[], Scene],
+        scene: Callable[[], Shown],
         state: Callable[[Session, bool], list[dict]],
         busy: Callable[[], bool],
         backend: str,
@@ -97,7 +96,7 @@ class Worker:
                 delay = min(delay, max(answer, 0.001))
         return orders, delay
 
-    def _frame(self, ctx, scene: Scene, session: Session, order: Order) -> None:
+    def _frame(self, ctx, scene: Shown, session: Session, order: Order) -> None:
         start, worked = time.perf_counter(), time.thread_time()
         width, height = self.pace.size(order.width, order.height, moving=not order.full)
         picture = scene.picture(ctx, order.pose, order.options, width, height, smooth=order.full)

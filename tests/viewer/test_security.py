@@ -139,7 +139,7 @@ def test_the_files_and_their_headers(viewer):
         status, headers, body = get(viewer, path)
         assert status == 200
         assert headers["Content-Type"].startswith(kind)
-        assert headers["X-Content-Type-Options"] == "nosniff"
+        assert headers["X-Content-Type-ViewOptions"] == "nosniff"
         assert "default-src 'self'" in headers["Content-Security-Policy"]
         assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
         assert len(body) == int(headers["Content-Length"]) > 500

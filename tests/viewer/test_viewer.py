@@ -14,7 +14,7 @@ from diffrast import cli
 from diffrast import viewer as package
 from diffrast.io import save_image, save_mesh
 from diffrast.viewer import Viewer, protocol
-from diffrast.viewer.shown import CHANNELS, Scene
+from diffrast.viewer.shown import CHANNELS, Shown
 
 
 def test_frames_are_what_diffrast_draws(viewer):
@@ -167,9 +167,9 @@ def test_messages_are_json_that_any_parser_reads(viewer):
 
 
 @pytest.fixture
-def shown(monkeypatch) -> list[Scene]:
+def shown(monkeypatch) -> list[Shown]:
     """What `diffrast view` shows; each ends at once."""
-    scenes: list[Scene] = []
+    scenes: list[Shown] = []
 
     class Watched(Viewer):
         def wait(self):

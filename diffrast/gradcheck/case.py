@@ -15,7 +15,7 @@ POSE = ("rx", "ry", "rz", "tx", "ty", "tz")
 
 
 @dataclass(frozen=True)
-class Scene:
+class Case:
     """Everything that a renderer needs, and the parameters at which its gradient is looked at.
 
     geometry: theta `[P]` -> clip-space positions `[V, 4]`.
