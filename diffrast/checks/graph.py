@@ -45,8 +45,7 @@ def lint(loss: torch.Tensor, *parameters: torch.Tensor) -> Findings:
             Finding(
                 "no-gradient",
                 "nothing on the way to the loss requires a gradient. If positions do: coverage alone (rast[..., 3] > "
-                "0) carries "
-                "none; pass the picture through antialias(color, rast, pos, tri)",
+                "0) carries none; pass the picture through antialias(color, rast, pos, tri)",
             )
         )
         return findings
@@ -115,8 +114,7 @@ def _antialiased(graph: _Graph) -> Iterator[Finding]:
         yield Finding(
             "not-antialiased",
             f"positions want a gradient, but {why}: what is seen inside of a triangle moves them, its outline does "
-            "not. Pass the "
-            "finished picture through antialias(color, rast, pos, tri) with the pos that rasterize got",
+            "not. Pass the finished picture through antialias(color, rast, pos, tri) with the pos that rasterize got",
         )
 
 
@@ -135,9 +133,8 @@ def _masks(graph: _Graph) -> Iterator[Finding]:
                 yield Finding(
                     "masked-after-antialias",
                     f"{user.name()} cuts the antialiased picture by the mask of covered pixels (rast[..., 3] > 0): "
-                    "that removes "
-                    "the outer half of every silhouette, and its gradient. Composite over the background first, "
-                    "antialias last",
+                    "that removes the outer half of every silhouette, and its gradient. Composite over the "
+                    "background first, antialias last",
                 )
                 return
 

@@ -123,9 +123,8 @@ def _finite(case: _Case) -> bool:
         case.say(
             "not-finite",
             f"{int(bad.sum())} of {bad.numel()} positions are NaN or infinite (first: image {b}, vertex {v}); "
-            "triangles with one "
-            "of them are not drawn. Look for a division by zero, a square root at zero, or a learning rate that is too "
-            "high",
+            "triangles with one of them are not drawn. Look for a division by zero, a square root at zero, or a "
+            "learning rate that is too high",
         )
     # What is finite can still be looked at.
     fine = ~bad.any(0)
@@ -148,9 +147,8 @@ def _in_front(case: _Case) -> bool:
         case.say(
             "w-not-positive",
             f"{int(behind.sum())} of {behind.numel()} vertices have w <= 0: they lie behind the eye. rasterize cuts "
-            "their "
-            "triangles correctly, but x / w of them means nothing: do not divide by w yourself, and look whether the "
-            "camera is inside of the object",
+            "their triangles correctly, but x / w of them means nothing: do not divide by w yourself, and look "
+            "whether the camera is inside of the object",
         )
     return not bool(images.all())
 
@@ -294,8 +292,7 @@ def _color_range(case: _Case) -> None:
             case.say(
                 "color-range",
                 f"{name} goes up to {float(fine.max()):.4g}: it looks like 0..255, where 1 is white. Divide by 255, "
-                "then undo sRGB "
-                "(srgb_to_linear)",
+                "then undo sRGB (srgb_to_linear)",
             )
 
 

@@ -276,6 +276,7 @@ def refine(
             torch.zeros(6, dtype=torch.float64),
             steps=steps,
             damping=1e-2,
+            tolerance=0.0,
             smallest=4e-3,  # two thousandths of a pixel
             derivatives=partial(jacobian, residuals),
         )

@@ -82,14 +82,14 @@ def cube_scene(size: int) -> Case:
     return Case(
         f"cube from {size} pixels",
         "fit",
-        size,
         tuple(f"p{i}" for i in range(100)),
         faces,
         torch.eye(24, dtype=torch.float64),
         geometry,
+        goal,
+        goal,
         lambda weights, theta: weights @ theta[24:96].view(24, 3),
-        goal,
-        goal,
+        size,
         background=(0.0, 0.0, 0.0),
     )
 

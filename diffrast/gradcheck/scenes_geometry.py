@@ -3,24 +3,17 @@
 import torch
 
 from . import shapes
-from .case import POSE, Case, moved, plain, project, rotation, samples, smooth_colours
+from .case import POSE, Case, moved, project, rotation, samples, smooth_colours
 
 
 def pose(name, size, mesh, count, distance=3.0, focal=3.2, seed=0) -> Case:
     points, tri = mesh
     starts, targets = samples(seed, count, [1.2] * 3 + [0.1] * 3, [0.12] * 3 + [0.06] * 3)
-    return Case(
-        name,
-        "pose",
-        size,
-        POSE,
-        tri,
-        smooth_colours(points),
-        lambda theta: project(moved(points, theta), distance, focal),
-        plain,
-        starts,
-        targets,
-    )
+
+    def geometry(theta):
+        return project(moved(points, theta), distance, focal)
+
+    return Case(name, "pose", POSE, tri, smooth_colours(points), geometry, starts, targets, size=size)
 
 
 def sheets(name: str, distance: float, focal: float, count: int) -> Case:
@@ -36,7 +29,7 @@ def sheets(name: str, distance: float, focal: float, count: int) -> Case:
     colours = torch.tensor([[0.9, 0.3, 0.2]] * 4 + [[0.2, 0.5, 0.9]] * 4, dtype=torch.float64)
     tri = torch.cat([tri, tri + 4])
     starts, targets = samples(5, count, [0.1] * 3 + [0.1] * 3, [0.08] * 3 + [0.08] * 3)
-    return Case(name, "intersection", 64, POSE, tri, colours, geometry, plain, starts, targets)
+    return Case(name, "intersection", POSE, tri, colours, geometry, starts, targets)
 
 
 def sliver(count: int) -> Case:
@@ -51,7 +44,7 @@ def sliver(count: int) -> Case:
         return project(moved(vertices, pose), 3.0, 3.0)
 
     colours = torch.ones((4, 3), dtype=torch.float64)
-    return Case("sliver", "silhouette", 64, ("rz", "tx", "ty"), tri, colours, geometry, plain, starts, targets)
+    return Case("sliver", "silhouette", ("rz", "tx", "ty"), tri, colours, geometry, starts, targets)
 
 
 def occlusion(count: int) -> Case:
@@ -66,9 +59,7 @@ def occlusion(count: int) -> Case:
         return project(torch.cat([moving, vertices[n:]]), 3.0, 2.6)
 
     labels = ("tx", "ty", "tz", "scale")
-    return Case(
-        "occlusion", "occlusion", 64, labels, tri, smooth_colours(3 * vertices), geometry, plain, starts, targets
-    )
+    return Case("occlusion", "occlusion", labels, tri, smooth_colours(3 * vertices), geometry, starts, targets)
 
 
 def vertices(count: int) -> Case:
@@ -83,7 +74,7 @@ def vertices(count: int) -> Case:
         return project((0.6 * vertices + move) @ turn.T, 3.0, 3.2)
 
     labels = tuple(f"v{i}{axis}" for i in range(chosen) for axis in "xyz")
-    return Case("vertices", "vertices", 64, labels, tri, smooth_colours(vertices), geometry, plain, starts, targets)
+    return Case("vertices", "vertices", labels, tri, smooth_colours(vertices), geometry, starts, targets)
 
 
 def near_plane(count: int) -> Case:
@@ -92,18 +83,11 @@ def near_plane(count: int) -> Case:
     floor = flat @ rotation(torch.tensor([-1.2, 0.0, 0.3], dtype=torch.float64)).T * 3
     starts, targets = samples(9, count, [0.05, 0.05, 0.1, 0.1, 0.05, 0.1], [0.03, 0.03, 0.03, 0.05, 0.05, 0.05])
     offset = torch.tensor([0.0, -0.35, 1.2], dtype=torch.float64)
-    return Case(
-        "near plane",
-        "clipping",
-        64,
-        POSE,
-        tri,
-        smooth_colours(flat),
-        lambda theta: project(moved(floor, theta) + offset, 3.0, 2.0),
-        plain,
-        starts,
-        targets,
-    )
+
+    def geometry(theta):
+        return project(moved(floor, theta) + offset, 3.0, 2.0)
+
+    return Case("near plane", "clipping", POSE, tri, smooth_colours(flat), geometry, starts, targets)
 
 
 def intrinsics(count: int) -> Case:
@@ -119,7 +103,7 @@ def intrinsics(count: int) -> Case:
         return torch.stack([x, y, pos[:, 2], pos[:, 3]], -1)
 
     labels = ("focal", "cx", "cy")
-    return Case("intrinsics", "camera", 64, labels, tri, smooth_colours(vertices), geometry, plain, starts, targets)
+    return Case("intrinsics", "camera", labels, tri, smooth_colours(vertices), geometry, starts, targets)
 
 
 def _torus(
@@ -130,18 +114,11 @@ def _torus(
     points = points @ rotation(torch.tensor([0.9, 0.4, 0.0], dtype=torch.float64)).T
     parameters = len(labels)
     starts, targets = samples(seed, count, [start] * parameters, [difference] * parameters)
-    return Case(
-        name,
-        name,
-        64,
-        labels,
-        tri,
-        smooth_colours(points),
-        lambda theta: project(geometry(points, theta), 3.0, 3.2),
-        plain,
-        starts,
-        targets,
-    )
+
+    def projected(theta):
+        return project(geometry(points, theta), 3.0, 3.2)
+
+    return Case(name, name, labels, tri, smooth_colours(points), projected, starts, targets)
 
 
 def translation(count: int) -> Case:
@@ -174,4 +151,4 @@ def slivers(count: int) -> Case:
         return project(torch.cat([moved(both[:n], pose), both[n:]]), 3.0, 2.6)
 
     labels = ("rz", "rx", "ry", "tx", "ty")
-    return Case("slivers", "silhouette", 64, labels, tri, smooth_colours(2 * both), geometry, plain, starts, targets)
+    return Case("slivers", "silhouette", labels, tri, smooth_colours(2 * both), geometry, starts, targets)

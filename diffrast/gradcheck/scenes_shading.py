@@ -1,10 +1,28 @@
 """Scenes whose parameters change the colours: the image moves where shading and texture do, the mesh stays."""
 
+from collections.abc import Callable
+
 import torch
 from torch.nn.functional import normalize
 
 from . import shapes
 from .case import Case, project, samples
+
+
+def _still(
+    name: str,
+    labels: tuple[str, ...],
+    pos: torch.Tensor,
+    tri: torch.Tensor,
+    attributes: torch.Tensor,
+    draws: tuple[torch.Tensor, torch.Tensor],
+    shade: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+) -> Case:
+    """A mesh at clip positions `pos` `[V, 4]` whatever the parameters."""
+    steps = torch.full((len(labels),), 0.01)
+    return Case(
+        name, "shading", labels, tri, attributes, lambda theta: pos + 0 * theta.sum(), *draws, shade, steps=steps
+    )
 
 
 def texture(count: int) -> Case:
@@ -16,21 +34,9 @@ def texture(count: int) -> Case:
         wave = torch.sin(torch.stack([3 * at[..., 0] + at[..., 1], 4 * at[..., 1], 3 * at.sum(-1)], -1))
         return 0.5 + 0.3 * (1 + theta[3]) * wave
 
-    starts, targets = samples(11, count, [0.3, 0.3, 0.2, 0.2], [0.1] * 4)
-    pos = project(2 * vertices, 3.0, 3.0)
-    return Case(
-        "texture",
-        "shading",
-        64,
-        ("du", "dv", "scale", "contrast"),
-        tri,
-        2 * vertices[:, :2],
-        lambda theta: pos + 0 * theta.sum(),
-        shade,
-        starts,
-        targets,
-        steps=torch.full((4,), 0.01),
-    )
+    labels = ("du", "dv", "scale", "contrast")
+    draws = samples(11, count, [0.3, 0.3, 0.2, 0.2], [0.1] * 4)
+    return _still("texture", labels, project(2 * vertices, 3.0, 3.0), tri, 2 * vertices[:, :2], draws, shade)
 
 
 def light(count: int) -> Case:
@@ -43,22 +49,9 @@ def light(count: int) -> Case:
         cosine = (unit @ normalize(direction, dim=0)).clamp(min=0)[..., None]
         return (0.5 + theta[3:6]) * (0.2 + (0.7 + theta[2]) * cosine) + 0.3 * cosine ** (8 * (1 + theta[6]))
 
-    starts, targets = samples(12, count, [0.3, 0.3, 0.1, 0.1, 0.1, 0.1, 0.2], [0.1] * 7)
-    pos = project(0.7 * vertices, 3.0, 3.2)
     labels = ("lx", "ly", "strength", "red", "green", "blue", "gloss")
-    return Case(
-        "light",
-        "shading",
-        64,
-        labels,
-        tri,
-        vertices,
-        lambda theta: pos + 0 * theta.sum(),
-        shade,
-        starts,
-        targets,
-        steps=torch.full((7,), 0.01),
-    )
+    draws = samples(12, count, [0.3, 0.3, 0.1, 0.1, 0.1, 0.1, 0.2], [0.1] * 7)
+    return _still("light", labels, project(0.7 * vertices, 3.0, 3.2), tri, vertices, draws, shade)
 
 
 def material(count: int) -> Case:
@@ -78,22 +71,9 @@ def material(count: int) -> Case:
         mirror = mirror + (1 - mirror) * (1 - half @ to_eye) ** 5
         return 0.1 * base + n_l * (base * (1 - metal) * (1 - mirror) + 0.25 * mirror * lobe)
 
-    starts, targets = samples(17, count, [0.1, 0.1, 0.1, 0.05, 0.1], [0.1, 0.1, 0.1, 0.04, 0.1])
-    pos = project(0.7 * vertices, 3.0, 3.2)
     labels = ("red", "green", "blue", "roughness", "metal")
-    return Case(
-        "material",
-        "shading",
-        64,
-        labels,
-        tri,
-        vertices,
-        lambda theta: pos + 0 * theta.sum(),
-        shade,
-        starts,
-        targets,
-        steps=torch.full((5,), 0.01),
-    )
+    draws = samples(17, count, [0.1, 0.1, 0.1, 0.05, 0.1], [0.1, 0.1, 0.1, 0.04, 0.1])
+    return _still("material", labels, project(0.7 * vertices, 3.0, 3.2), tri, vertices, draws, shade)
 
 
 def _shadow(name: str, count: int, penumbra: float) -> Case:
@@ -112,21 +92,8 @@ def _shadow(name: str, count: int, penumbra: float) -> Case:
         lit = lit * lit * (3 - 2 * lit)
         return (0.15 + 0.7 * lit * way[..., 2:]) * point.new_tensor([1.0, 0.9, 0.8])
 
-    starts, targets = samples(18, count, [0.15, 0.15, 0.15, 0.03], [0.1, 0.1, 0.1, 0.03])
-    pos = project(wall, 3.0, 3.0)
-    return Case(
-        name,
-        "shading",
-        64,
-        ("lx", "ly", "lz", "radius"),
-        tri,
-        wall,
-        lambda theta: pos + 0 * theta.sum(),
-        shade,
-        starts,
-        targets,
-        steps=torch.full((4,), 0.01),
-    )
+    draws = samples(18, count, [0.15, 0.15, 0.15, 0.03], [0.1, 0.1, 0.1, 0.03])
+    return _still(name, ("lx", "ly", "lz", "radius"), project(wall, 3.0, 3.0), tri, wall, draws, shade)
 
 
 def shadow(count: int) -> Case:

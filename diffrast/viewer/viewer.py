@@ -114,9 +114,8 @@ class Viewer:
         if not is_loopback(host):
             print(
                 f"viewer: listening on {host}: whoever reaches this machine over the network can watch and steer this "
-                "viewer, "
-                "without a password and unencrypted. To keep it to yourself, leave --host away and connect with "
-                f"`ssh -L {self._server.port}:127.0.0.1:{self._server.port} <this machine>`.",
+                "viewer, without a password and unencrypted. To keep it to yourself, leave --host away and connect "
+                f"with `ssh -L {self._server.port}:127.0.0.1:{self._server.port} <this machine>`.",
                 file=sys.stderr,
                 flush=True,
             )

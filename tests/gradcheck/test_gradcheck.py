@@ -90,12 +90,10 @@ def test_the_truth_knows_the_derivative_of_an_area():
     square = case.Case(
         "square",
         "test",
-        64,
         ("scale",),
         tri,
         torch.ones(4, 3, dtype=torch.float64),
         geometry,
-        lambda a, t: a,
         torch.zeros(1, 1, dtype=torch.float64),
         torch.full((1, 1), -0.999, dtype=torch.float64),
         background=(0.0, 0.0, 0.0),
