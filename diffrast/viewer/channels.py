@@ -179,11 +179,12 @@ def coverage(s: Surface, _: ViewOptions, __: str) -> torch.Tensor:
 @dataclass(frozen=True)
 class Choice:
     """A picture to choose: how it is labelled, which of the scene's fields it needs, and how to read it, with
-    ``{scale}`` for the number behind its full colour."""
+    `{scale}` for the number behind its full colour."""
 
     label: str
     needs: str = ""
     legend: str = ""
+    image: bool = False  # that is shown as it is, whatever the camera
 
 
 @dataclass(frozen=True, kw_only=True)

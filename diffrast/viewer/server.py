@@ -1,9 +1,9 @@
-"""The web server: one page of four fixed files, and one WebSocket.
+"""The web server: one page of five fixed files, and one WebSocket.
 
 What `websockets` gives: a limit on the size of a message (`MAX_MESSAGE`), a short queue behind which TCP makes the
 sender wait, limits on request line and headers, a time limit for the handshake, pings that find dead connections. What
 is added
-here: nothing is served but four files read at the start; requests must name a host that we are (against DNS rebinding)
+here: nothing is served but five files made at the start; requests must name a host that we are (against DNS rebinding)
 and come from our own page (against other sites' scripts: browsers allow them to open WebSockets anywhere); numbers of
 connections and of messages per second are bounded; a message that does not parse is answered with an error and
 forgotten.
@@ -27,7 +27,7 @@ from websockets.http11 import Request, Response
 from websockets.sync.server import ServerConnection, serve
 
 from .pace import one_thread
-from .protocol import MAX_MESSAGE
+from .protocol import MAX_MESSAGE, constants
 from .session import Session
 
 logger = logging.getLogger("diffrast")
@@ -73,6 +73,8 @@ class Server:
         self._new_session, self._received, self._closed = new_session, received, closed
         folder = resources.files("diffrast.viewer")
         self._files = {path: (folder.joinpath(name).read_bytes(), kind) for path, (name, kind) in FILES.items()}
+        script = f"const PROTOCOL = {json.dumps(constants())};\n".encode()
+        self._files["/page.constants.js"] = script, "text/javascript; charset=utf-8"
         self._pages = 0
         self._lock = threading.Lock()
         quiet = logging.getLogger("diffrast.viewer.connections")  # scanners and port checks are not worth a traceback

@@ -19,11 +19,12 @@ from .orbit import Pose, fitting
 from .photographs import InputView, checked_image, input_view, inside, letterbox
 
 PICTURES = {
-    "image": Choice("Image", "image"),
+    "image": Choice("Image", "image", image=True),
     "pixels": Choice(
         "Pixel gradient",
         "image_gradient",
         "Made brighter, red raises the loss, blue lowers it. Full colour: {scale:.2g}.",
+        image=True,
     ),
     "error": Choice(
         "Error heat map",

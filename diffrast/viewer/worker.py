@@ -109,19 +109,8 @@ class Worker:
                 # Counted in work, not in time: beside an optimization this thread often waits for a core.
                 rest = max((time.thread_time() - worked) / SHARE, REST)
                 session.refresh_after = time.monotonic() + rest
-        flags = protocol.FULL if order.full else 0
-        session.send(
-            protocol.pack(
-                protocol.FRAME,
-                data,
-                frame=frame,
-                stamp=order.stamp,
-                width=width,
-                height=height,
-                flags=flags,
-                seconds=seconds,
-            )
-        )
+        head = {"frame": frame, "stamp": order.stamp, "width": width, "height": height, "micros": round(1e6 * seconds)}
+        session.send(protocol.pack(protocol.FRAME, data, flags=protocol.FULL if order.full else 0, **head))
 
     def _advance(self, session: Session, job: Iterator[bytes | None]) -> None:
         """One step of a file; live frames come between the steps."""
