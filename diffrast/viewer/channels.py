@@ -8,7 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
 from PIL import Image, ImageDraw
+from torch import Tensor
+
+import diffrast.torch as dr
 
 from ..camera.camera import Camera
 from ..io.image import from_pil, linear_to_srgb
@@ -231,9 +235,14 @@ CHANNELS = {
 
 @torch.no_grad()
 def draw(
-    ctx, drawable: Drawable, camera: Camera, options: ViewOptions, up: str = "y", smooth: bool = True
-) -> torch.Tensor:
-    """The picture of a drawable, display values ``[H, W, 3]``, row 0 at the bottom; ``smooth`` antialiases silhouettes."""
+    ctx: dr.RasterizeContext,
+    drawable: Drawable,
+    camera: Camera,
+    options: ViewOptions,
+    up: str = "y",
+    smooth: bool = True,
+) -> Float[Tensor, "H W 3"]:
+    """The image of a mesh in display values, row 0 at the bottom; `smooth` antialiases silhouettes."""
     surface = Surface(ctx, drawable, camera, options.flat)
     channel = CHANNELS[options.channel]
     color = channel.draw(surface, options, up)
