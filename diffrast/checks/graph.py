@@ -168,8 +168,8 @@ def _index_masks(node: Node) -> Iterator[torch.Tensor]:
 
 
 def _is_coverage(mask: torch.Tensor, covered: torch.Tensor) -> bool:
-    """Is this the mask of covered pixels ``[B, H, W]``, or its complement, turned over or not, with channels or
-    without, for each image or for all?"""
+    """Is this the mask of covered pixels `[B, H, W]`, or its complement, turned over or not, with channels or without,
+    for each image or for all?"""
     m, size = mask.detach(), tuple(covered.shape[1:])
     if m.ndim >= 3 and tuple(m.shape[-3:-1]) == size:
         if bool((m != m[..., :1]).any()):

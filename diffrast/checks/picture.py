@@ -212,7 +212,7 @@ def _shape(case: _Case) -> bool:
 
 
 def _signed_area(case: _Case) -> torch.Tensor:
-    """Twice the screen area of each triangle times its w's, ``[B, F]``: positive if counter-clockwise."""
+    """Twice the screen area of each triangle times its w's, `[B, F]`: positive if counter-clockwise."""
     return torch.linalg.det(case.pos[:, case.tri][..., [0, 1, 3]])
 
 

@@ -40,10 +40,10 @@ STEP = 0.5  # pixels between a pose and its neighbours, for the Jacobian
 
 @dataclass
 class Found:
-    """``camera`` with its pose; ``rms``: root mean square difference of colour and coverage, linear, in the window
-    around the object; ``iou``: intersection over union of outlines; ``rivals``: other poses, more than 12 degrees away,
-    whose difference is less than a tenth larger (a symmetric object has some); ``interrupted``: stopped with Ctrl-C
-    before the last refinement."""
+    """`camera` with its pose; `rms`: root mean square difference of colour and coverage, linear, in the window around
+    the object; `iou`: intersection over union of outlines; `rivals`: other poses, more than 12 degrees away, whose
+    difference is less than a tenth larger (a symmetric object has some); `interrupted`: stopped with Ctrl-C before the
+    last refinement."""
 
     camera: Camera
     rms: float
@@ -61,18 +61,18 @@ def find_pose(
     orientations: int = 4608,
     progress: bool = False,
 ) -> Found:
-    """The pose of ``camera`` that makes ``mesh`` look like the photograph.
+    """The pose of `camera` that makes `mesh` look like the photograph.
 
     Args:
-        image: linear colours ``[H, W, 3]``, straight, row 0 at the bottom.
-        mask: coverage of the object ``[H, W]`` in 0..1.
+        image: linear colours `[H, W, 3]`, straight, row 0 at the bottom.
+        mask: coverage of the object `[H, W]` in 0..1.
         camera: its intrinsics and size; the pose is not looked at.
         orientations: where to start from; 4608 are about 15 degrees apart.
 
     Not differentiable. The object should lie inside of the photograph; if its border crops it, a search may fail. Matt
     surfaces under any distant light are explained; what is glossy or in shadow counts as noise.
 
-    Raises ``ValueError`` for a photograph of another size than the camera's or an empty mask.
+    Raises `ValueError` for a photograph of another size than the camera's or an empty mask.
     """
     if image.shape != (*camera.resolution, 3) or mask.shape != camera.resolution:
         raise ValueError(
@@ -108,7 +108,7 @@ def find_pose(
 
 
 def overlay(mesh: Mesh, image: torch.Tensor, mask: torch.Tensor, camera: Camera) -> torch.Tensor:
-    """The proof for people, linear ``[H, W, 3]``: the photograph, half of it the mesh where that stands, and its
+    """The proof for people, linear `[H, W, 3]`: the photograph, half of it the mesh where that stands, and its
     outline."""
     height, width = camera.resolution
     side, model = max(height, width), PosedMesh(mesh)
@@ -128,7 +128,7 @@ def overlay(mesh: Mesh, image: torch.Tensor, mask: torch.Tensor, camera: Camera)
 
 
 def sphere(count: int) -> torch.Tensor:
-    """``count`` rotations ``[count, 3, 3]``, float64, spread evenly over all: Super-Fibonacci spirals (Alexa 2022)."""
+    """`count` rotations `[count, 3, 3]`, float64, spread evenly over all: Super-Fibonacci spirals (Alexa 2022)."""
     s = torch.arange(count, dtype=torch.float64) + 0.5
     inner, outer = (s / count).sqrt(), (1 - s / count).sqrt()
     a, b = 2 * math.pi * s / math.sqrt(2), 2 * math.pi * s / 1.533751168755204288118041
@@ -148,7 +148,7 @@ def sphere(count: int) -> torch.Tensor:
 
 
 def _box(mask: torch.Tensor) -> tuple[tuple[int, int, int], torch.Tensor]:
-    """A square around the mask with room to move, (left, bottom, side), and the mask's own box ``[2, 2]``: low and high
+    """A square around the mask with room to move, (left, bottom, side), and the mask's own box `[2, 2]`: low and high
     x, y."""
     y, x = (mask > 0.5).nonzero().unbind(-1)
     if not len(x):
@@ -160,7 +160,7 @@ def _box(mask: torch.Tensor) -> tuple[tuple[int, int, int], torch.Tensor]:
 
 
 def place(model: PosedMesh, camera: Camera, extent: torch.Tensor, R: torch.Tensor) -> Poses:
-    """Poses with rotations R ``[N, 3, 3]`` whose outlines fill the box ``extent`` ``[2, 2]`` in pixels."""
+    """Poses with rotations R `[N, 3, 3]` whose outlines fill the box `extent` `[2, 2]` in pixels."""
     # What reaches farthest in one of many directions is all that an outline's box can depend on.
     directions = torch.randn(3, 1000, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     points = model.vertices.double()
@@ -184,7 +184,7 @@ def place(model: PosedMesh, camera: Camera, extent: torch.Tensor, R: torch.Tenso
 
 
 def _best(model: PosedMesh, poses: Poses, view: Window, bands: int, count: int, bar: tqdm) -> torch.Tensor:
-    """Indices of the best poses, best first: by overlap of outlines, with ``bands`` of light by colour as well."""
+    """Indices of the best poses, best first: by overlap of outlines, with `bands` of light by colour as well."""
     scores = []
     for first in range(0, len(poses), CHUNK):
         some = poses[first : first + CHUNK]
@@ -198,7 +198,7 @@ def _best(model: PosedMesh, poses: Poses, view: Window, bands: int, count: int, 
 
 
 def _overlap(covered: torch.Tensor, view: Window) -> torch.Tensor:
-    """Intersection over union ``[N]`` of coverages ``[N, n, n]`` with the mask."""
+    """Intersection over union `[N]` of coverages `[N, n, n]` with the mask."""
     mask, known = view.image[..., 3], view.known
     both, either = torch.minimum(covered, mask) * known, torch.maximum(covered, mask) * known
     return both.sum((1, 2)) / either.sum((1, 2)).clamp_min(1e-9)
@@ -213,7 +213,7 @@ def _loss(pictures: torch.Tensor, view: Window) -> torch.Tensor:
 
 
 def distinct(poses: Poses, count: int) -> list[int]:
-    """Indices of the first ``count`` poses that differ from those before by more than 12 degrees."""
+    """Indices of the first `count` poses that differ from those before by more than 12 degrees."""
     kept: list[int] = []
     for i in range(len(poses)):
         traces = (poses.R[kept] * poses.R[i]).sum((1, 2))
@@ -232,13 +232,13 @@ def _camera(pose: Poses, model: PosedMesh, camera: Camera) -> Camera:
 
 
 def moved(poses: Poses, by: torch.Tensor) -> Poses:
-    """Poses N turned about the object's middle and shifted by N twists ``[N, 6]``: radians, world units, in camera
+    """Poses N turned about the object's middle and shifted by N twists `[N, 6]`: radians, world units, in camera
     axes."""
     return Poses(so3_exp(by[:, :3]) @ poses.R, poses.t + by[:, 3:])
 
 
 def units(model: PosedMesh, poses: Poses, view: Window) -> torch.Tensor:
-    """Twists ``[N, 6]`` each of whose entries alone moves the picture by about ``STEP`` pixels."""
+    """Twists `[N, 6]` each of whose entries alone moves the picture by about `STEP` pixels."""
     depth = -poses.t[:, 2:].clamp(max=-1e-6)
     turn = STEP * depth / (view.camera.K.diagonal()[:2].mean() * model.radius)
     return torch.cat([turn.expand(-1, 3), (turn * model.radius).expand(-1, 2), turn * depth], dim=1)

@@ -18,8 +18,7 @@ MIP_LEVELS = 5
 
 @dataclass
 class Poses:
-    """N rigid motions from the object (its middle at 0) to the camera: ``R`` ``[N, 3, 3]``, ``t`` ``[N, 3]``,
-    float64."""
+    """N rigid motions from the object (its middle at 0) to the camera: `R` `[N, 3, 3]`, `t` `[N, 3]`, float64."""
 
     R: torch.Tensor
     t: torch.Tensor
@@ -33,8 +32,8 @@ class Poses:
 
 @dataclass
 class Window:
-    """A square part of a photograph: ``image`` ``[n, n, 4]``, linear colour times coverage, and coverage; ``known``
-    ``[n, n]``: how much of a pixel lies inside of the photograph; ``camera``: of the window."""
+    """A square part of a photograph: `image` `[n, n, 4]`, linear colour times coverage, and coverage; `known` `[n, n]`:
+    how much of a pixel lies inside of the photograph; `camera`: of the window."""
 
     image: torch.Tensor
     known: torch.Tensor
@@ -42,8 +41,7 @@ class Window:
 
 
 def window(image: torch.Tensor, mask: torch.Tensor, camera: Camera, box: tuple[int, int, int], n: int) -> Window:
-    """``image`` ``[H, W, 3]`` and ``mask`` ``[H, W]`` in the square ``box`` = (left, bottom, side), averaged to n x n
-    pixels."""
+    """`image` `[H, W, 3]` and `mask` `[H, W]` in the square `box` = (left, bottom, side), averaged to n x n pixels."""
     left, bottom, side = box
     right, top = left + side - camera.width, bottom + side - camera.height
     whole = torch.cat([image * mask[..., None], mask[..., None], torch.ones_like(mask)[..., None]], dim=-1)
@@ -84,7 +82,7 @@ class PosedMesh:
         return dr.rasterize(self.ctx, self.clip(poses, camera), self.faces, camera.resolution)[0][..., 3] > 0
 
     def albedo(self, rast: torch.Tensor, rast_db: torch.Tensor) -> torch.Tensor:
-        """Linear base colour ``[N, n, n, 3]``."""
+        """Linear base colour `[N, n, n, 3]`."""
         if self.texture is not None:
             uv, uv_da = dr.interpolate(self.mesh.require_uv(), rast, self.mesh.uv_index, rast_db, "all")
             return dr.texture(self.texture, uv, uv_da, mip=self.mip, filter_mode="linear-mipmap-linear")
@@ -93,7 +91,7 @@ class PosedMesh:
         return torch.full_like(rast[..., :3], GRAY)
 
     def draw(self, poses: Poses, view: Window, bands: int = 3, smooth: bool = True) -> torch.Tensor:
-        """``[N, n, n, 4]``, like ``view.image``: the mesh under the light that fits this picture best; with ``smooth``
+        """`[N, n, n, 4]`, like `view.image`: the mesh under the light that fits this picture best; with `smooth`
         antialiased by areas, so that pictures change evenly with the pose."""
 
         def shade(rast: torch.Tensor, rast_db: torch.Tensor) -> torch.Tensor:
@@ -107,15 +105,14 @@ class PosedMesh:
 
 
 def harmonics(n: torch.Tensor, bands: int) -> torch.Tensor:
-    """A basis ``[..., bands^2]`` of the spherical harmonics of the first bands (1 to 3), of unit vectors ``[...,
-    3]``."""
+    """A basis `[..., bands^2]` of the spherical harmonics of the first bands (1 to 3), of unit vectors `[..., 3]`."""
     x, y, z = n.unbind(-1)
     basis = [torch.ones_like(x), x, y, z, x * y, y * z, x * z, x * x - y * y, 3 * z * z - 1]
     return torch.stack(basis[: bands * bands], dim=-1)
 
 
 def relight(albedo: torch.Tensor, basis: torch.Tensor, hit: torch.Tensor, view: Window) -> torch.Tensor:
-    """Colours ``[N, n, n, 3]``: ``albedo`` under the light of least squares against the photograph.
+    """Colours `[N, n, n, 3]`: `albedo` under the light of least squares against the photograph.
 
     Distant light on a matt surface is, to about 1 %, a combination of nine harmonics of the normal (Ramamoorthi and
     Hanrahan 2001, "An Efficient Representation for Irradiance Environment Maps"): linear in nine unknowns per colour,

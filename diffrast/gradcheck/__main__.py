@@ -1,4 +1,4 @@
-"""``python -m diffrast.gradcheck``: the gradients of our antialias modes against a supersampled truth."""
+"""`python -m diffrast.gradcheck`: the gradients of our antialias modes against a supersampled truth."""
 
 import argparse
 import json

@@ -1,6 +1,6 @@
 """Reflection of rough surfaces: GGX, Smith, Schlick, and the energy that the single bounce of a microfacet model loses.
 
-Everything works on lists of points: vectors ``[N, 3]`` of unit length, cosines and roughness ``[N, 1]``. All is
+Everything works on lists of points: vectors `[N, 3]` of unit length, cosines and roughness `[N, 1]`. All is
 differentiable.
 """
 
@@ -26,7 +26,7 @@ def ggx(n_h: torch.Tensor, alpha: torch.Tensor) -> torch.Tensor:
 
 
 def smith(n_l: torch.Tensor, n_v: torch.Tensor, alpha: torch.Tensor) -> torch.Tensor:
-    """Height-correlated masking and shadowing over ``4 n_l n_v`` (Heitz 2014, "Understanding the Masking-Shadowing
+    """Height-correlated masking and shadowing over `4 n_l n_v` (Heitz 2014, "Understanding the Masking-Shadowing
     Function", eq. 99)."""
     a2 = alpha * alpha
     v = n_l * (n_v * n_v * (1 - a2) + a2).sqrt()
@@ -40,7 +40,7 @@ def schlick(f0: torch.Tensor, cosine: torch.Tensor) -> torch.Tensor:
 
 
 def specular(n, v, l, n_v, n_l, f0, roughness) -> torch.Tensor:  # noqa: E741
-    """Single-bounce reflection ``D F V`` (glTF 2.0, appendix B.3) of light from ``l`` towards ``v``: ``[N, 3]``."""
+    """Single-bounce reflection `D F V` (glTF 2.0, appendix B.3) of light from `l` towards `v`: `[N, 3]`."""
     alpha = roughness.clamp_min(MIN_ROUGHNESS) ** 2
     h = unit(v + l)
     return ggx(dot(n, h).clamp(0, 1), alpha) * smith(n_l, n_v, alpha) * schlick(f0, dot(v, h))
@@ -51,9 +51,9 @@ def specular(n, v, l, n_v, n_l, f0, roughness) -> torch.Tensor:  # noqa: E741
 
 @functools.cache
 def albedo_table(size: int = 64, device: torch.device | str = "cpu") -> torch.Tensor:
-    """``[size, size, 2]``: (A, B) such that ``f0 A + B`` is the directional albedo of ``specular``; columns are
-    ``n_v``, rows roughness, both at ``(i + 0.5) / size``. Karis 2013, "Real Shading in Unreal Engine 4"; here by a
-    quadrature over the distribution of visible facets' normals with no random numbers."""
+    """`[size, size, 2]`: (A, B) such that `f0 A + B` is the directional albedo of `specular`; columns are `n_v`, rows
+    roughness, both at `(i + 0.5) / size`. Karis 2013, "Real Shading in Unreal Engine 4"; here by a quadrature over the
+    distribution of visible facets' normals with no random numbers."""
     at = (torch.arange(size, dtype=torch.float64) + 0.5) / size
     n_v = at[None, :, None, None]
     alpha = at.clamp_min(MIN_ROUGHNESS)[:, None, None, None] ** 2
@@ -72,20 +72,20 @@ def albedo_table(size: int = 64, device: torch.device | str = "cpu") -> torch.Te
 
 
 def bounce(n_v: torch.Tensor, roughness: torch.Tensor) -> torch.Tensor:
-    """(A, B) of :func:`albedo_table` at points, ``[N, 2]``."""
+    """(A, B) of `albedo_table` at points, `[N, 2]`."""
     table = albedo_table(device=n_v.device).to(n_v.dtype)[None]
     at = torch.cat([n_v, roughness], dim=-1)[None, None]
     return dr.texture(table, at, filter_mode="linear", boundary_mode="clamp")[0, 0]
 
 
 def albedo(f0: torch.Tensor, bounce: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The energy of the specular lobe, ``[N, 3]``, and the factor on its single bounce ``[N, 3]`` that makes up for
-    further ones.
+    """The energy of the specular lobe, `[N, 3]`, and the factor on its single bounce `[N, 3]` that makes up for further
+    ones.
 
-    What bounces several times between microfacets is missing in ``specular``; a white metal would darken with
-    roughness. It leaves tinted by ``f0``, in the shape of the first bounce: factor ``1 + f0 (1 - E) / E`` with E the
-    albedo of a perfect mirror's lobe (Turquin 2019, "Practical multiple scattering compensation for microfacet models",
-    section 3; after Kulla and Conty 2017 and Fdez-Agüera 2019). The energy includes the factor.
+    What bounces several times between microfacets is missing in `specular`; a white metal would darken with roughness.
+    It leaves tinted by `f0`, in the shape of the first bounce: factor `1 + f0 (1 - E) / E` with E the albedo of a
+    perfect mirror's lobe (Turquin 2019, "Practical multiple scattering compensation for microfacet models", section 3;
+    after Kulla and Conty 2017 and Fdez-Agüera 2019). The energy includes the factor.
     """
     a, b = bounce.split(1, dim=-1)
     factor = torch.addcmul(torch.ones_like(a), f0, 1 / (a + b) - 1)
@@ -93,7 +93,7 @@ def albedo(f0: torch.Tensor, bounce: torch.Tensor) -> tuple[torch.Tensor, torch.
 
 
 def dominant(n: torch.Tensor, v: torch.Tensor, n_v: torch.Tensor, roughness: torch.Tensor) -> torch.Tensor:
-    """Where most of what a rough mirror reflects comes from, ``[N, 3]``: between the mirrored direction and the normal
+    """Where most of what a rough mirror reflects comes from, `[N, 3]`: between the mirrored direction and the normal
     (Lagarde and de Rousiers 2014, "Moving Frostbite to Physically Based Rendering", section 4.9.3). Not of unit
     length."""
     alpha = roughness * roughness

@@ -17,8 +17,8 @@ from .prefilter import LEAST, TEXEL_LIMIT, prefilter, texel_directions
 
 
 def latlong_directions(height: int, width: int) -> torch.Tensor:
-    """The unit vectors of the texels of a lat-long map, ``[height, width, 3]``: +y up, row 0 (the bottom) looks down,
-    the middle looks along -z, as a camera does, and +x lies to its right."""
+    """The unit vectors of the texels of a lat-long map, `[height, width, 3]`: +y up, row 0 (the bottom) looks down, the
+    middle looks along -z, as a camera does, and +x lies to its right."""
     latitude = (((torch.arange(height) + 0.5) / height - 0.5) * math.pi)[:, None]
     longitude = (((torch.arange(width) + 0.5) / width - 0.5) * 2 * math.pi)[None]
     x, z = latitude.cos() * longitude.sin(), -latitude.cos() * longitude.cos()
@@ -26,7 +26,7 @@ def latlong_directions(height: int, width: int) -> torch.Tensor:
 
 
 def latlong_to_cube(image: torch.Tensor, size: int) -> torch.Tensor:
-    """A lat-long map ``[H, W, 3]`` as a cube map ``[6, size, size, 3]``, each texel the mean of 3 x 3 points.
+    """A lat-long map `[H, W, 3]` as a cube map `[6, size, size, 3]`, each texel the mean of 3 x 3 points.
     Differentiable."""
     at = _latlong_places(size, image.shape[0], image.device).to(image.dtype)
     return dr.texture(image[None], at, filter_mode="linear")[0].view(6, size, size, 9, 3).mean(3)
@@ -34,7 +34,7 @@ def latlong_to_cube(image: torch.Tensor, size: int) -> torch.Tensor:
 
 @functools.lru_cache(maxsize=8)
 def _latlong_places(size: int, height: int, device: torch.device) -> torch.Tensor:
-    """Texture coordinates ``[1, 6 size, size 9, 2]``."""
+    """Texture coordinates `[1, 6 size, size 9, 2]`."""
     x, y, z = torch.from_numpy(texel_directions(size, 3)).to(device).unbind(-1)
     # No further than the first and last rows' middles: past them the texture would wrap to the other pole.
     v = (y.clamp(-1, 1).asin() / math.pi + 0.5).clamp(0.5 / height, 1 - 0.5 / height)
@@ -42,8 +42,7 @@ def _latlong_places(size: int, height: int, device: torch.device) -> torch.Tenso
 
 
 class EnvironmentLight(Surrounding):
-    """A map of radiance: lat-long ``[H, W, 3]`` (see :func:`latlong_directions`) or a cube ``[6, S, S, 3]`` with
-    OpenGL's faces.
+    """A map of radiance: lat-long `[H, W, 3]` (see `latlong_directions`) or a cube `[6, S, S, 3]` with OpenGL's faces.
 
     Args:
         map: linear radiance, a parameter.
@@ -51,7 +50,7 @@ class EnvironmentLight(Surrounding):
             2.
         turn: angle in radians by which the surroundings are turned about +y, counter-clockwise seen from above; a
             parameter.
-        scale: factor ``[]``, ``[1]`` or ``[3]`` on the map; a parameter.
+        scale: factor `[]`, `[1]` or `[3]` on the map; a parameter.
 
     Differentiable into all of them. The prefiltered maps are made once for each picture, and kept while a map that
     wants no gradient stays as it is.
@@ -79,7 +78,7 @@ class EnvironmentLight(Surrounding):
         self._kept: tuple | None = None
 
     def cube(self) -> torch.Tensor:
-        """The map as a cube ``[6, S, S, 3]``, without turn and scale."""
+        """The map as a cube `[6, S, S, 3]`, without turn and scale."""
         return self.map if self.map.dim() == 4 else latlong_to_cube(self.map, self.size)
 
     def prepare(self) -> PreparedEnvironment:
@@ -95,8 +94,7 @@ class EnvironmentLight(Surrounding):
 
 
 class PreparedEnvironment(Surrounding):
-    """Prefiltered ``levels`` and ``irradiance`` maps of :func:`diffrast.scene.prefilter.prefilter`, to look things up
-    in."""
+    """Prefiltered `levels` and `irradiance` maps of `diffrast.scene.prefilter.prefilter`, to look things up in."""
 
     def __init__(self, levels: list[torch.Tensor], irradiance: torch.Tensor, turn: torch.Tensor, scale: torch.Tensor):
         super().__init__()

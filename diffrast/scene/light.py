@@ -1,8 +1,7 @@
 """Lights. A lamp shines from one direction on each point; a surrounding shines from everywhere.
 
-Units: ``intensity`` and ``irradiance`` are linear RGB. A white Lambertian surface that faces an irradiance of pi has
-radiance 1. All fields are parameters; see :func:`diffrast.scene.parameters.own` for tensors that are computed from
-others.
+Units: `intensity` and `irradiance` are linear RGB. A white Lambertian surface that faces an irradiance of pi has
+radiance 1. All fields are parameters; see `diffrast.scene.parameters.own` for tensors that are computed from others.
 """
 
 from __future__ import annotations
@@ -19,19 +18,18 @@ from .vectors import dot, unit
 
 
 class Lamp(torch.nn.Module):
-    """Light from one direction. ``shadow``: how it casts shadows (:class:`Shadow`), or None."""
+    """Light from one direction. `shadow`: how it casts shadows (`Shadow`), or None."""
 
     shadow: Shadow | None
 
     def incident(self, position: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """At points ``[N, 3]``: unit vectors to the lamp ``[N, 3]``, and the irradiance of a surface that faces it
-        ``[N, 3]``."""
+        """At points `[N, 3]`: unit vectors to the lamp `[N, 3]`, and the irradiance of a surface that faces it `[N,
+        3]`."""
         raise NotImplementedError
 
 
 class DirectionalLight(Lamp):
-    """Parallel light that travels along ``direction`` ``[3]`` (of any length), with ``irradiance`` ``[3]`` or
-    ``[1]``."""
+    """Parallel light that travels along `direction` `[3]` (of any length), with `irradiance` `[3]` or `[1]`."""
 
     direction: torch.Tensor
     irradiance: torch.Tensor
@@ -48,8 +46,7 @@ class DirectionalLight(Lamp):
 
 
 class PointLight(Lamp):
-    """Shines from ``position`` ``[3]`` in all directions with ``intensity`` ``[3]`` or ``[1]`` (irradiance at distance
-    1)."""
+    """Shines from `position` `[3]` in all directions with `intensity` `[3]` or `[1]` (irradiance at distance 1)."""
 
     position: torch.Tensor
     intensity: torch.Tensor
@@ -67,9 +64,8 @@ class PointLight(Lamp):
 
 
 class SpotLight(PointLight):
-    """A point light within a cone about ``direction`` ``[3]``: full inside the angle ``inner`` from the axis, nothing
-    outside of
-    ``outer`` (radians), between them as in KHR_lights_punctual of glTF."""
+    """A point light within a cone about `direction` `[3]`: full inside the angle `inner` from the axis, nothing outside
+    of `outer` (radians), between them as in KHR_lights_punctual of glTF."""
 
     direction: torch.Tensor
     inner: torch.Tensor
@@ -109,18 +105,17 @@ class Surrounding(torch.nn.Module):
         return self
 
     def irradiance(self, normal: torch.Tensor) -> torch.Tensor:
-        """Of surfaces that face ``normal`` ``[N, 3]``, divided by pi: the radiance that a white one sends out, ``[N,
-        3]``."""
+        """Of surfaces that face `normal` `[N, 3]`, divided by pi: the radiance that a white one sends out, `[N, 3]`."""
         raise NotImplementedError
 
     def radiance(self, direction: torch.Tensor, roughness: torch.Tensor) -> torch.Tensor:
-        """From directions ``[N, 3]`` of any length, averaged over the lobe of a mirror of roughness ``[N, 1]``: ``[N,
-        3]``."""
+        """From directions `[N, 3]` of any length, averaged over the lobe of a mirror of roughness `[N, 1]`: `[N,
+        3]`."""
         raise NotImplementedError
 
 
 class AmbientLight(Surrounding):
-    """The same ``radiance`` ``[3]`` or ``[1]`` from everywhere."""
+    """The same `radiance` `[3]` or `[1]` from everywhere."""
 
     color: torch.Tensor
 
@@ -136,7 +131,7 @@ class AmbientLight(Surrounding):
 
 
 def sh_basis(direction: torch.Tensor) -> torch.Tensor:
-    """The nine real spherical harmonics of bands 0 to 2 at unit directions ``[..., 3]``: ``[..., 9]``, ordered by band,
+    """The nine real spherical harmonics of bands 0 to 2 at unit directions `[..., 3]`: `[..., 9]`, ordered by band,
     then order
     -l to l (Ramamoorthi and Hanrahan 2001, "An Efficient Representation for Irradiance Environment Maps", eq. 3)."""
     x, y, z = direction.unbind(-1)
@@ -162,8 +157,8 @@ COSINE = (1.0, 2 / 3, 1 / 4)  # what the clamped cosine over pi keeps of each ba
 
 @functools.cache
 def lobe_bands(steps: int = 65) -> torch.Tensor:
-    """What the lobe of roughness ``i / (steps - 1)`` keeps of each band, float64 ``[steps, 3]``: the Legendre
-    coefficients of the prefilter's kernel (see :mod:`diffrast.scene.environment`)."""
+    """What the lobe of roughness `i / (steps - 1)` keeps of each band, float64 `[steps, 3]`: the Legendre coefficients
+    of the prefilter's kernel (see `diffrast.scene.environment`)."""
     roughness = torch.linspace(0, 1, steps, dtype=torch.float64).clamp_min(MIN_ROUGHNESS)[:, None]
     u = (torch.arange(4096, dtype=torch.float64) + 0.5)[None] / 4096
     cos2 = (1 - u) / (1 + (roughness**4 - 1) * u)  # of the facet's normal, equally likely
@@ -174,7 +169,7 @@ def lobe_bands(steps: int = 65) -> torch.Tensor:
 
 
 class SphericalHarmonicsLight(Surrounding):
-    """Radiance as spherical harmonics of order 3: ``coefficients`` ``[9, 3]`` in the order of :func:`sh_basis`."""
+    """Radiance as spherical harmonics of order 3: `coefficients` `[9, 3]` in the order of `sh_basis`."""
 
     coefficients: torch.Tensor
 

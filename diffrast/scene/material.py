@@ -1,8 +1,8 @@
 """Materials: what a point of a surface sends to the eye, under some lights.
 
-A field of a material (base colour, roughness, ...) is a tensor ``[C]``, the same everywhere, or a texture ``[H, W,
-C]``, linear, row 0 at the bottom, repeated outside of the unit square and filtered with mipmaps. Fields are parameters;
-tensors that are computed from others stay so, and pass their gradients on (:func:`diffrast.scene.parameters.own`).
+A field of a material (base colour, roughness, ...) is a tensor `[C]`, the same everywhere, or a texture `[H, W, C]`,
+linear, row 0 at the bottom, repeated outside of the unit square and filtered with mipmaps. Fields are parameters;
+tensors that are computed from others stay so, and pass their gradients on (`diffrast.scene.parameters.own`).
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from .vectors import dot, unit
 
 @dataclass
 class Lighting:
-    """The lights of a picture, ready to shade with: lamps, each with the part of its light ``[N, 1]`` that shadows
-    leave (None: all), and surroundings."""
+    """The lights of a picture, ready to shade with: lamps, each with the part of its light `[N, 1]` that shadows leave
+    (None: all), and surroundings."""
 
     lamps: list[Lamp] = field(default_factory=list)
     shadows: list[torch.Tensor | None] = field(default_factory=list)
     surroundings: list[Surrounding] = field(default_factory=list)
 
     def arriving(self, surface: Surface):
-        """Each lamp's unit vectors ``[N, 3]``, their cosines with the normal ``[N, 1]`` (not negative), and irradiance
-        ``[N, 3]``."""
+        """Each lamp's unit vectors `[N, 3]`, their cosines with the normal `[N, 1]` (not negative), and irradiance `[N,
+        3]`."""
         for lamp, lit in zip(self.lamps, self.shadows, strict=True):
             to, irradiance = lamp.incident(surface.position)
             cosine = dot(surface.normal, to).clamp_min(0)
@@ -46,7 +46,7 @@ class Lighting:
         return Lighting(self.lamps, shadows, self.surroundings)
 
     def diffuse(self, surface: Surface) -> torch.Tensor:
-        """The radiance ``[N, 3]`` of a white Lambertian surface."""
+        """The radiance `[N, 3]` of a white Lambertian surface."""
         total = torch.zeros_like(surface.normal)
         for _, _, irradiance in self.arriving(surface):
             total = total + irradiance / math.pi
@@ -56,7 +56,7 @@ class Lighting:
 
 
 def sample(texture: torch.Tensor | None, surface: Surface) -> torch.Tensor | None:
-    """A field at points: ``[N, C]`` from a texture ``[H, W, C]``, ``[1, C]`` from a constant, None from None."""
+    """A field at points: `[N, C]` from a texture `[H, W, C]`, `[1, C]` from a constant, None from None."""
     if texture is None:
         return None
     if texture.dim() < 3:
@@ -76,9 +76,8 @@ def product(*values: torch.Tensor | None) -> torch.Tensor | None:
 
 
 class Material(torch.nn.Module):
-    """Base of materials. ``alpha_mode`` as in glTF: "OPAQUE" ignores alpha, "MASK" cuts where it is below
-    ``alpha_cutoff`` (no gradient into alpha), "BLEND" blends. ``wants_tangents``: whether ``surface.tangent`` is
-    needed."""
+    """Base of materials. `alpha_mode` as in glTF: "OPAQUE" ignores alpha, "MASK" cuts where it is below `alpha_cutoff`
+    (no gradient into alpha), "BLEND" blends. `wants_tangents`: whether `surface.tangent` is needed."""
 
     alpha_mode = "OPAQUE"
     alpha_cutoff = 0.5
@@ -87,8 +86,7 @@ class Material(torch.nn.Module):
     base_color_factor: torch.Tensor | None
 
     def shade(self, surface: Surface, lights: Lighting) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Radiance towards the eye ``[N, 3]`` (or ``[1, 3]``), and alpha ``[N, 1]`` (or ``[1, 1]``), None where
-        opaque."""
+        """Radiance towards the eye `[N, 3]` (or `[1, 3]`), and alpha `[N, 1]` (or `[1, 1]`), None where opaque."""
         raise NotImplementedError
 
     def _own_color(self, name: str, value, channels: tuple[int, ...] = (3, 4)) -> None:
@@ -109,7 +107,7 @@ class Material(torch.nn.Module):
         return alpha if self.alpha_mode == "BLEND" else (alpha >= self.alpha_cutoff).to(alpha)
 
     def _base(self, surface: Surface) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Base colour times vertex colour ``[N, 3]``, and alpha by the mode."""
+        """Base colour times vertex colour `[N, 3]`, and alpha by the mode."""
         base = product(sample(self.base_color, surface), self.base_color_factor)
         assert base is not None
         color, alpha = base[..., :3], base[..., 3:]
@@ -120,7 +118,7 @@ class Material(torch.nn.Module):
 
 
 class Unlit(Material):
-    """Sends out ``base_color`` (``[3]``, ``[4]`` or a texture) whatever the light (glTF: KHR_materials_unlit)."""
+    """Sends out `base_color` (`[3]`, `[4]` or a texture) whatever the light (glTF: KHR_materials_unlit)."""
 
     def __init__(self, base_color=(1.0, 1.0, 1.0), *, alpha_mode: str = "OPAQUE", alpha_cutoff: float = 0.5):
         super().__init__()
@@ -133,7 +131,7 @@ class Unlit(Material):
 
 
 class Lambert(Unlit):
-    """Matt: radiance ``base_color / pi`` times the irradiance."""
+    """Matt: radiance `base_color / pi` times the irradiance."""
 
     def shade(self, surface: Surface, lights: Lighting) -> tuple[torch.Tensor, torch.Tensor | None]:
         color, alpha = self._base(surface)
@@ -141,11 +139,11 @@ class Lambert(Unlit):
 
 
 class BlinnPhong(Unlit):
-    """Matt plus a highlight: ``specular`` times ``(s + 8) / (8 pi) (n . h)^s`` with the exponent s =
-    exp(``log_shininess``) (Blinn 1977; the factor, which keeps the energy about the same for all s, from Akenine-Möller
-    et al., "Real-Time Rendering").
+    """Matt plus a highlight: `specular` times `(s + 8) / (8 pi) (n . h)^s` with the exponent s = exp(`log_shininess`)
+    (Blinn 1977; the factor, which keeps the energy about the same for all s, from Akenine-Möller et al., "Real-Time
+    Rendering").
 
-    Surroundings are reflected as by a rough mirror of the same width, ``alpha^2 = 2 / (s + 2)`` (Walter et al. 2007,
+    Surroundings are reflected as by a rough mirror of the same width, `alpha^2 = 2 / (s + 2)` (Walter et al. 2007,
     section 5.2).
     """
 
@@ -187,8 +185,8 @@ class BlinnPhong(Unlit):
 
 
 class SphericalHarmonicsColor(Material):
-    """Radiance that depends on the direction to the eye only: ``coefficients`` ``[27]`` or a texture ``[H, W, 27]``, 9
-    harmonics (:func:`diffrast.scene.light.sh_basis`) of 3 colours each. Light has no effect."""
+    """Radiance that depends on the direction to the eye only: `coefficients` `[27]` or a texture `[H, W, 27]`, 9
+    harmonics (`diffrast.scene.light.sh_basis`) of 3 colours each. Light has no effect."""
 
     coefficients: torch.Tensor
 
@@ -206,19 +204,19 @@ class MetallicRoughness(Material):
     """The metallic-roughness material of glTF 2.0 (section 3.9, appendix B).
 
     Args:
-        base_color: ``[3]``, ``[4]`` (with alpha) or a texture of them.
-        orm: occlusion, roughness, metalness, each 0 to 1: ``[3]`` or a texture ``[H, W, 3]``. Occlusion dims
+        base_color: `[3]`, `[4]` (with alpha) or a texture of them.
+        orm: occlusion, roughness, metalness, each 0 to 1: `[3]` or a texture `[H, W, 3]`. Occlusion dims
             surroundings only.
-        normal_map: ``[H, W, 3]``, the tangent-space normal as stored in files, ``(n + 1) / 2``, +y towards larger v.
+        normal_map: `[H, W, 3]`, the tangent-space normal as stored in files, `(n + 1) / 2`, +y towards larger v.
         normal_scale: factor on its x and y.
-        emission: ``[3]`` or a texture, or None.
+        emission: `[3]` or a texture, or None.
         base_color_factor, orm_factor, emission_factor: factors on textures, of as many channels, or None.
         alpha_mode, alpha_cutoff: as in glTF.
 
     Diffuse and specular share the light: what the specular lobe reflects in all, further bounces included
-    (:func:`brdf.albedo`), does not reach the diffuse layer, so that a white surface keeps the energy of a white sky.
-    (glTF's sample code weighs the diffuse part by the single bounce's Fresnel term, which does not; its appendix B
-    allows either.)
+    (`brdf.albedo`), does not reach the diffuse layer, so that a white surface keeps the energy of a white sky. (glTF's
+    sample code weighs the diffuse part by the single bounce's Fresnel term, which does not; its appendix B allows
+    either.)
     """
 
     normal_scale: torch.Tensor
@@ -285,7 +283,7 @@ class MetallicRoughness(Material):
         )
 
     def normal(self, surface: Surface) -> torch.Tensor:
-        """Unit normals ``[N, 3]`` with the normal map applied."""
+        """Unit normals `[N, 3]` with the normal map applied."""
         n = surface.normal
         bumps = sample(self.normal_map, surface)
         if bumps is None:

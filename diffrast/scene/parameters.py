@@ -6,11 +6,10 @@ import torch
 
 
 def own(module: torch.nn.Module, name: str, value, shape: str, *sizes: tuple[int | None, ...]) -> None:
-    """Give ``module`` the tensor ``name``: a float32 (or float64) tensor of one of the shapes ``sizes`` (None: any
-    size).
+    """Give `module` the tensor `name`: a float32 (or float64) tensor of one of the shapes `sizes` (None: any size).
 
-    Numbers and tensors without a history become a ``torch.nn.Parameter`` (None stays None). A tensor that is
-    computed from others stays itself, so that gradients flow on to what it was made from.
+    Numbers and tensors without a history become a `torch.nn.Parameter` (None stays None). A tensor that is computed
+    from others stays itself, so that gradients flow on to what it was made from.
     """
     if value is None:
         setattr(module, name, None)

@@ -33,12 +33,12 @@ class Scene(torch.nn.Module):
     """What there is to see.
 
     Args:
-        mesh: a :class:`Mesh`, or a module that gives one when called (:class:`MeshParameters`).
-        materials: one for each id of ``mesh.material_ids``, or a single one. None: from the mesh's own materials, its
+        mesh: a `Mesh`, or a module that gives one when called (`MeshParameters`).
+        materials: one for each id of `mesh.material_ids`, or a single one. None: from the mesh's own materials, its
             texture or its vertex colours.
         lights: any number of lamps and surroundings.
-        background: None (black, with alpha 0), linear RGB ``[3]`` or a picture ``[H, W, 3]`` of the camera's size, or
-            an :class:`EnvironmentLight`, which is then seen behind everything. Alpha does not count it.
+        background: None (black, with alpha 0), linear RGB `[3]` or a picture `[H, W, 3]` of the camera's size, or an
+            `EnvironmentLight`, which is then seen behind everything. Alpha does not count it.
     """
 
     def __init__(
@@ -83,15 +83,14 @@ def _own_materials(mesh: Mesh) -> list[Material]:
 class Rendering:
     """A picture and the buffers that it was made from. B is the number of cameras, row 0 the bottom row.
 
-    - ``image`` ``[B, H, W, 4]``: linear RGB over the background, and alpha (the coverage), antialiased. Without a
+    - `image` `[B, H, W, 4]`: linear RGB over the background, and alpha (the coverage), antialiased. Without a
       background RGB is premultiplied with alpha.
-    - ``channels``: the channels asked for, ``[B, H, W, C]`` over 0, antialiased along with the image.
-    - ``layers``: how many layers were peeled.
+    - `channels`: the channels asked for, `[B, H, W, C]` over 0, antialiased along with the image.
+    - `layers`: how many layers were peeled.
 
-    Of the nearest surface, at ``samples`` times the size, as they are at the pixels' centres (no antialias, zero where
-    nothing is seen): ``depth`` ``[.., 1]`` along the viewing direction in world units, ``normal`` ``[.., 3]`` towards
-    the eye in world space,
-    ``uv`` ``[.., 2]``, ``position`` ``[.., 3]``; ``ids`` int64 ``[..]``, the triangle or -1; ``mask`` bool ``[..]``.
+    Of the nearest surface, at `samples` times the size, as they are at the pixels' centres (no antialias, zero where
+    nothing is seen): `depth` `[.., 1]` along the viewing direction in world units, `normal` `[.., 3]` towards the eye
+    in world space, `uv` `[.., 2]`, `position` `[.., 3]`; `ids` int64 `[..]`, the triangle or -1; `mask` bool `[..]`.
     """
 
     image: torch.Tensor
@@ -127,21 +126,21 @@ def render(
             shadows.
         max_layers: how many layers of surfaces may be seen through one another; "auto": until a layer is empty or
             nothing shines through. Opaque scenes take one.
-        channels: further attributes of vertices ``[V, C]`` to draw, by name.
-        cull: as for ``dr.rasterize``.
-        antialias: the ``mode`` of ``dr.antialias``. "area" finds silhouettes of triangles smaller than a pixel and
-            lines where surfaces intersect; "silhouette" is a little faster and misses both, and so does its gradient.
+        channels: further attributes of vertices `[V, C]` to draw, by name.
+        cull: as for `dr.rasterize`.
+        antialias: the `mode` of `dr.antialias`. "area" finds silhouettes of triangles smaller than a pixel and lines
+            where surfaces intersect; "silhouette" is a little faster and misses both, and so does its gradient.
 
     Environment light is not occluded: surfaces do not shade or mirror one another, except by the shadows of lamps.
 
     Differentiable into the mesh's vertices, UVs, normals and colours, all parameters of materials and lights, the
-    background and the camera's K and pose; through silhouettes (``dr.antialias``) and, with ``Lamp.shadow``, shadows
-    too. Which surface is nearest at a pixel, "MASK" alpha, and where reflections or shadows inside of the picture
-    change abruptly have no derivative.
+    background and the camera's K and pose; through silhouettes (`dr.antialias`) and, with `Lamp.shadow`, shadows too.
+    Which surface is nearest at a pixel, "MASK" alpha, and where reflections or shadows inside of the picture change
+    abruptly have no derivative.
 
     Raises:
         ValueError: cameras of different sizes, a texture on a mesh without UVs, an id without a material, a bad
-            ``max_layers``.
+            `max_layers`.
     """
     cameras = [camera] if isinstance(camera, Camera) else list(camera)
     mesh = scene.geometry()
@@ -212,7 +211,7 @@ def _shade(scene, mesh, lighting, maps, rast, rast_db, eyes, extra) -> _Layer:
 
 
 def _by_material(scene, mesh, surface, pixels, lights) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Colours ``[M, 3]`` and alpha ``[M, 1]`` or None: each material shades the points that are its own."""
+    """Colours `[M, 3]` and alpha `[M, 1]` or None: each material shades the points that are its own."""
     if len(scene.materials) == 1:
         color, alpha = scene.materials[0].shade(surface, lights)
         return color.expand(len(surface), 3), None if alpha is None else alpha.expand(len(surface), 1)
@@ -280,7 +279,7 @@ def _clip_matrix(camera: Camera, mesh: Mesh) -> torch.Tensor:
 
 
 def _eye(camera: Camera) -> torch.Tensor:
-    """The eye's position and 1, or for a parallel projection the direction to it and 0: ``[4]``."""
+    """The eye's position and 1, or for a parallel projection the direction to it and 0: `[4]`."""
     point = -camera.forward if camera.parallel else camera.center
     return torch.cat([point, point.new_full((1,), 0.0 if camera.parallel else 1.0)])
 
@@ -297,7 +296,7 @@ def _prepare(ctx, scene, mesh) -> tuple[Lighting, list[ShadowMap | None]]:
 
 
 def _backdrop(scene, cameras, samples, lighting, pos, extra) -> torch.Tensor:
-    """What is behind everything, ``[B, H, W, 4 + C]``, alpha and channels zero."""
+    """What is behind everything, `[B, H, W, 4 + C]`, alpha and channels zero."""
     height, width = cameras[0].height * samples, cameras[0].width * samples
     count = 1 + sum(v.shape[-1] for v in extra.values())
     background = scene.background
@@ -321,7 +320,7 @@ def _backdrop(scene, cameras, samples, lighting, pos, extra) -> torch.Tensor:
 
 
 def _rays(camera: Camera, samples: int) -> torch.Tensor:
-    """Directions in the world through all pixels, ``[H W, 3]``."""
+    """Directions in the world through all pixels, `[H W, 3]`."""
     h, w = camera.height * samples, camera.width * samples
     y, x = torch.meshgrid(torch.arange(h), torch.arange(w), indexing="ij")
     pixels = ((torch.stack([x, y], -1) + 0.5) / samples).reshape(-1, 2).to(camera.K)

@@ -7,10 +7,10 @@ import torch
 
 
 def reinhard(image: torch.Tensor, white: float = 4.0, exposure: float = 1.0) -> torch.Tensor:
-    """Linear RGB ``[..., 3]`` of any brightness, times ``exposure``, to linear 0..1; a luminance of ``white`` becomes
+    """Linear RGB `[..., 3]` of any brightness, times `exposure`, to linear 0..1; a luminance of `white` becomes
     1.
 
-    The colour is kept, the luminance L becomes ``L (1 + L / white^2) / (1 + L)`` (Reinhard et al. 2002, "Photographic
+    The colour is kept, the luminance L becomes `L (1 + L / white^2) / (1 + L)` (Reinhard et al. 2002, "Photographic
     Tone Reproduction for Digital Images", eq. 4). Saturated bright colours can exceed 1. Differentiable.
     """
     if not white > 0 or not exposure > 0:

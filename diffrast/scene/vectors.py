@@ -1,7 +1,7 @@
-"""Dot products, multiples and unit vectors of lists of vectors ``[N, 3]``.
+"""Dot products, multiples and unit vectors of lists of vectors `[N, 3]`.
 
-By columns: on the CPU a sum over a dimension of three, or a product with ``[N, 1]``, takes three times as long, and
-they are what shading does most. For the same reason the backward passes are written out. They cannot be differentiated
+By columns: on the CPU a sum over a dimension of three, or a product with `[N, 1]`, takes three times as long, and they
+are what shading does most. For the same reason the backward passes are written out. They cannot be differentiated
 again.
 """
 
@@ -82,20 +82,20 @@ class _Unit(torch.autograd.Function):
 
 
 def dot(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """``[N, 1]``, of vectors ``[N, 3]`` and as many, or one ``[3]``."""
+    """`[N, 1]`, of vectors `[N, 3]` and as many, or one `[3]`."""
     return _Dot.apply(a, b.expand_as(a) if b.dim() < a.dim() else b)
 
 
 def scale(a: torch.Tensor, s: torch.Tensor) -> torch.Tensor:
-    """``[N, 3]`` times ``[N, 1]``."""
+    """`[N, 3]` times `[N, 1]`."""
     return _Scale.apply(a, s)
 
 
 def constant(a: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
-    """``a`` ``[N, C]`` as it is, without a gradient in the rows ``where`` (bool ``[N]``)."""
+    """`a` `[N, C]` as it is, without a gradient in the rows `where` (bool `[N]`)."""
     return _Constant.apply(a, where)
 
 
 def unit(x: torch.Tensor) -> torch.Tensor:
-    """``[N, 3]`` of length 1; what is shorter than 1e-12 becomes shorter."""
+    """`[N, 3]` of length 1; what is shorter than 1e-12 becomes shorter."""
     return _Unit.apply(x)

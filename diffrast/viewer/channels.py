@@ -1,5 +1,5 @@
-"""The pictures that one can choose: each a small function from what is visible to display
-values ``[N, 3]`` of the pixels that show surface."""
+"""The pictures that one can choose: each a small function from what is visible to display values `[N, 3]` of the pixels
+that show surface."""
 
 from __future__ import annotations
 
@@ -31,9 +31,8 @@ BACKGROUNDS = {"dark": (0.105, 0.115, 0.135), "light": (0.945, 0.95, 0.96)}
 
 @dataclass(frozen=True)
 class ViewOptions:
-    """What the page's controls say. ``light`` turns the lamp around the object and ``turn`` the surroundings, in
-    degrees;
-    ``view`` is the input view that is looked through, -1 for none; ``opacity`` is that of its photograph."""
+    """What the page's controls say. `light` turns the lamp around the object and `turn` the surroundings, in degrees;
+    `view` is the input view that is looked through, -1 for none; `opacity` is that of its photograph."""
 
     channel: str = "shaded"
     wireframe: bool = False
@@ -77,7 +76,7 @@ def surroundings(s: Surface, options: ViewOptions, up: str) -> torch.Tensor:
 
 
 def upright(vectors: torch.Tensor, up: str) -> torch.Tensor:
-    """Vectors ``[N, 3]`` with y up, as lights have them, from those of a world where ``up`` is."""
+    """Vectors `[N, 3]` with y up, as lights have them, from those of a world where `up` is."""
     if up == "y":
         return vectors
     x, y, z = vectors.unbind(-1)
@@ -142,7 +141,7 @@ def pale(s: Surface, _: ViewOptions, __: str) -> torch.Tensor:
 
 
 def arrows(s: Surface) -> tuple[torch.Tensor, torch.Tensor]:
-    """Tails and tips ``[M, 2]`` on screen, x to the right and y upwards, one for each cell of a grid whose middle shows
+    """Tails and tips `[M, 2]` on screen, x to the right and y upwards, one for each cell of a grid whose middle shows
     surface."""
     width = s.image.shape[2]
     row, column = s.pixels.index // width, s.pixels.index % width
@@ -156,7 +155,7 @@ def arrows(s: Surface) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def with_arrows(picture: torch.Tensor, s: Surface) -> torch.Tensor:
-    """Display values ``[H, W, 3]`` with the arrows over them."""
+    """Display values `[H, W, 3]` with the arrows over them."""
     height, width = picture.shape[:2]
     tail, tip = (x.double().cpu() for x in arrows(s))
     along = tip - tail
@@ -182,8 +181,8 @@ def coverage(s: Surface, _: ViewOptions, __: str) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class Choice:
-    """A picture to choose: how it is labelled, which of the scene's fields it needs, and how to read it, with
-    `{scale}` for the number behind its full colour."""
+    """A picture to choose: how it is labelled, which of the scene's fields it needs, and how to read it, with `{scale}`
+    for the number behind its full colour."""
 
     label: str
     needs: str = ""

@@ -46,7 +46,7 @@ def copy_mesh(mesh: Mesh) -> Mesh:
 
 
 class BaseColor:
-    """A base colour: ``factor``, three numbers, times ``texture`` ``[H, W, 3]`` if there is one."""
+    """A base colour: `factor`, three numbers, times `texture` `[H, W, 3]` if there is one."""
 
     def __init__(self, factor: Sequence[float], texture: torch.Tensor | None = None):
         self.factor = list(factor)
@@ -59,12 +59,12 @@ class BaseColor:
 
 
 class Drawable:
-    """What is prepared once per mesh. ``mesh`` is a copy made by `copy_mesh`; ``gradient`` ``[V, 3]`` is that of the
-    loss by its vertices, ``coverage`` ``[H, W]`` the weight of each texel, ``environment`` what `prefilter` returns,
-    ``gradient_scale`` the gradient that gets the full colour.
+    """What is prepared once per mesh. `mesh` is a copy made by `copy_mesh`; `gradient` `[V, 3]` is that of the loss by
+    its vertices, `coverage` `[H, W]` the weight of each texel, `environment` what `prefilter` returns, `gradient_scale`
+    the gradient that gets the full colour.
 
     Vertices at the same place become one for visibility, normals and antialiasing: a chart's border is no silhouette
-    and no crease. The faces of ``mesh`` keep their order, so UVs are found by the same triangle ids.
+    and no crease. The faces of `mesh` keep their order, so UVs are found by the same triangle ids.
     """
 
     def __init__(
@@ -98,12 +98,12 @@ class Drawable:
 
     @cached_property
     def gradient(self) -> torch.Tensor:
-        """The loss's derivative by moving each vertex along its normal, ``[V, 1]``."""
+        """The loss's derivative by moving each vertex along its normal, `[V, 1]`."""
         return (self.vertex_gradient * self.normals).sum(-1, keepdim=True)
 
     @cached_property
     def coverage(self) -> torch.Tensor:
-        """``[1, H, W, 1]``."""
+        """`[1, H, W, 1]`."""
         return self.vertices.new_zeros(1, 1, 1, 1) if self._coverage is None else self._coverage[None, ..., None]
 
     @cached_property
@@ -117,7 +117,7 @@ class Drawable:
 
     @cached_property
     def base_colors(self) -> list[BaseColor]:
-        """The base colours, one for each material; one in all where there is a ``texture`` or no material."""
+        """The base colours, one for each material; one in all where there is a `texture` or no material."""
         mesh = self.mesh
         if mesh.texture is not None and mesh.uv is not None:
             factor = mesh.materials[0].base_color_factor if len(mesh.materials) == 1 else (1.0,) * 3
@@ -139,7 +139,7 @@ class Drawable:
 
 @torch.no_grad()
 def prepared(picture: torch.Tensor) -> Environment:
-    """A lat-long map ``[H, W, 3]`` of linear radiance, prefiltered once."""
+    """A lat-long map `[H, W, 3]` of linear radiance, prefiltered once."""
     return prefilter(EnvironmentLight(picture, size=SIZE).cube())
 
 

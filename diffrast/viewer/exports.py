@@ -37,7 +37,7 @@ def screenshot(
 def film_frames(
     scene: Shown, pose: Pose, options: ViewOptions, width: int, height: int, backend: str, count: int = FILM_FRAMES
 ) -> Iterator[torch.Tensor]:
-    """Display values ``[height, width, 3]`` of ``count`` frames once around the target."""
+    """Display values `[height, width, 3]` of `count` frames once around the target."""
     ctx = dr.RasterizeContext(backend)
     for i in range(count):
         turned = replace(pose, yaw=pose.yaw + 2 * math.pi * i / count)

@@ -14,8 +14,8 @@ UPS = {"y": (0.0, 1.0, 0.0), "z": (0.0, 0.0, 1.0)}
 
 @dataclass(frozen=True)
 class Pose:
-    """A camera as the page holds it. ``yaw`` and ``pitch`` are the eye's direction as seen from ``target``, in radians
-    (pitch is the height above the horizon); ``fov`` is the full vertical angle in degrees.
+    """A camera as the page holds it. `yaw` and `pitch` are the eye's direction as seen from `target`, in radians (pitch
+    is the height above the horizon); `fov` is the full vertical angle in degrees.
 
     The page sends whole poses, never movements: one that is lost or late is made good by the next.
     """
@@ -56,7 +56,7 @@ class Pose:
 
 
 def fitting(box: list[list[float]], fov: float = 35.0) -> Pose:
-    """The pose that shows all of a box ``[2, 3]``, from the front, a little from the side and above."""
+    """The pose that shows all of a box `[2, 3]`, from the front, a little from the side and above."""
     target = [0.5 * (a + b) for a, b in zip(*box, strict=True)]
     radius = 0.5 * math.dist(*box)
     distance = max(radius, 1e-6) / math.sin(math.radians(fov) / 2)

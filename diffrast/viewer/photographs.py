@@ -18,8 +18,7 @@ MAX_SHEET = 4096  # pixels of the picture that holds all of them
 
 @dataclass(frozen=True)
 class Photograph:
-    """An input view: its camera and what it should show, display values ``[H, W, 3]`` or ``[H, W, 4]`` with
-    coverage."""
+    """An input view: its camera and what it should show, display values `[H, W, 3]` or `[H, W, 4]` with coverage."""
 
     camera: Camera
     image: torch.Tensor
@@ -28,8 +27,8 @@ class Photograph:
 
 @dataclass(frozen=True, eq=False)
 class InputView:
-    """A photograph as the viewer keeps it: ``load()`` makes its picture, display values ``[H, W, 3|4]`` with ``shape``
-    (H, W), anew each time that it is asked for, so that a large data set takes no more memory than it has already."""
+    """A photograph as the viewer keeps it: `load()` makes its picture, display values `[H, W, 3|4]` with `shape` (H,
+    W), anew each time that it is asked for, so that a large data set takes no more memory than it has already."""
 
     name: str
     camera: Camera
@@ -37,7 +36,7 @@ class InputView:
     load: Callable[[], torch.Tensor]
 
     def described(self) -> dict[str, Any]:
-        """For the page: camera-to-world ``[3, 4]``, the slopes of the view's right and upper sides, the thumbnail's
+        """For the page: camera-to-world `[3, 4]`, the slopes of the view's right and upper sides, the thumbnail's
         size."""
         pose, K = torch.linalg.inv(self.camera.world_to_camera), self.camera.K
         slopes = (self.camera.width / 2 / float(K[0, 0]), self.camera.height / 2 / float(K[1, 1]))
@@ -51,8 +50,8 @@ class InputView:
 
 
 def input_view(view: Any) -> InputView:
-    """Of a `Photograph`, whose 8-bit levels are kept, or of a view of a data set, which keeps its own: ``rgb`` ``[H, W,
-    3]``, perhaps ``alpha`` ``[H, W]``, and their ``shape``."""
+    """Of a `Photograph`, whose 8-bit levels are kept, or of a view of a data set, which keeps its own: `rgb` `[H, W,
+    3]`, perhaps `alpha` `[H, W]`, and their `shape`."""
     if isinstance(view, Photograph):
         levels = to_uint8(checked_image(view.image), linear=False)
         return InputView(
@@ -69,7 +68,7 @@ def input_view(view: Any) -> InputView:
 
 
 def contact_sheet(views: Sequence[InputView]) -> Iterator[torch.Tensor | None]:
-    """All thumbnails in one picture ``[H, W, 3]``, row by row from the top left, each at the top left of a square of
+    """All thumbnails in one picture `[H, W, 3]`, row by row from the top left, each at the top left of a square of
     `SIDE` pixels. Yields None after each, then the picture; what does not fit on it is left out."""
     columns = min(math.ceil(math.sqrt(len(views))), MAX_SHEET // SIDE)
     rows = min(math.ceil(len(views) / columns), MAX_SHEET // SIDE)
@@ -92,7 +91,7 @@ def inside(width: int, height: int, room_width: int, room_height: int) -> tuple[
 
 
 def letterbox(image: torch.Tensor, width: int, height: int, around: Sequence[float]) -> torch.Tensor:
-    """``[H, W, 1|3|4]`` scaled to fit into ``[height, width, 3]``; alpha shows what is around."""
+    """`[H, W, 1|3|4]` scaled to fit into `[height, width, 3]`; alpha shows what is around."""
     background = image.new_tensor(around)
     color = image[..., :3].expand(-1, -1, 3)
     if image.shape[-1] == 4:

@@ -1,9 +1,9 @@
 """What page and server say to each other: frames with a binary header down, JSON up and down.
 
 A binary message down is `HEADER` and a file's bytes (JPEG for a frame, and for the thumbnails of all photographs in one
-picture of square tiles, whose side stands in the flags). Messages up are JSON objects with a ``type``; `parse` turns
-one into checked, clamped values or raises ``ValueError``, so that nothing behind it sees a number that is not finite or
-a name that does not exist.
+picture of square tiles, whose side stands in the flags). Messages up are JSON objects with a `type`; `parse` turns one
+into checked, clamped values or raises `ValueError`, so that nothing behind it sees a number that is not finite or a
+name that does not exist.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def constants() -> dict[str, Any]:
 
 
 def _number(low: float, high: float) -> Callable[[Any], float]:
-    """Finite numbers, moved into ``low..high``."""
+    """Finite numbers, moved into `low..high`."""
 
     def check(x: Any) -> float:
         if isinstance(x, bool) or not isinstance(x, (int, float)) or not math.isfinite(x):
@@ -148,7 +148,7 @@ MESSAGES: dict[str, dict[str, Callable[[Any], Any]]] = {
 
 
 def parse(message: str | bytes) -> tuple[str, dict[str, Any]]:
-    """Type and checked fields of a message up. Raises ``ValueError`` that says what is wrong with it."""
+    """Type and checked fields of a message up. Raises `ValueError` that says what is wrong with it."""
     if not isinstance(message, str):
         raise ValueError("expected text but got a binary message")
     try:

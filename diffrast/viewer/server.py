@@ -58,8 +58,8 @@ def is_loopback(host: str) -> bool:
 
 
 class Server:
-    """``opened(session)`` is called for each new page, ``received(session, text)`` for each message; it raises
-    ``ValueError`` for one that makes no sense. ``new_session()`` makes the state of a page."""
+    """`opened(session)` is called for each new page, `received(session, text)` for each message; it raises `ValueError`
+    for one that makes no sense. `new_session()` makes the state of a page."""
 
     def __init__(
         self,

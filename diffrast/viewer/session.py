@@ -30,7 +30,7 @@ class Order:
 class Session:
     """The state of one page, shared by the thread that reads from it, the one that draws and the one that writes to it.
 
-    ``wake`` is the viewer's condition: whoever changes something notifies it. Movements are not queued: a new one
+    `wake` is the viewer's condition: whoever changes something notifies it. Movements are not queued: a new one
     replaces what has not been drawn yet.
     """
 
@@ -131,5 +131,5 @@ class Session:
 
 
 def with_fields(options: ViewOptions, fields: dict) -> ViewOptions:
-    """The options that an ``options`` message asks for."""
+    """The options that an `options` message asks for."""
     return replace(options, **{k: v for k, v in fields.items() if k != "stamp"})

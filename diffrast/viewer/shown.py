@@ -37,9 +37,9 @@ CHANNELS: dict[str, Choice] = {**SURFACES, **PICTURES}
 
 @dataclass(frozen=True)
 class Shown:
-    """``version`` grows with each change. ``image`` holds display values ``[H, W, C]``; ``gradient`` ``[V, 3]`` is that
-    of a loss by the mesh's vertices, ``image_gradient`` ``[H, W, 1]`` by a picture's brightness, ``coverage`` ``[Ht,
-    Wt]`` the weight with which each texel has been learned, ``environment`` what lights the object."""
+    """`version` grows with each change. `image` holds display values `[H, W, C]`; `gradient` `[V, 3]` is that of a loss
+    by the mesh's vertices, `image_gradient` `[H, W, 1]` by a picture's brightness, `coverage` `[Ht, Wt]` the weight
+    with which each texel has been learned, `environment` what lights the object."""
 
     mesh: Mesh | None = None
     image: torch.Tensor | None = None
@@ -76,7 +76,7 @@ class Shown:
         return replace(self, **new)
 
     def channels(self, promised: Collection[str] = ()) -> list[list[str]]:
-        """Name, label and legend of what there is to choose; ``promised`` are fields that will be there when asked
+        """Name, label and legend of what there is to choose; `promised` are fields that will be there when asked
         for."""
         return [
             [name, c.label, c.legend.format(scale=self.scales.get(c.needs, 0.0))]
@@ -106,7 +106,7 @@ class Shown:
     def picture(
         self, ctx: dr.RasterizeContext, pose: Pose, options: ViewOptions, width: int, height: int, smooth: bool = True
     ) -> torch.Tensor:
-        """Display values ``[height, width, 3]``, row 0 at the bottom: what a page with these settings shows."""
+        """Display values `[height, width, 3]`, row 0 at the bottom: what a page with these settings shows."""
         around = BACKGROUNDS[options.theme]
         if self.image is not None and (options.channel == "image" or self.drawable is None):
             return letterbox(self.image, width, height, around)
@@ -157,7 +157,7 @@ def _checked_gradient(gradient: torch.Tensor, mesh: Mesh | None) -> torch.Tensor
 
 
 def _checked_image_gradient(gradient: torch.Tensor) -> torch.Tensor:
-    """The sum over channels, ``[H, W, 1]``; of several pictures side by side."""
+    """The sum over channels, `[H, W, 1]`; of several pictures side by side."""
     shape = _shape(gradient)
     if isinstance(gradient, torch.Tensor) and gradient.ndim == 4 and len(gradient):
         gradient = torch.cat(list(gradient), dim=1)

@@ -46,7 +46,7 @@ class Surface:
 
     @cached_property
     def triangle(self) -> torch.Tensor:
-        """int64 ``[N]``."""
+        """int64 `[N]`."""
         return dr.triangle_id(self.rast)[0, 0]
 
     def _interpolate(self, values: torch.Tensor) -> torch.Tensor:
@@ -65,7 +65,7 @@ class Surface:
 
     @cached_property
     def depth(self) -> torch.Tensor:
-        """Distance along the viewing direction ``[N, 1]``, 0 at the nearest and 1 at the farthest place of the
+        """Distance along the viewing direction `[N, 1]`, 0 at the nearest and 1 at the farthest place of the
         drawable."""
         near, far = self.depth_range
         return (self._interpolate(self.clip[0, :, 3:]) - near) / (far - near)
@@ -79,12 +79,12 @@ class Surface:
 
     @property
     def uv(self) -> torch.Tensor | None:
-        """``[N, 2]``, None where the mesh has none."""
+        """`[N, 2]`, None where the mesh has none."""
         return None if self.drawable.mesh.uv is None else self._uv[0][0, 0]
 
     @cached_property
     def albedo(self) -> torch.Tensor:
-        """Linear base colour ``[N, 3]``: material times vertex colour."""
+        """Linear base colour `[N, 3]`: material times vertex colour."""
         base_colors, ids = self.drawable.base_colors, self.drawable.mesh.material_ids
         if len(base_colors) == 1 or ids is None:
             color = self._base_color(base_colors[0], None)
@@ -99,7 +99,7 @@ class Surface:
         return color * dr.interpolate(colors[:, :3].contiguous(), self.rast, self.drawable.mesh.faces)[0][0, 0]
 
     def _base_color(self, base_color: BaseColor, at: torch.Tensor | None) -> torch.Tensor:
-        """A material's base colour ``[M, 3]`` at these of the pixels, None: at all."""
+        """A material's base colour `[M, 3]` at these of the pixels, None: at all."""
         factor = self.rast.new_tensor(base_color.factor)
         if base_color.texture is None:
             return factor.expand(len(self.pixels) if at is None else len(at), 3)
@@ -118,34 +118,34 @@ class Surface:
 
     @cached_property
     def gradient(self) -> torch.Tensor:
-        """``[N, 1]``, see `Drawable.gradient`."""
+        """`[N, 1]`, see `Drawable.gradient`."""
         return self._interpolate(self.drawable.gradient)
 
     @cached_property
     def vertex_gradient(self) -> torch.Tensor:
-        """``[N, 3]``, in all directions."""
+        """`[N, 3]`, in all directions."""
         return self._interpolate(self.drawable.vertex_gradient)
 
     @cached_property
     def coverage(self) -> torch.Tensor:
-        """The weight of the texel at each pixel, ``[N, 1]``."""
+        """The weight of the texel at each pixel, `[N, 1]`."""
         if self.drawable.mesh.uv is None:
             return self.rast.new_zeros(len(self.pixels), 1)
         return dr.texture(self.drawable.coverage, self._uv[0].contiguous(), filter_mode="nearest")[0, 0]
 
     @cached_property
     def place(self) -> torch.Tensor:
-        """In the world, ``[N, 3]``."""
+        """In the world, `[N, 3]`."""
         return self._interpolate(self.drawable.vertices)
 
     @cached_property
     def toward_eye(self) -> torch.Tensor:
-        """Unit vectors from the surface to the eye, ``[N, 3]``."""
+        """Unit vectors from the surface to the eye, `[N, 3]`."""
         return torch.nn.functional.normalize(self.camera.center.to(self.place) - self.place, dim=-1)
 
     @cached_property
     def edge_distance(self) -> torch.Tensor:
-        """Distance in pixels to the nearest edge of the triangle that a pixel sees, ``[N, 1]``."""
+        """Distance in pixels to the nearest edge of the triangle that a pixel sees, `[N, 1]`."""
         u, v = self.rast[0, 0, :, 0], self.rast[0, 0, :, 1]
         dux, duy, dvx, dvy = self.rast_db[0, 0].unbind(-1)
         corners = ((u, dux, duy), (v, dvx, dvy), (1 - u - v, dux + dvx, duy + dvy))

@@ -42,7 +42,7 @@ class Viewer:
 
     Args:
         host: the address to listen on. 127.0.0.1 is reached from this machine only (from elsewhere through
-            ``ssh -L 8484:127.0.0.1:8484 machine``); with another one, a printed sentence says who can connect.
+            `ssh -L 8484:127.0.0.1:8484 machine`); with another one, a printed sentence says who can connect.
         port: a port that must be free; 0 takes any free one; None takes 8484 or the next free one.
         open_browser: open the page in this machine's browser.
         size: pixels along the longer side of the largest picture.
@@ -137,14 +137,14 @@ class Viewer:
 
         Args:
             mesh: the mesh. Without a texture it keeps that of the mesh before.
-            image: display values in [0, 1], ``[H, W, C]`` with C = 1, 3 or 4, row 0 at the bottom.
+            image: display values in [0, 1], `[H, W, C]` with C = 1, 3 or 4, row 0 at the bottom.
             views: photographs with their cameras: `diffrast.viewer.Photograph`, kept in 8 bits, or views of a data set,
                 which are asked for their pictures again when somebody looks through them.
-            gradient: of a loss by the mesh's vertices, ``[V, 3]``: drawn on the surface, by its part along the normal.
-            image_gradient: of a loss by a picture, ``[H, W, C]`` (summed over channels), row 0 at the bottom; pictures
-                ``[B, H, W, C]`` stand side by side.
-            coverage: a weight for each texel, ``[Ht, Wt]``, 0 where nothing was ever learned.
-            environment: what lights the "Surroundings" channel, linear ``[H, W, 3]``, longitude by latitude.
+            gradient: of a loss by the mesh's vertices, `[V, 3]`: drawn on the surface, by its part along the normal.
+            image_gradient: of a loss by a picture, `[H, W, C]` (summed over channels), row 0 at the bottom; pictures
+                `[B, H, W, C]` stand side by side.
+            coverage: a weight for each texel, `[Ht, Wt]`, 0 where nothing was ever learned.
+            environment: what lights the "Surroundings" channel, linear `[H, W, 3]`, longitude by latitude.
 
         Raises:
             ValueError, TypeError: something is not of that shape.
@@ -169,8 +169,8 @@ class Viewer:
 
     def attach(self, optimizer: Any, names: Sequence[str] | None = None, *, key: str = "lr") -> None:
         """Offer the learning rates of a torch optimizer on the page, one for each parameter group, by these names.
-        ``key`` is the entry of a group that the page sets: a loop with a schedule can multiply it by an entry of its
-        own, 1 if missing. What a page has set for a name also holds for a later optimizer with that name."""
+        `key` is the entry of a group that the page sets: a loop with a schedule can multiply it by an entry of its own,
+        1 if missing. What a page has set for a name also holds for a later optimizer with that name."""
         self.control.attach(optimizer, names, key)
 
     def step(
@@ -184,10 +184,10 @@ class Viewer:
         """To be called once per iteration, after the optimizer's step: counts it, takes the loss (a number or a tensor
         of one element), shows the mesh or picture if somebody looks, and waits here while the page has paused the run.
 
-        ``values`` are ``gradient``, ``image_gradient`` and ``coverage`` as for `show`; each is only taken while a page
-        looks at it. A function in place of a tensor or mesh is only called when its result is wanted, about ten times a
-        second. While paused, it goes on when ``until`` says True: for a loop that is told to stop in another way.
-        Learning rates change in here and nowhere else, and only if somebody changes them on the page.
+        `values` are `gradient`, `image_gradient` and `coverage` as for `show`; each is only taken while a page looks at
+        it. A function in place of a tensor or mesh is only called when its result is wanted, about ten times a second.
+        While paused, it goes on when `until` says True: for a loop that is told to stop in another way. Learning rates
+        change in here and nowhere else, and only if somebody changes them on the page.
         """
         if unknown := values.keys() - VALUES:
             raise TypeError(
@@ -247,7 +247,7 @@ class Viewer:
         return len(self._sessions)
 
     def wait(self) -> None:
-        """Serve until Ctrl-C (which raises ``KeyboardInterrupt`` here)."""
+        """Serve until Ctrl-C (which raises `KeyboardInterrupt` here)."""
         while self._server.alive and self._worker.thread.is_alive():
             time.sleep(0.25)
 
@@ -318,7 +318,7 @@ class Viewer:
         }
 
     def _state(self, session: Session, due: bool) -> list[dict]:
-        """What has changed since the last time for this page; before it is ``due``, only if somebody changed it."""
+        """What has changed since the last time for this page; before it is `due`, only if somebody changed it."""
         scene, control = self._scene, self.control
         state: dict[str, Any] = {
             "type": "state",

@@ -1,5 +1,5 @@
-"""diffrast's picture behind a viser scene, for programs that have a viser page (an extra: ``pip install
-'diffrast[viser]'``)::
+"""diffrast's picture behind a viser scene, for programs that have a viser page (an extra: `pip install
+'diffrast[viser]'`)::
 
     server = viser.ViserServer(host="127.0.0.1")
     with ViserBackground(server) as background:
@@ -8,7 +8,7 @@
             background.show(Mesh(vertices, faces))
 
 viser puts every picture that it is given into a queue, so that giving it more than its page can show makes the page lag
-behind the mouse. Here each page gets a picture when its camera or the mesh has changed, at most ``rate`` a second, and
+behind the mouse. Here each page gets a picture when its camera or the mesh has changed, at most `rate` a second, and
 always of the latest camera; while the camera moves it is small.
 """
 
@@ -39,10 +39,10 @@ State = tuple[float, ...]  # of a page: size, field of view, position and rotati
 
 
 class ViserBackground:
-    """Draws on a thread of its own, from copies, for every page of a ``viser.ViserServer``.
+    """Draws on a thread of its own, from copies, for every page of a `viser.ViserServer`.
 
     Args:
-        server: the server; only its ``get_clients()`` is used.
+        server: the server; only its `get_clients()` is used.
         rate: pictures a second for each page at most.
         size: pixels along the longer side of the largest picture.
         channel: what to draw, one of `diffrast.viewer.channels.CHANNELS`.

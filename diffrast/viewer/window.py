@@ -1,6 +1,6 @@
-"""A window on the desktop that shows a mesh as the OpenGL backend draws it: ``diffrast view --window``.
+"""A window on the desktop that shows a mesh as the OpenGL backend draws it: `diffrast view --window`.
 
-The window is moderngl-window's (an extra: ``pip install 'diffrast[window]'``). The picture is drawn by diffrast in its
+The window is moderngl-window's (an extra: `pip install 'diffrast[window]'`). The picture is drawn by diffrast in its
 own OpenGL context and put on the window's as a texture, so that what one sees is what is optimized.
 """
 
@@ -36,8 +36,7 @@ void main() { color = vec4(texture(picture, vec2(uv.x, 1.0 - uv.y)).rgb, 1.0); }
 
 
 class Window:
-    """A window with a mesh. ``backend`` is that of the rasterizer, ``up`` "y" or "z", ``environment`` as for
-    `Viewer.show`.
+    """A window with a mesh. `backend` is that of the rasterizer, `up` "y" or "z", `environment` as for `Viewer.show`.
 
     Raises:
         RuntimeError: moderngl-window or a display is missing, or OpenGL cannot start; it says which.
@@ -67,7 +66,7 @@ class Window:
         self._listen()
 
     def run(self, frames: int | None = None, until: Callable[[], bool] = lambda: False) -> None:
-        """Shows the mesh until the window is closed, for so many frames at most, or until ``until()`` is true."""
+        """Shows the mesh until the window is closed, for so many frames at most, or until `until()` is true."""
         count = 0
         while not (self._window.is_closing or count == frames or until()):
             self.draw()
@@ -92,7 +91,7 @@ class Window:
         self._triangle.render(vertices=3)
 
     def pixels(self) -> torch.Tensor:
-        """What the window shows, display values ``[H, W, 3]``, row 0 at the bottom."""
+        """What the window shows, display values `[H, W, 3]`, row 0 at the bottom."""
         width, height = self._window.buffer_size
         data = self._window.ctx.screen.read((0, 0, width, height), components=3, alignment=1)
         levels = np.frombuffer(data, np.uint8).reshape(height, width, 3)

@@ -27,8 +27,8 @@ STATUS = 1.5  # seconds between two reports of an optimization; they go along wi
 
 
 class Worker:
-    """``scene()`` and ``state(session, due)`` are asked on this thread, under ``wake``; the latter is what to tell a
-    page, also of what always changes if that is ``due``."""
+    """`scene()` and `state(session, due)` are asked on this thread, under `wake`; the latter is what to tell a page,
+    also of what always changes if that is `due`."""
 
     def __init__(
         self,
