@@ -10,6 +10,8 @@ import functools
 import math
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 import diffrast.torch as dr
 
@@ -19,13 +21,13 @@ DIELECTRIC = 0.04  # reflectance at normal incidence of an index of refraction o
 MIN_ROUGHNESS = 0.045  # below, the highlight of a point light is smaller than what float32 resolves
 
 
-def ggx(n_h: torch.Tensor, alpha: torch.Tensor) -> torch.Tensor:
+def ggx(n_h: Tensor, alpha: Tensor) -> Tensor:
     """Density of microfacet normals (Walter et al. 2007, "Microfacet Models for Refraction", eq. 33)."""
     a2 = alpha * alpha
     return a2 / (math.pi * (n_h * n_h * (a2 - 1) + 1).square())
 
 
-def smith(n_l: torch.Tensor, n_v: torch.Tensor, alpha: torch.Tensor) -> torch.Tensor:
+def smith(n_l: Tensor, n_v: Tensor, alpha: Tensor) -> Tensor:
     """Height-correlated masking and shadowing over `4 n_l n_v` (Heitz 2014, "Understanding the Masking-Shadowing
     Function", eq. 99)."""
     a2 = alpha * alpha
@@ -34,12 +36,20 @@ def smith(n_l: torch.Tensor, n_v: torch.Tensor, alpha: torch.Tensor) -> torch.Te
     return 0.5 / (v + l).clamp_min(1e-7)
 
 
-def schlick(f0: torch.Tensor, cosine: torch.Tensor) -> torch.Tensor:
+def schlick(f0: Tensor, cosine: Tensor) -> Tensor:
     """Fresnel reflectance (Schlick 1994), 1 at grazing angles."""
     return f0 + (1 - f0) * (1 - cosine).clamp(0, 1) ** 5
 
 
-def specular(n, v, l, n_v, n_l, f0, roughness) -> torch.Tensor:  # noqa: E741
+def specular(
+    n: Float[Tensor, "N 3"],
+    v: Float[Tensor, "N 3"],
+    l: Float[Tensor, "N 3"],  # noqa: E741
+    n_v: Float[Tensor, "N 1"],
+    n_l: Float[Tensor, "N 1"],
+    f0: Float[Tensor, "#N 3"],
+    roughness: Float[Tensor, "#N 1"],
+) -> Float[Tensor, "N 3"]:
     """Single-bounce reflection `D F V` (glTF 2.0, appendix B.3) of light from `l` towards `v`: `[N, 3]`."""
     alpha = roughness.clamp_min(MIN_ROUGHNESS) ** 2
     h = unit(v + l)
@@ -50,7 +60,7 @@ def specular(n, v, l, n_v, n_l, f0, roughness) -> torch.Tensor:  # noqa: E741
 
 
 @functools.cache
-def albedo_table(size: int = 64, device: torch.device | str = "cpu") -> torch.Tensor:
+def albedo_table(size: int = 64, device: torch.device | str = "cpu") -> Float[Tensor, "size size 2"]:
     """`[size, size, 2]`: (A, B) such that `f0 A + B` is the directional albedo of `specular`; columns are `n_v`, rows
     roughness, both at `(i + 0.5) / size`. Karis 2013, "Real Shading in Unreal Engine 4"; here by a quadrature over the
     distribution of visible facets' normals with no random numbers."""
@@ -71,14 +81,16 @@ def albedo_table(size: int = 64, device: torch.device | str = "cpu") -> torch.Te
     return table.float().to(device)
 
 
-def bounce(n_v: torch.Tensor, roughness: torch.Tensor) -> torch.Tensor:
+def bounce(n_v: Float[Tensor, "N 1"], roughness: Float[Tensor, "#N 1"]) -> Float[Tensor, "N 2"]:
     """(A, B) of `albedo_table` at points, `[N, 2]`."""
     table = albedo_table(device=n_v.device).to(n_v.dtype)[None]
     at = torch.cat([n_v, roughness], dim=-1)[None, None]
     return dr.texture(table, at, filter_mode="linear", boundary_mode="clamp")[0, 0]
 
 
-def albedo(f0: torch.Tensor, bounce: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def albedo(
+    f0: Float[Tensor, "#N 3"], bounce: Float[Tensor, "N 2"]
+) -> tuple[Float[Tensor, "N 3"], Float[Tensor, "N 3"]]:
     """The energy of the specular lobe, `[N, 3]`, and the factor on its single bounce `[N, 3]` that makes up for further
     ones.
 
@@ -92,7 +104,9 @@ def albedo(f0: torch.Tensor, bounce: torch.Tensor) -> tuple[torch.Tensor, torch.
     return torch.addcmul(b, f0, a) * factor, factor
 
 
-def dominant(n: torch.Tensor, v: torch.Tensor, n_v: torch.Tensor, roughness: torch.Tensor) -> torch.Tensor:
+def dominant(
+    n: Float[Tensor, "N 3"], v: Float[Tensor, "N 3"], n_v: Float[Tensor, "N 1"], roughness: Float[Tensor, "#N 1"]
+) -> Float[Tensor, "N 3"]:
     """Where most of what a rough mirror reflects comes from, `[N, 3]`: between the mirrored direction and the normal
     (Lagarde and de Rousiers 2014, "Moving Frostbite to Physically Based Rendering", section 4.9.3). Not of unit
     length."""

@@ -5,18 +5,19 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 import diffrast.torch as dr
 
 from .light import Surrounding
-from .parameters import own
+from .parameters import Value, own
 from .prefilter import LEAST, TEXEL_LIMIT, prefilter, texel_directions
 
 
-def latlong_directions(height: int, width: int) -> torch.Tensor:
+def latlong_directions(height: int, width: int) -> Float[Tensor, "{height} {width} 3"]:
     """The unit vectors of the texels of a lat-long map, `[height, width, 3]`: +y up, row 0 (the bottom) looks down, the
     middle looks along -z, as a camera does, and +x lies to its right."""
     latitude = (((torch.arange(height) + 0.5) / height - 0.5) * math.pi)[:, None]
@@ -25,7 +26,7 @@ def latlong_directions(height: int, width: int) -> torch.Tensor:
     return torch.stack([x, latitude.sin().expand_as(x), z], dim=-1)
 
 
-def latlong_to_cube(image: torch.Tensor, size: int) -> torch.Tensor:
+def latlong_to_cube(image: Float[Tensor, "H W 3"], size: int) -> Float[Tensor, "6 {size} {size} 3"]:
     """A lat-long map `[H, W, 3]` as a cube map `[6, size, size, 3]`, each texel the mean of 3 x 3 points.
     Differentiable."""
     at = _latlong_places(size, image.shape[0], image.device).to(image.dtype)
@@ -33,7 +34,7 @@ def latlong_to_cube(image: torch.Tensor, size: int) -> torch.Tensor:
 
 
 @functools.lru_cache(maxsize=8)
-def _latlong_places(size: int, height: int, device: torch.device) -> torch.Tensor:
+def _latlong_places(size: int, height: int, device: torch.device) -> Tensor:
     """Texture coordinates `[1, 6 size, size 9, 2]`."""
     x, y, z = torch.from_numpy(texel_directions(size, 3)).to(device).unbind(-1)
     # No further than the first and last rows' middles: past them the texture would wrap to the other pole.
@@ -56,18 +57,11 @@ class EnvironmentLight(Surrounding):
     wants no gradient stays as it is.
     """
 
-    map: torch.Tensor
-    turn: torch.Tensor
-    scale: torch.Tensor
+    map: Tensor
+    turn: Tensor
+    scale: Tensor
 
-    def __init__(
-        self,
-        map: torch.Tensor,
-        *,
-        size: int | None = None,
-        turn: float | torch.Tensor = 0.0,
-        scale: float | Sequence[float] | torch.Tensor = 1.0,
-    ):
+    def __init__(self, map: Tensor, *, size: int | None = None, turn: float | Tensor = 0.0, scale: Value = 1.0):
         super().__init__()
         own(self, "map", map, "[H, W, 3] or [6, S, S, 3]", (None, None, 3), (6, None, None, 3))
         own(self, "turn", turn, "a number", ())
@@ -77,7 +71,7 @@ class EnvironmentLight(Surrounding):
         self.size = int(own_size if size is None else size)
         self._kept: tuple | None = None
 
-    def cube(self) -> torch.Tensor:
+    def cube(self) -> Float[Tensor, "6 S S 3"]:
         """The map as a cube `[6, S, S, 3]`, without turn and scale."""
         return self.map if self.map.dim() == 4 else latlong_to_cube(self.map, self.size)
 
@@ -96,7 +90,7 @@ class EnvironmentLight(Surrounding):
 class PreparedEnvironment(Surrounding):
     """Prefiltered `levels` and `irradiance` maps of `diffrast.scene.prefilter.prefilter`, to look things up in."""
 
-    def __init__(self, levels: list[torch.Tensor], irradiance: torch.Tensor, turn: torch.Tensor, scale: torch.Tensor):
+    def __init__(self, levels: list[Tensor], irradiance: Tensor, turn: Tensor, scale: Tensor):
         super().__init__()
         self.levels, self.irradiance_map = levels, irradiance
         cosine, sine, o, i = turn.cos(), turn.sin(), torch.zeros_like(turn), torch.ones_like(turn)
@@ -105,7 +99,7 @@ class PreparedEnvironment(Surrounding):
         self.turned = turn.requires_grad or float(turn.detach()) != 0
         self.scaled = scale.requires_grad or bool((scale.detach() != 1).any())
 
-    def _look(self, levels: list[torch.Tensor], direction: torch.Tensor, level: torch.Tensor | None):
+    def _look(self, levels: list[Tensor], direction: Tensor, level: Tensor | None):
         if self.turned:
             direction = direction @ self.into_map.to(direction)
         found = dr.texture(
@@ -117,8 +111,8 @@ class PreparedEnvironment(Surrounding):
         )[0, 0]
         return found * self.factor if self.scaled else found
 
-    def irradiance(self, normal: torch.Tensor) -> torch.Tensor:
+    def irradiance(self, normal: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3"]:
         return self._look([self.irradiance_map], normal, None)
 
-    def radiance(self, direction: torch.Tensor, roughness: torch.Tensor) -> torch.Tensor:
+    def radiance(self, direction: Float[Tensor, "N 3"], roughness: Float[Tensor, "N 1"]) -> Float[Tensor, "N 3"]:
         return self._look(self.levels, direction, roughness[:, 0] * (len(self.levels) - 1))

@@ -8,20 +8,27 @@ tensors that are computed from others stay so, and pass their gradients on (`dif
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import reduce
+from typing import Any
 
 import torch
+from jaxtyping import Float, Int
+from torch import Tensor
 
 import diffrast.torch as dr
 
 from ..mesh.material_data import ALPHA_MODES, MaterialData
 from . import brdf
 from .light import Lamp, Surrounding, sh_basis
-from .parameters import own
+from .parameters import Value, own
 from .split_sum import split_sum
 from .surface import Surface
 from .vectors import dot, unit
+
+# Radiance and alpha, of all points or of one for all.
+Shaded = tuple[Float[Tensor, "#N 3"], Float[Tensor, "#N 1"] | None]
 
 
 @dataclass
@@ -30,10 +37,10 @@ class Lighting:
     (None: all), and surroundings."""
 
     lamps: list[Lamp] = field(default_factory=list)
-    shadows: list[torch.Tensor | None] = field(default_factory=list)
+    shadows: list[Tensor | None] = field(default_factory=list)
     surroundings: list[Surrounding] = field(default_factory=list)
 
-    def arriving(self, surface: Surface):
+    def arriving(self, surface: Surface) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Each lamp's unit vectors `[N, 3]`, their cosines with the normal `[N, 1]` (not negative), and irradiance `[N,
         3]`."""
         for lamp, lit in zip(self.lamps, self.shadows, strict=True):
@@ -41,11 +48,12 @@ class Lighting:
             cosine = dot(surface.normal, to).clamp_min(0)
             yield to, cosine, irradiance * (cosine if lit is None else cosine * lit)
 
-    def pick(self, index: torch.Tensor) -> Lighting:
+    def pick(self, index: Int[Tensor, " M"]) -> Lighting:
+        """The same for some of the points."""
         shadows = [None if s is None else s.index_select(0, index) for s in self.shadows]
         return Lighting(self.lamps, shadows, self.surroundings)
 
-    def diffuse(self, surface: Surface) -> torch.Tensor:
+    def diffuse(self, surface: Surface) -> Float[Tensor, "N 3"]:
         """The radiance `[N, 3]` of a white Lambertian surface."""
         total = torch.zeros_like(surface.normal)
         for _, _, irradiance in self.arriving(surface):
@@ -55,7 +63,7 @@ class Lighting:
         return total
 
 
-def sample(texture: torch.Tensor | None, surface: Surface) -> torch.Tensor | None:
+def sample(texture: Float[Tensor, "*shape"] | None, surface: Surface) -> Float[Tensor, "#N C"] | None:
     """A field at points: `[N, C]` from a texture `[H, W, C]`, `[1, C]` from a constant, None from None."""
     if texture is None:
         return None
@@ -66,7 +74,7 @@ def sample(texture: torch.Tensor | None, surface: Surface) -> torch.Tensor | Non
     return dr.texture(texture[None], surface.uv[None, None], surface.uv_da[None, None])[0, 0]
 
 
-def product(*values: torch.Tensor | None) -> torch.Tensor | None:
+def product(*values: Tensor | None) -> Tensor | None:
     """The product of what there is."""
     result = None
     for value in values:
@@ -82,10 +90,10 @@ class Material(torch.nn.Module):
     alpha_mode = "OPAQUE"
     alpha_cutoff = 0.5
     wants_tangents = False
-    base_color: torch.Tensor
-    base_color_factor: torch.Tensor | None
+    base_color: Tensor
+    base_color_factor: Tensor | None
 
-    def shade(self, surface: Surface, lights: Lighting) -> tuple[torch.Tensor, torch.Tensor | None]:
+    def shade(self, surface: Surface, lights: Lighting) -> Shaded:
         """Radiance towards the eye `[N, 3]` (or `[1, 3]`), and alpha `[N, 1]` (or `[1, 1]`), None where opaque."""
         raise NotImplementedError
 
@@ -101,12 +109,12 @@ class Material(torch.nn.Module):
             )
         self.alpha_mode, self.alpha_cutoff = mode, cutoff
 
-    def _alpha(self, alpha: torch.Tensor | None) -> torch.Tensor | None:
+    def _alpha(self, alpha: Tensor | None) -> Tensor | None:
         if self.alpha_mode == "OPAQUE" or alpha is None or alpha.shape[-1] == 0:
             return None
         return alpha if self.alpha_mode == "BLEND" else (alpha >= self.alpha_cutoff).to(alpha)
 
-    def _base(self, surface: Surface) -> tuple[torch.Tensor, torch.Tensor | None]:
+    def _base(self, surface: Surface) -> tuple[Tensor, Tensor | None]:
         """Base colour times vertex colour `[N, 3]`, and alpha by the mode."""
         base = product(sample(self.base_color, surface), self.base_color_factor)
         assert base is not None
@@ -120,20 +128,22 @@ class Material(torch.nn.Module):
 class Unlit(Material):
     """Sends out `base_color` (`[3]`, `[4]` or a texture) whatever the light (glTF: KHR_materials_unlit)."""
 
-    def __init__(self, base_color=(1.0, 1.0, 1.0), *, alpha_mode: str = "OPAQUE", alpha_cutoff: float = 0.5):
+    def __init__(
+        self, base_color: Value = (1.0, 1.0, 1.0), *, alpha_mode: str = "OPAQUE", alpha_cutoff: float = 0.5
+    ) -> None:
         super().__init__()
         self._own_color("base_color", base_color)
         self.base_color_factor = None
         self._set_alpha(alpha_mode, alpha_cutoff)
 
-    def shade(self, surface: Surface, lights: Lighting) -> tuple[torch.Tensor, torch.Tensor | None]:
+    def shade(self, surface: Surface, lights: Lighting) -> Shaded:
         return self._base(surface)
 
 
 class Lambert(Unlit):
     """Matt: radiance `base_color / pi` times the irradiance."""
 
-    def shade(self, surface: Surface, lights: Lighting) -> tuple[torch.Tensor, torch.Tensor | None]:
+    def shade(self, surface: Surface, lights: Lighting) -> Shaded:
         color, alpha = self._base(surface)
         return color * lights.diffuse(surface), alpha
 
@@ -147,10 +157,16 @@ class BlinnPhong(Unlit):
     section 5.2).
     """
 
-    specular: torch.Tensor
-    log_shininess: torch.Tensor
+    specular: Tensor
+    log_shininess: Tensor
 
-    def __init__(self, base_color=(0.8, 0.8, 0.8), specular=(0.2, 0.2, 0.2), shininess=32.0, **alpha):
+    def __init__(
+        self,
+        base_color: Value = (0.8, 0.8, 0.8),
+        specular: Value = (0.2, 0.2, 0.2),
+        shininess: Value = 32.0,
+        **alpha: Any,
+    ) -> None:
         super().__init__(base_color, **alpha)
         self._own_color("specular", specular, (1, 3))
         shininess = torch.as_tensor(shininess, dtype=torch.get_default_dtype())
@@ -165,7 +181,7 @@ class BlinnPhong(Unlit):
             (None, None, 1),
         )
 
-    def shade(self, surface: Surface, lights: Lighting) -> tuple[torch.Tensor, torch.Tensor | None]:
+    def shade(self, surface: Surface, lights: Lighting) -> Shaded:
         color, alpha = self._base(surface)
         gloss, exponent = sample(self.specular, surface), sample(self.log_shininess, surface)
         assert gloss is not None and exponent is not None
@@ -188,13 +204,13 @@ class SphericalHarmonicsColor(Material):
     """Radiance that depends on the direction to the eye only: `coefficients` `[27]` or a texture `[H, W, 27]`, 9
     harmonics (`diffrast.scene.light.sh_basis`) of 3 colours each. Light has no effect."""
 
-    coefficients: torch.Tensor
+    coefficients: Tensor
 
-    def __init__(self, coefficients):
+    def __init__(self, coefficients: Value) -> None:
         super().__init__()
         self._own_color("coefficients", coefficients, (27,))
 
-    def shade(self, surface: Surface, lights: Lighting) -> tuple[torch.Tensor, torch.Tensor | None]:
+    def shade(self, surface: Surface, lights: Lighting) -> Shaded:
         c = sample(self.coefficients, surface)
         assert c is not None
         return (sh_basis(surface.view)[..., None] * c.unflatten(-1, (9, 3))).sum(-2), None
@@ -219,27 +235,27 @@ class MetallicRoughness(Material):
     either.)
     """
 
-    normal_scale: torch.Tensor
-    orm: torch.Tensor
-    normal_map: torch.Tensor | None
-    emission: torch.Tensor | None
-    orm_factor: torch.Tensor | None
-    emission_factor: torch.Tensor | None
+    normal_scale: Tensor
+    orm: Tensor
+    normal_map: Tensor | None
+    emission: Tensor | None
+    orm_factor: Tensor | None
+    emission_factor: Tensor | None
 
     def __init__(
         self,
-        base_color=(1.0, 1.0, 1.0),
-        orm=(1.0, 0.5, 0.0),
-        normal_map=None,
-        emission=None,
+        base_color: Value = (1.0, 1.0, 1.0),
+        orm: Value = (1.0, 0.5, 0.0),
+        normal_map: Tensor | None = None,
+        emission: Value | None = None,
         *,
-        normal_scale=1.0,
-        base_color_factor=None,
-        orm_factor=None,
-        emission_factor=None,
+        normal_scale: Value = 1.0,
+        base_color_factor: Value | None = None,
+        orm_factor: Value | None = None,
+        emission_factor: Value | None = None,
         alpha_mode: str = "OPAQUE",
         alpha_cutoff: float = 0.5,
-    ):
+    ) -> None:
         super().__init__()
         self._own_color("base_color", base_color)
         self._own_color("orm", orm, (3,))
@@ -282,7 +298,7 @@ class MetallicRoughness(Material):
             alpha_cutoff=data.alpha_cutoff,
         )
 
-    def normal(self, surface: Surface) -> torch.Tensor:
+    def normal(self, surface: Surface) -> Float[Tensor, "N 3"]:
         """Unit normals `[N, 3]` with the normal map applied."""
         n = surface.normal
         bumps = sample(self.normal_map, surface)
@@ -298,7 +314,7 @@ class MetallicRoughness(Material):
         xy = bumps[:, :2] * self.normal_scale
         return unit(xy[:, :1] * t + xy[:, 1:] * b + bumps[:, 2:] * n)
 
-    def shade(self, surface: Surface, lights: Lighting) -> tuple[torch.Tensor, torch.Tensor | None]:
+    def shade(self, surface: Surface, lights: Lighting) -> Shaded:
         base, alpha = self._base(surface)
         orm = product(sample(self.orm, surface), self.orm_factor)
         assert orm is not None

@@ -13,6 +13,8 @@ import warnings
 
 import numpy as np
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 LEAST = 4  # texels along a face of the coarsest level
 IRRADIANCE = 16  # texels along a face of the irradiance map, and of what wide lobes are computed from
@@ -101,7 +103,7 @@ def _rows(directions: np.ndarray, roughness: float | None, pyramid: list[int]):
 
 
 @functools.lru_cache(maxsize=8)
-def dense_operator(targets: tuple[tuple[int, float | None], ...], inputs: int, device: torch.device) -> torch.Tensor:
+def dense_operator(targets: tuple[tuple[int, float | None], ...], inputs: int, device: torch.device) -> Tensor:
     """For wide lobes: from a map of `inputs` texels along a face to maps of the sizes and roughnesses `targets`, one
     below the other. Rows sum to 1."""
     sub, rows = 2, []
@@ -114,7 +116,7 @@ def dense_operator(targets: tuple[tuple[int, float | None], ...], inputs: int, d
 
 
 @functools.lru_cache(maxsize=8)
-def sparse_operator(size: int, roughness: float, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+def sparse_operator(size: int, roughness: float, device: torch.device) -> tuple[Tensor, Tensor]:
     """For narrow lobes: a sparse matrix that takes the pyramid of a map (from `size` to `COARSE` texels along a face,
     finest first, flattened) to the prefiltered map, and its transpose. Rows sum to 1."""
     import scipy.sparse
@@ -130,7 +132,7 @@ def sparse_operator(size: int, roughness: float, device: torch.device) -> tuple[
     return _torch_csr(whole, device), _torch_csr(whole.T.tocsr(), device)
 
 
-def _torch_csr(m, device: torch.device) -> torch.Tensor:
+def _torch_csr(m, device: torch.device) -> Tensor:
     parts = torch.from_numpy(m.indptr.astype(np.int32)), torch.from_numpy(m.indices.astype(np.int32))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
@@ -148,7 +150,7 @@ class _Apply(torch.autograd.Function):
         return None, None, ctx.transposed @ grads[0]
 
 
-def prefilter(cube: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor]:
+def prefilter(cube: Float[Tensor, "*shape"]) -> tuple[list[Tensor], Float[Tensor, "6 N N 3"]]:
     """A cube map `[6, S, S, 3]`, S = 8 * 2^k up to `TEXEL_LIMIT`, to its prefiltered levels (`[6, n, n, 3]`, the map
     itself first) and the irradiance over pi `[6, 16, 16, 3]`. Differentiable; float32 inside. The first call for a size
     builds the operator (a second or so for 64), which is kept."""

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import pad
 
@@ -46,7 +47,7 @@ class Scene(torch.nn.Module):
         mesh: Mesh | torch.nn.Module,
         materials: Sequence[Material] | Material | None = None,
         lights: Sequence[Lamp | Surrounding] = (),
-        background: torch.Tensor | Sequence[float] | EnvironmentLight | None = None,
+        background: Tensor | Sequence[float] | EnvironmentLight | None = None,
     ) -> None:
         super().__init__()
         self.mesh = mesh
@@ -54,7 +55,7 @@ class Scene(torch.nn.Module):
             materials = _own_materials(mesh() if isinstance(mesh, torch.nn.Module) else mesh)
         self.materials = torch.nn.ModuleList([materials] if isinstance(materials, Material) else materials)
         self.lights = torch.nn.ModuleList(lights)
-        if not isinstance(background, EnvironmentLight | torch.Tensor | None):
+        if not isinstance(background, EnvironmentLight | Tensor | None):
             background = torch.tensor(background, dtype=torch.get_default_dtype())
         self.background = background
 
@@ -67,8 +68,8 @@ class Scene(torch.nn.Module):
         super()._apply(fn, recurse)
         if isinstance(self.mesh, Mesh):
             now = {f.name: getattr(self.mesh, f.name) for f in fields(Mesh)}
-            self.mesh = replace(self.mesh, **{n: fn(v) for n, v in now.items() if isinstance(v, torch.Tensor)})
-        if isinstance(self.background, torch.Tensor):
+            self.mesh = replace(self.mesh, **{n: fn(v) for n, v in now.items() if isinstance(v, Tensor)})
+        if isinstance(self.background, Tensor):
             self.background = fn(self.background)
         return self
 
@@ -93,16 +94,16 @@ class Rendering:
     in world space, `uv` `[.., 2]`, `position` `[.., 3]`; `ids` int64 `[..]`, the triangle or -1; `mask` bool `[..]`.
     """
 
-    image: torch.Tensor
-    depth: torch.Tensor
-    normal: torch.Tensor
-    position: torch.Tensor
-    uv: torch.Tensor | None
-    ids: torch.Tensor
-    mask: torch.Tensor
-    rast: torch.Tensor
+    image: Float[Tensor, "B h w 4"]
+    depth: Float[Tensor, "B H W 1"]
+    normal: Float[Tensor, "B H W 3"]
+    position: Float[Tensor, "B H W 3"]
+    uv: Float[Tensor, "B H W 2"] | None
+    ids: Int[Tensor, "B H W"]
+    mask: Bool[Tensor, "B H W"]
+    rast: Float[Tensor, "B H W 4"]
     layers: int
-    channels: dict[str, torch.Tensor] = field(default_factory=dict)
+    channels: dict[str, Tensor] = field(default_factory=dict)
 
 
 def render(
@@ -112,7 +113,7 @@ def render(
     ctx: dr.RasterizeContext | None = None,
     samples: int = 1,
     max_layers: int | str = "auto",
-    channels: Mapping[str, torch.Tensor] | None = None,
+    channels: Mapping[str, Tensor] | None = None,
     cull: str = "none",
     antialias: str = "area",
 ) -> Rendering:
@@ -210,7 +211,7 @@ def _shade(scene, mesh, lighting, maps, rast, rast_db, eyes, extra) -> _Layer:
     return _Layer(rast, pixels, torch.cat(parts, dim=-1), alpha, surface)
 
 
-def _by_material(scene, mesh, surface, pixels, lights) -> tuple[torch.Tensor, torch.Tensor | None]:
+def _by_material(scene, mesh, surface, pixels, lights) -> tuple[Tensor, Tensor | None]:
     """Colours `[M, 3]` and alpha `[M, 1]` or None: each material shades the points that are its own."""
     if len(scene.materials) == 1:
         color, alpha = scene.materials[0].shade(surface, lights)
@@ -262,7 +263,7 @@ def _check(scene, mesh, cameras, samples, max_layers, channels) -> int | None:
     return None if max_layers == "auto" else max_layers
 
 
-def _clip_matrix(camera: Camera, mesh: Mesh) -> torch.Tensor:
+def _clip_matrix(camera: Camera, mesh: Mesh) -> Tensor:
     """World to clip space with near and far planes that hold the mesh."""
     with torch.no_grad():
         view = camera.world_to_camera
@@ -278,7 +279,7 @@ def _clip_matrix(camera: Camera, mesh: Mesh) -> torch.Tensor:
     return camera.clip_matrix(near, far)
 
 
-def _eye(camera: Camera) -> torch.Tensor:
+def _eye(camera: Camera) -> Tensor:
     """The eye's position and 1, or for a parallel projection the direction to it and 0: `[4]`."""
     point = -camera.forward if camera.parallel else camera.center
     return torch.cat([point, point.new_full((1,), 0.0 if camera.parallel else 1.0)])
@@ -295,7 +296,7 @@ def _prepare(ctx, scene, mesh) -> tuple[Lighting, list[ShadowMap | None]]:
     return lighting, maps
 
 
-def _backdrop(scene, cameras, samples, lighting, pos, extra) -> torch.Tensor:
+def _backdrop(scene, cameras, samples, lighting, pos, extra) -> Tensor:
     """What is behind everything, `[B, H, W, 4 + C]`, alpha and channels zero."""
     height, width = cameras[0].height * samples, cameras[0].width * samples
     count = 1 + sum(v.shape[-1] for v in extra.values())
@@ -319,7 +320,7 @@ def _backdrop(scene, cameras, samples, lighting, pos, extra) -> torch.Tensor:
     return pad(color, (0, count))
 
 
-def _rays(camera: Camera, samples: int) -> torch.Tensor:
+def _rays(camera: Camera, samples: int) -> Tensor:
     """Directions in the world through all pixels, `[H W, 3]`."""
     h, w = camera.height * samples, camera.width * samples
     y, x = torch.meshgrid(torch.arange(h), torch.arange(w), indexing="ij")

@@ -8,19 +8,21 @@ It cannot be differentiated again.
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from .brdf import DIELECTRIC
 
 
 def split_sum(
-    base: torch.Tensor,
-    metallic: torch.Tensor,
-    occlusion: torch.Tensor,
-    bounce: torch.Tensor,
-    irradiance: torch.Tensor,
-    radiance: torch.Tensor,
-) -> torch.Tensor:
+    base: Float[Tensor, "#N 3"],
+    metallic: Float[Tensor, "#N 1"],
+    occlusion: Float[Tensor, "#N 1"],
+    bounce: Float[Tensor, "#N 2"],
+    irradiance: Float[Tensor, "#N 3"],
+    radiance: Float[Tensor, "#N 3"],
+) -> Float[Tensor, "#N 3"]:
     """Radiance `[N, 3]` towards the eye.
 
     Args:
@@ -39,12 +41,12 @@ def split_sum(
     return _SplitSum.apply(*wide)
 
 
-def _planes(x: torch.Tensor) -> torch.Tensor:
+def _planes(x: Tensor) -> Tensor:
     """`[N, C]` to `[C, N]`, several times faster than by `contiguous`."""
     return torch.stack(x.unbind(1))
 
 
-def _points(x: torch.Tensor) -> torch.Tensor:
+def _points(x: Tensor) -> Tensor:
     """`[C, N]` to `[N, C]`, likewise."""
     out = x.new_empty(x.shape[1], x.shape[0])
     for column, row in zip(out.unbind(1), x, strict=True):

@@ -3,10 +3,11 @@ written."""
 
 from __future__ import annotations
 
-import torch
+from jaxtyping import Float
+from torch import Tensor
 
 
-def reinhard(image: torch.Tensor, white: float = 4.0, exposure: float = 1.0) -> torch.Tensor:
+def reinhard(image: Float[Tensor, "*shape 3"], white: float = 4.0, exposure: float = 1.0) -> Float[Tensor, "*shape 3"]:
     """Linear RGB `[..., 3]` of any brightness, times `exposure`, to linear 0..1; a luminance of `white` becomes
     1.
 

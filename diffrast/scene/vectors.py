@@ -8,15 +8,17 @@ again.
 from __future__ import annotations
 
 import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 
-def _dot(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+def _dot(a: Tensor, b: Tensor) -> Tensor:
     (ax, ay, az), (bx, by, bz) = a.unbind(-1), b.unbind(-1)
     return torch.addcmul(torch.addcmul(ax * bx, ay, by), az, bz)[..., None]
 
 
-def _scale(a: torch.Tensor, s: torch.Tensor) -> torch.Tensor:
+def _scale(a: Tensor, s: Tensor) -> Tensor:
     if a.device.type != "cpu":
         return a * s
     out = torch.empty_like(a, memory_format=torch.contiguous_format)
@@ -81,21 +83,21 @@ class _Unit(torch.autograd.Function):
         return _scale(grads[0] - _scale(y, _dot(grads[0], y)), inverse)
 
 
-def dot(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+def dot(a: Float[Tensor, "N 3"], b: Float[Tensor, "*N 3"]) -> Float[Tensor, "N 1"]:
     """`[N, 1]`, of vectors `[N, 3]` and as many, or one `[3]`."""
     return _Dot.apply(a, b.expand_as(a) if b.dim() < a.dim() else b)
 
 
-def scale(a: torch.Tensor, s: torch.Tensor) -> torch.Tensor:
+def scale(a: Float[Tensor, "N 3"], s: Float[Tensor, "N 1"]) -> Float[Tensor, "N 3"]:
     """`[N, 3]` times `[N, 1]`."""
     return _Scale.apply(a, s)
 
 
-def constant(a: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
+def constant(a: Float[Tensor, "N C"], where: Bool[Tensor, " N"]) -> Float[Tensor, "N C"]:
     """`a` `[N, C]` as it is, without a gradient in the rows `where` (bool `[N]`)."""
     return _Constant.apply(a, where)
 
 
-def unit(x: torch.Tensor) -> torch.Tensor:
+def unit(x: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3"]:
     """`[N, 3]` of length 1; what is shorter than 1e-12 becomes shorter."""
     return _Unit.apply(x)
