@@ -10,6 +10,7 @@ from statistics import median
 from typing import Any
 
 import torch
+from torch import Tensor
 
 import diffrast.torch as dr
 
@@ -23,7 +24,7 @@ Node = Any  # torch's graph nodes have no common public type
 COLOR, RAST, POS, TRI = range(4)
 
 
-def lens(loss: torch.Tensor, *, image: torch.Tensor | None = None, vertices: torch.Tensor | None = None) -> Lens:
+def lens(loss: Tensor, *, image: Tensor | None = None, vertices: Tensor | None = None) -> Lens:
     """Looks at the gradient of a loss. Call it before `backward()`; the graph stays usable.
 
     Args:
@@ -39,7 +40,7 @@ def lens(loss: torch.Tensor, *, image: torch.Tensor | None = None, vertices: tor
         TypeError: not a tensor.
         ValueError: loss is not one number, no `antialias` lies on the way to it, or the graph has been freed.
     """
-    if not isinstance(loss, torch.Tensor):
+    if not isinstance(loss, Tensor):
         raise TypeError(f"lens(): loss must be a tensor; got {type(loss).__name__}")
     if loss.numel() != 1 or loss.grad_fn is None:
         raise ValueError(
@@ -67,7 +68,7 @@ def lens(loss: torch.Tensor, *, image: torch.Tensor | None = None, vertices: tor
             f"lens(): vertices must be [V, 3] with V={pos.shape[-2]} (from antialias's pos); got {list(points.shape)}"
         )
     # The gradient of the picture passes through the node that made it.
-    kept: list[torch.Tensor] = []
+    kept: list[Tensor] = []
     hook = None if image is not None else drawn.register_prehook(lambda grads: kept.append(grads[0]))
     try:
         inputs = [t for t in (image, points, color) if t is not None and t.requires_grad]
@@ -104,15 +105,15 @@ class Lens:
     points: `[V, 3]`, the positions themselves. rast `[B, H, W, 4]`, tri `[F, 3]`: what was drawn.
     """
 
-    loss: torch.Tensor
-    image: torch.Tensor
-    vertices: torch.Tensor
-    picture: torch.Tensor
-    points: torch.Tensor
-    rast: torch.Tensor
-    tri: torch.Tensor
+    loss: Tensor
+    image: Tensor
+    vertices: Tensor
+    picture: Tensor
+    points: Tensor
+    rast: Tensor
+    tri: Tensor
 
-    def pictures(self, view: int = 0) -> dict[str, torch.Tensor]:
+    def pictures(self, view: int = 0) -> dict[str, Tensor]:
         """Signed colour maps of one image of the batch, `[H, W, 3]` in display values from 0 to 1, row 0 at the bottom.
 
         "image": the sum over the channels; red where more light raises the loss, blue where it lowers it. "vertices":
@@ -138,8 +139,8 @@ class Lens:
 
     def compare(
         self,
-        function: Callable[[], torch.Tensor],
-        parameters: Mapping[str, torch.Tensor],
+        function: Callable[[], Tensor],
+        parameters: Mapping[str, Tensor],
         *,
         count: int = 8,
         step: float = 1e-3,
@@ -198,7 +199,7 @@ class Comparison:
 
     rows: list[ComparisonRow]
 
-    def _vectors(self, parameter: str | None) -> torch.Tensor:
+    def _vectors(self, parameter: str | None) -> Tensor:
         rows = [r for r in self.rows if parameter in (None, r.parameter)]
         return torch.tensor([(r.gradient, r.difference, r.noise) for r in rows], dtype=torch.float64).T
 
@@ -232,7 +233,7 @@ class Comparison:
         return "\n".join(lines)
 
 
-def _chosen(gradient: torch.Tensor, count: int, seed: int) -> list[tuple[int, ...]]:
+def _chosen(gradient: Tensor, count: int, seed: int) -> list[tuple[int, ...]]:
     flat = gradient.detach().abs().flatten().cpu()
     largest = flat.argsort(descending=True)[: (count + 1) // 2].tolist()
     order = torch.randperm(len(flat), generator=torch.Generator().manual_seed(seed)).tolist()
@@ -240,9 +241,7 @@ def _chosen(gradient: torch.Tensor, count: int, seed: int) -> list[tuple[int, ..
     return [tuple(int(k) for k in torch.unravel_index(torch.tensor(i), gradient.shape)) for i in largest + others]
 
 
-def _difference(
-    function: Callable[[], torch.Tensor], tensor: torch.Tensor, index: tuple[int, ...], step: float
-) -> float:
+def _difference(function: Callable[[], Tensor], tensor: Tensor, index: tuple[int, ...], step: float) -> float:
     with torch.no_grad():
         value = tensor[index].clone()
         ends = []

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from .findings import Finding, Findings
 
@@ -16,7 +17,7 @@ Node = Any  # torch's graph nodes have no common public type
 RESOLVE_POS, ANTIALIAS_RAST, ANTIALIAS_POS = 0, 1, 2
 
 
-def lint(loss: torch.Tensor, *parameters: torch.Tensor) -> Findings:
+def lint(loss: Tensor, *parameters: Tensor) -> Findings:
     """Warns of losses that cannot move vertices as they should. Call it once, after the forward pass and before
     `backward()`.
 
@@ -35,7 +36,7 @@ def lint(loss: torch.Tensor, *parameters: torch.Tensor) -> Findings:
 
     Raises ValueError after `backward()` has freed the graph.
     """
-    if not isinstance(loss, torch.Tensor):
+    if not isinstance(loss, Tensor):
         raise TypeError(f"lint(): loss must be a tensor; got {type(loss).__name__}")
     findings = Findings()
     if not bool(torch.isfinite(loss).all()):
@@ -93,7 +94,7 @@ def _wants(node: Node, index: int) -> bool:
     return node.next_functions[index][0] is not None
 
 
-def _connections(graph: _Graph, parameters: tuple[torch.Tensor, ...]) -> Iterator[Finding]:
+def _connections(graph: _Graph, parameters: tuple[Tensor, ...]) -> Iterator[Finding]:
     if graph.named("CompiledFunction"):
         yield Finding(
             "compiled", "part of the graph is compiled and cannot be looked into: lint the function uncompiled"
@@ -139,25 +140,25 @@ def _masks(graph: _Graph) -> Iterator[Finding]:
                 return
 
 
-def _mask_of(node: Node) -> Iterator[torch.Tensor]:
+def _mask_of(node: Node) -> Iterator[Tensor]:
     """Tensors without a gradient by which a node selects or weights its input."""
     name = node.name()
     if name.startswith("MulBackward"):
         for saved, other in (("_saved_other", 1), ("_saved_self", 0)):
             value = _saved(node, saved)
-            if isinstance(value, torch.Tensor) and not _wants(node, other):
+            if isinstance(value, Tensor) and not _wants(node, other):
                 yield value
     for saved in ("_saved_condition", "_saved_mask"):
         value = _saved(node, saved)
-        if isinstance(value, torch.Tensor):
+        if isinstance(value, Tensor):
             yield value
     if name.startswith("IndexBackward"):
         yield from _index_masks(node)
 
 
-def _index_masks(node: Node) -> Iterator[torch.Tensor]:
+def _index_masks(node: Node) -> Iterator[Tensor]:
     """A mask used as an index, from the places that it was turned into."""
-    indices = [i for i in _saved(node, "_saved_indices") if isinstance(i, torch.Tensor)]
+    indices = [i for i in _saved(node, "_saved_indices") if isinstance(i, Tensor)]
     if len(indices) == 1 and indices[0].dtype == torch.bool:
         yield indices[0]
     elif indices and all(i.ndim == 1 and i.dtype == torch.int64 for i in indices):
@@ -167,7 +168,7 @@ def _index_masks(node: Node) -> Iterator[torch.Tensor]:
         yield mask
 
 
-def _is_coverage(mask: torch.Tensor, covered: torch.Tensor) -> bool:
+def _is_coverage(mask: Tensor, covered: Tensor) -> bool:
     """Is this the mask of covered pixels `[B, H, W]`, or its complement, turned over or not, with channels or without,
     for each image or for all?"""
     m, size = mask.detach(), tuple(covered.shape[1:])

@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from ..camera.camera import Camera
@@ -53,13 +54,7 @@ class Found:
 
 
 def find_pose(
-    mesh: Mesh,
-    image: torch.Tensor,
-    mask: torch.Tensor,
-    camera: Camera,
-    *,
-    orientations: int = 4608,
-    progress: bool = False,
+    mesh: Mesh, image: Tensor, mask: Tensor, camera: Camera, *, orientations: int = 4608, progress: bool = False
 ) -> Found:
     """The pose of `camera` that makes `mesh` look like the photograph.
 
@@ -87,7 +82,7 @@ def find_pose(
         poses = place(model, camera, extent, sphere(orientations))
         poses = poses[_best(model, poses, views[0], 0, SHORTLIST, bar)]
         poses = poses[_best(model, poses, views[0], 2, len(poses), bar)]
-        loss: torch.Tensor | None = None
+        loss: Tensor | None = None
         interrupted = False
         try:
             for view, (_, bands, count, most) in zip(views[1:], LEVELS, strict=True):
@@ -107,7 +102,7 @@ def find_pose(
     )
 
 
-def overlay(mesh: Mesh, image: torch.Tensor, mask: torch.Tensor, camera: Camera) -> torch.Tensor:
+def overlay(mesh: Mesh, image: Tensor, mask: Tensor, camera: Camera) -> Tensor:
     """The proof for people, linear `[H, W, 3]`: the photograph, half of it the mesh where that stands, and its
     outline."""
     height, width = camera.resolution
@@ -127,7 +122,7 @@ def overlay(mesh: Mesh, image: torch.Tensor, mask: torch.Tensor, camera: Camera)
 # --- The search -------------------------------------------------------------------------------------------------------
 
 
-def sphere(count: int) -> torch.Tensor:
+def sphere(count: int) -> Tensor:
     """`count` rotations `[count, 3, 3]`, float64, spread evenly over all: Super-Fibonacci spirals (Alexa 2022)."""
     s = torch.arange(count, dtype=torch.float64) + 0.5
     inner, outer = (s / count).sqrt(), (1 - s / count).sqrt()
@@ -147,7 +142,7 @@ def sphere(count: int) -> torch.Tensor:
     return torch.stack(rows, dim=-1).view(-1, 3, 3)
 
 
-def _box(mask: torch.Tensor) -> tuple[tuple[int, int, int], torch.Tensor]:
+def _box(mask: Tensor) -> tuple[tuple[int, int, int], Tensor]:
     """A square around the mask with room to move, (left, bottom, side), and the mask's own box `[2, 2]`: low and high
     x, y."""
     y, x = (mask > 0.5).nonzero().unbind(-1)
@@ -159,7 +154,7 @@ def _box(mask: torch.Tensor) -> tuple[tuple[int, int, int], torch.Tensor]:
     return (left, bottom, side), torch.stack([low, high]).double()
 
 
-def place(model: PosedMesh, camera: Camera, extent: torch.Tensor, R: torch.Tensor) -> Poses:
+def place(model: PosedMesh, camera: Camera, extent: Tensor, R: Tensor) -> Poses:
     """Poses with rotations R `[N, 3, 3]` whose outlines fill the box `extent` `[2, 2]` in pixels."""
     # What reaches farthest in one of many directions is all that an outline's box can depend on.
     directions = torch.randn(3, 1000, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
@@ -183,7 +178,7 @@ def place(model: PosedMesh, camera: Camera, extent: torch.Tensor, R: torch.Tenso
     return Poses(R, t)
 
 
-def _best(model: PosedMesh, poses: Poses, view: Window, bands: int, count: int, bar: tqdm) -> torch.Tensor:
+def _best(model: PosedMesh, poses: Poses, view: Window, bands: int, count: int, bar: tqdm) -> Tensor:
     """Indices of the best poses, best first: by overlap of outlines, with `bands` of light by colour as well."""
     scores = []
     for first in range(0, len(poses), CHUNK):
@@ -197,18 +192,18 @@ def _best(model: PosedMesh, poses: Poses, view: Window, bands: int, count: int, 
     return torch.cat(scores).argsort(descending=True)[:count]
 
 
-def _overlap(covered: torch.Tensor, view: Window) -> torch.Tensor:
+def _overlap(covered: Tensor, view: Window) -> Tensor:
     """Intersection over union `[N]` of coverages `[N, n, n]` with the mask."""
     mask, known = view.image[..., 3], view.known
     both, either = torch.minimum(covered, mask) * known, torch.maximum(covered, mask) * known
     return both.sum((1, 2)) / either.sum((1, 2)).clamp_min(1e-9)
 
 
-def _residual(pictures: torch.Tensor, view: Window) -> torch.Tensor:
+def _residual(pictures: Tensor, view: Window) -> Tensor:
     return ((pictures - view.image) * view.known[..., None]).flatten(1)
 
 
-def _loss(pictures: torch.Tensor, view: Window) -> torch.Tensor:
+def _loss(pictures: Tensor, view: Window) -> Tensor:
     return _residual(pictures, view).square().mean(1)
 
 
@@ -231,42 +226,38 @@ def _camera(pose: Poses, model: PosedMesh, camera: Camera) -> Camera:
 # --- Gauss-Newton -----------------------------------------------------------------------------------------------------
 
 
-def moved(poses: Poses, by: torch.Tensor) -> Poses:
+def moved(poses: Poses, by: Tensor) -> Poses:
     """Poses N turned about the object's middle and shifted by N twists `[N, 6]`: radians, world units, in camera
     axes."""
     return Poses(so3_exp(by[:, :3]) @ poses.R, poses.t + by[:, 3:])
 
 
-def units(model: PosedMesh, poses: Poses, view: Window) -> torch.Tensor:
+def units(model: PosedMesh, poses: Poses, view: Window) -> Tensor:
     """Twists `[N, 6]` each of whose entries alone moves the picture by about `STEP` pixels."""
     depth = -poses.t[:, 2:].clamp(max=-1e-6)
     turn = STEP * depth / (view.camera.K.diagonal()[:2].mean() * model.radius)
     return torch.cat([turn.expand(-1, 3), (turn * model.radius).expand(-1, 2), turn * depth], dim=1)
 
 
-def around(model: PosedMesh, pose: Poses, view: Window, bands: int = 3) -> Callable[[torch.Tensor], torch.Tensor]:
+def around(model: PosedMesh, pose: Poses, view: Window, bands: int = 3) -> Callable[[Tensor], Tensor]:
     """The residuals `[N, P]` of one pose after twists `[N, 6]` in `units`, as a function of those."""
     unit = units(model, pose, view)
 
-    def residuals(twists: torch.Tensor) -> torch.Tensor:
+    def residuals(twists: Tensor) -> Tensor:
         turned = moved(Poses(pose.R.expand(len(twists), 3, 3), pose.t.expand(len(twists), 3)), twists * unit)
         return _residual(model.draw(turned, view, bands), view)
 
     return residuals
 
 
-def jacobian(
-    residuals: Callable[[torch.Tensor], torch.Tensor], twist: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
+def jacobian(residuals: Callable[[Tensor], Tensor], twist: Tensor) -> tuple[Tensor, Tensor]:
     """What `around` returns at a twist `[6]`, and its derivatives `[P, 6]` there."""
     axes = torch.eye(6, dtype=twist.dtype)
     r = residuals(twist + torch.cat([torch.zeros_like(axes[:1]), axes, -axes]))
     return r[0], (0.5 * (r[1:7] - r[7:])).mT
 
 
-def refine(
-    model: PosedMesh, poses: Poses, view: Window, bands: int, steps: int, bar: tqdm
-) -> tuple[Poses, torch.Tensor]:
+def refine(model: PosedMesh, poses: Poses, view: Window, bands: int, steps: int, bar: tqdm) -> tuple[Poses, Tensor]:
     """Poses after at most `steps` steps of Gauss-Newton each, and their losses `[N]`, the best first."""
     ends, losses = [], []
     for k in range(len(poses)):

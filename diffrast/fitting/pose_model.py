@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 import diffrast.torch as dr
 
@@ -20,8 +21,8 @@ MIP_LEVELS = 5
 class Poses:
     """N rigid motions from the object (its middle at 0) to the camera: `R` `[N, 3, 3]`, `t` `[N, 3]`, float64."""
 
-    R: torch.Tensor
-    t: torch.Tensor
+    R: Tensor
+    t: Tensor
 
     def __len__(self) -> int:
         return len(self.t)
@@ -35,12 +36,12 @@ class Window:
     """A square part of a photograph: `image` `[n, n, 4]`, linear colour times coverage, and coverage; `known` `[n, n]`:
     how much of a pixel lies inside of the photograph; `camera`: of the window."""
 
-    image: torch.Tensor
-    known: torch.Tensor
+    image: Tensor
+    known: Tensor
     camera: Camera
 
 
-def window(image: torch.Tensor, mask: torch.Tensor, camera: Camera, box: tuple[int, int, int], n: int) -> Window:
+def window(image: Tensor, mask: Tensor, camera: Camera, box: tuple[int, int, int], n: int) -> Window:
     """`image` `[H, W, 3]` and `mask` `[H, W]` in the square `box` = (left, bottom, side), averaged to n x n pixels."""
     left, bottom, side = box
     right, top = left + side - camera.width, bottom + side - camera.height
@@ -67,7 +68,7 @@ class PosedMesh:
             self.texture = mesh.texture[None, ..., :3].contiguous()
             self.mip = dr.texture_construct_mip(self.texture, max_mip_level=MIP_LEVELS)
 
-    def clip(self, poses: Poses, camera: Camera) -> torch.Tensor:
+    def clip(self, poses: Poses, camera: Camera) -> Tensor:
         """Clip positions `[N, V, 4]`."""
         depth = -poses.t[:, 2].detach()
         far = max(float(depth.max()) + 1.1 * self.radius, 1e-6)
@@ -77,24 +78,24 @@ class PosedMesh:
         points = torch.nn.functional.pad(self.vertices, (0, 1), value=1.0)
         return points @ matrices.mT.to(points)
 
-    def outlines(self, poses: Poses, camera: Camera) -> torch.Tensor:
+    def outlines(self, poses: Poses, camera: Camera) -> Tensor:
         """Which pixels are covered, bool `[N, n, n]`."""
         return dr.rasterize(self.ctx, self.clip(poses, camera), self.faces, camera.resolution)[0][..., 3] > 0
 
-    def albedo(self, rast: torch.Tensor, rast_db: torch.Tensor) -> torch.Tensor:
+    def albedo(self, rast: Tensor, rast_db: Tensor) -> Tensor:
         """Linear base colour `[N, n, n, 3]`."""
         if self.texture is not None:
             uv, uv_da = dr.interpolate(self.mesh.require_uv(), rast, self.mesh.uv_index, rast_db, "all")
-            return dr.texture(self.texture, uv, uv_da, mip=self.mip, filter_mode="linear-mipmap-linear")
+            return dr.texture(self.texture, uv, uv_da, mip=self.mip)
         if self.mesh.colors is not None:
             return dr.interpolate(self.mesh.colors[:, :3].contiguous(), rast, self.faces)[0]
         return torch.full_like(rast[..., :3], GRAY)
 
-    def draw(self, poses: Poses, view: Window, bands: int = 3, smooth: bool = True) -> torch.Tensor:
+    def draw(self, poses: Poses, view: Window, bands: int = 3, smooth: bool = True) -> Tensor:
         """`[N, n, n, 4]`, like `view.image`: the mesh under the light that fits this picture best; with `smooth`
         antialiased by areas, so that pictures change evenly with the pose."""
 
-        def shade(rast: torch.Tensor, rast_db: torch.Tensor) -> torch.Tensor:
+        def shade(rast: Tensor, rast_db: Tensor) -> Tensor:
             normal = torch.nn.functional.normalize(dr.interpolate(self.normals, rast, self.normal_faces)[0], dim=-1)
             hit = (rast[..., 3] > 0).float()
             return relight(self.albedo(rast, rast_db), harmonics(normal, bands), hit, view)
@@ -104,14 +105,14 @@ class PosedMesh:
         return draw(self.ctx, clip, self.faces, size, shade, mode=mode, topology=self.topology, grad_db=True)
 
 
-def harmonics(n: torch.Tensor, bands: int) -> torch.Tensor:
+def harmonics(n: Tensor, bands: int) -> Tensor:
     """A basis `[..., bands^2]` of the spherical harmonics of the first bands (1 to 3), of unit vectors `[..., 3]`."""
     x, y, z = n.unbind(-1)
     basis = [torch.ones_like(x), x, y, z, x * y, y * z, x * z, x * x - y * y, 3 * z * z - 1]
     return torch.stack(basis[: bands * bands], dim=-1)
 
 
-def relight(albedo: torch.Tensor, basis: torch.Tensor, hit: torch.Tensor, view: Window) -> torch.Tensor:
+def relight(albedo: Tensor, basis: Tensor, hit: Tensor, view: Window) -> Tensor:
     """Colours `[N, n, n, 3]`: `albedo` under the light of least squares against the photograph.
 
     Distant light on a matt surface is, to about 1 %, a combination of nine harmonics of the normal (Ramamoorthi and

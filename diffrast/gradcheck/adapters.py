@@ -8,6 +8,7 @@ of primitives with the field's usual names needs no class: `Primitives(module, c
 from typing import Any, Protocol
 
 import torch
+from torch import Tensor
 
 import diffrast.torch as dr
 
@@ -22,11 +23,11 @@ class Adapter(Protocol):
         """Called once per scene, before the others."""
         ...
 
-    def render(self, theta: torch.Tensor) -> torch.Tensor:
+    def render(self, theta: Tensor) -> Tensor:
         """The image `[H, W, 3]` for parameters theta `[P]`, linear, row 0 at the bottom."""
         ...
 
-    def gradient(self, theta: torch.Tensor, cotangent: torch.Tensor) -> torch.Tensor:
+    def gradient(self, theta: Tensor, cotangent: Tensor) -> Tensor:
         """The vector-Jacobian product `[P]`: the derivative of `(render(theta) * cotangent).sum()`."""
         ...
 
@@ -58,7 +59,7 @@ class Primitives:
         self.attributes = scene.attributes.float().to(self.device)
         self.background = torch.tensor(scene.background, device=self.device)
 
-    def _image(self, theta: torch.Tensor) -> torch.Tensor:
+    def _image(self, theta: Tensor) -> Tensor:
         scene, drawn = self.scene, self.scene.size + 2 * self.guard
         zoom = torch.tensor([scene.size / drawn] * 2 + [1.0, 1.0])
         pos = (scene.geometry(theta).float()[None] * zoom).to(self.device)
@@ -68,11 +69,11 @@ class Primitives:
         image = self.module.antialias(color.contiguous(), rast, pos, self.tri, **self.options)[0]
         return image[self.guard : drawn - self.guard, self.guard : drawn - self.guard]
 
-    def render(self, theta: torch.Tensor) -> torch.Tensor:
+    def render(self, theta: Tensor) -> Tensor:
         with torch.no_grad():
             return self._image(theta)
 
-    def gradient(self, theta: torch.Tensor, cotangent: torch.Tensor) -> torch.Tensor:
+    def gradient(self, theta: Tensor, cotangent: Tensor) -> Tensor:
         leaf = theta.detach().clone().requires_grad_()
         image = self._image(leaf)
         return torch.autograd.grad((image * cotangent.to(image)).sum(), leaf)[0]

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from ..io.image import linear_to_srgb, save_image
 from ..scene.colormap import signed_colors
@@ -24,7 +25,7 @@ SHOWN = (
 GAP = 4
 
 
-def true_derivative(scene: Case, theta: torch.Tensor, parameter: int) -> torch.Tensor:
+def true_derivative(scene: Case, theta: Tensor, parameter: int) -> Tensor:
     """Central differences of the supersampled image by one parameter, `[H, W, 3]`."""
     factor, change = samples_per_side(scene.size), torch.zeros_like(theta)
     found = []
@@ -35,7 +36,7 @@ def true_derivative(scene: Case, theta: torch.Tensor, parameter: int) -> torch.T
     return torch.stack(found).mean(0)
 
 
-def derivative(adapter: Adapter, scene: Case, theta: torch.Tensor, parameter: int) -> torch.Tensor:
+def derivative(adapter: Adapter, scene: Case, theta: Tensor, parameter: int) -> Tensor:
     """The same by an adapter, the sum of the channels `[H, W]`: its gradient for one pixel after another."""
     adapter.prepare(scene)
     out = torch.zeros(scene.size, scene.size, dtype=torch.float64)
@@ -75,7 +76,7 @@ def pictures(
     return errors
 
 
-def _framed(row: Sequence[torch.Tensor], side: int) -> torch.Tensor:
+def _framed(row: Sequence[Tensor], side: int) -> Tensor:
     """Images of the same size side by side, every pixel as a block, with a gap around each."""
     index = torch.arange(side) * row[0].shape[0] // side
     blocks = [torch.nn.functional.pad(image[index][:, index], (0, 0, GAP, GAP, GAP, GAP), value=1.0) for image in row]

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import torch
+from torch import Tensor
 from torch.nn.functional import normalize
 
 from . import shapes
@@ -12,11 +13,11 @@ from .case import Case, project, samples
 def _still(
     name: str,
     labels: tuple[str, ...],
-    pos: torch.Tensor,
-    tri: torch.Tensor,
-    attributes: torch.Tensor,
-    draws: tuple[torch.Tensor, torch.Tensor],
-    shade: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+    pos: Tensor,
+    tri: Tensor,
+    attributes: Tensor,
+    draws: tuple[Tensor, Tensor],
+    shade: Callable[[Tensor, Tensor], Tensor],
 ) -> Case:
     """A mesh at clip positions `pos` `[V, 4]` whatever the parameters."""
     steps = torch.full((len(labels),), 0.01)

@@ -10,6 +10,7 @@ of it are not a derivative.
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 import diffrast.torch as dr
 
@@ -22,11 +23,11 @@ PIXELS_MOVED = 0.25
 
 @dataclass(frozen=True)
 class Truth:
-    gradient: torch.Tensor  # float64 [P]
+    gradient: Tensor  # float64 [P]
     floor: float  # |difference of the two estimates| / |their sum|
-    image: torch.Tensor  # [H, W, 3] supersampled, at the start
-    target: torch.Tensor  # [H, W, 3] supersampled, what the loss compares with
-    steps: torch.Tensor  # [P]
+    image: Tensor  # [H, W, 3] supersampled, at the start
+    target: Tensor  # [H, W, 3] supersampled, what the loss compares with
+    steps: Tensor  # [P]
 
 
 def samples_per_side(size: int) -> int:
@@ -34,7 +35,7 @@ def samples_per_side(size: int) -> int:
     return max(8, min(64, 1024 // size))
 
 
-def supersampled(scene: Case, theta: torch.Tensor, size: int, factor: int, shift=(0.0, 0.0)) -> torch.Tensor:
+def supersampled(scene: Case, theta: Tensor, size: int, factor: int, shift=(0.0, 0.0)) -> Tensor:
     """The box-filtered image `[size, size, 3]`, float64, from factor^2 point samples per pixel; shift in samples."""
     pos = scene.geometry(theta).detach().clone()
     for axis in (0, 1):
@@ -44,7 +45,7 @@ def supersampled(scene: Case, theta: torch.Tensor, size: int, factor: int, shift
     return blocks.mean(3).double().mean(1)
 
 
-def point_sampled(scene: Case, pos: torch.Tensor, theta: torch.Tensor, size: int) -> torch.Tensor:
+def point_sampled(scene: Case, pos: Tensor, theta: Tensor, size: int) -> Tensor:
     """One sample per pixel, no antialiasing: `[size, size, 3]`."""
     rast, _ = dr.rasterize(dr.RasterizeContext(), pos[None], scene.tri, (size, size))
     attributes, _ = dr.interpolate(scene.attributes.to(pos.dtype), rast, scene.tri)
@@ -52,7 +53,7 @@ def point_sampled(scene: Case, pos: torch.Tensor, theta: torch.Tensor, size: int
     return torch.where(rast[..., 3:] > 0, color, torch.tensor(scene.background, dtype=pos.dtype))[0]
 
 
-def steps_of(scene: Case, theta: torch.Tensor) -> torch.Tensor:
+def steps_of(scene: Case, theta: Tensor) -> Tensor:
     """Steps that move no visible vertex by more than PIXELS_MOVED (or the scene's own)."""
     if scene.steps is not None:
         return scene.steps.double()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
+from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -15,12 +16,12 @@ class Solution:
     """x: `[P]`, the best parameters. costs: half the sum of squares at the start and after each iteration. converged:
     whether it stopped because nothing changed any more, not because the iterations ran out."""
 
-    x: torch.Tensor
+    x: Tensor
     costs: list[float]
     converged: bool
 
 
-def jacobian(residual: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def jacobian(residual: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, Tensor]:
     """The residuals `[N]`, flat, and their derivatives `[N, P]` by the parameters x `[P]`: one forward-mode pass for
     each."""
     columns, value = [], residual(x).detach().flatten()
@@ -30,14 +31,14 @@ def jacobian(residual: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor) 
 
 
 def least_squares(
-    residual: Callable[[torch.Tensor], torch.Tensor],
-    start: torch.Tensor,
+    residual: Callable[[Tensor], Tensor],
+    start: Tensor,
     *,
     steps: int = 30,
     damping: float = 1e-3,
     tolerance: float = 1e-6,
     smallest: float = 0.0,
-    derivatives: Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]] | None = None,
+    derivatives: Callable[[Tensor], tuple[Tensor, Tensor]] | None = None,
 ) -> Solution:
     """Finds parameters that make a picture's differences small: for a few parameters (a pose, a lamp, a camera) in tens
     of pictures what gradient descent does in hundreds.
@@ -57,7 +58,7 @@ def least_squares(
 
     Raises ValueError for a start that is not `[P]` or residuals that are not finite there.
     """
-    if not isinstance(start, torch.Tensor) or start.dim() != 1 or not start.is_floating_point():
+    if not isinstance(start, Tensor) or start.dim() != 1 or not start.is_floating_point():
         raise ValueError(f"least_squares(): start must be a float tensor [P]; got {start!r:.100}")
     x, derivatives = start.detach().clone(), derivatives or partial(jacobian, residual)
     value, columns = derivatives(x)

@@ -26,7 +26,7 @@ class Lamp(torch.nn.Module):
 
     shadow: Shadow | None
 
-    def incident(self, position: Float[Tensor, "N 3"]) -> tuple[Float[Tensor, "N 3"], Float[Tensor, "N #3"]]:
+    def incident(self, position: Float[Tensor, "N 3"]) -> tuple[Float[Tensor, "N 3"], Float[Tensor, "N C"]]:
         """At points `[N, 3]`: unit vectors to the lamp `[N, 3]`, and the irradiance of a surface that faces it `[N,
         3]`."""
         raise NotImplementedError
@@ -46,7 +46,7 @@ class DirectionalLight(Lamp):
         own(self, "irradiance", irradiance, "[3] or [1]", (3,), (1,))
         self.shadow = shadow
 
-    def incident(self, position: Float[Tensor, "N 3"]) -> tuple[Float[Tensor, "N 3"], Float[Tensor, "N #3"]]:
+    def incident(self, position: Float[Tensor, "N 3"]) -> tuple[Float[Tensor, "N 3"], Float[Tensor, "N C"]]:
         to = -torch.nn.functional.normalize(self.direction, dim=0)
         return to.expand_as(position), self.irradiance.expand_as(position)
 
@@ -63,7 +63,7 @@ class PointLight(Lamp):
         own(self, "intensity", intensity, "[3] or [1]", (3,), (1,))
         self.shadow = shadow
 
-    def incident(self, position: Float[Tensor, "N 3"]) -> tuple[Float[Tensor, "N 3"], Float[Tensor, "N #3"]]:
+    def incident(self, position: Float[Tensor, "N 3"]) -> tuple[Float[Tensor, "N 3"], Float[Tensor, "N C"]]:
         way = self.position - position
         square = dot(way, way).clamp_min(1e-12)
         return way * square.rsqrt(), self.intensity / square
@@ -92,7 +92,7 @@ class SpotLight(PointLight):
         own(self, "inner", inner, "a number", ())
         own(self, "outer", outer, "a number", ())
 
-    def incident(self, position: Float[Tensor, "N 3"]) -> tuple[Float[Tensor, "N 3"], Float[Tensor, "N #3"]]:
+    def incident(self, position: Float[Tensor, "N 3"]) -> tuple[Float[Tensor, "N 3"], Float[Tensor, "N C"]]:
         to, irradiance = super().incident(position)
         cosine = -dot(to, torch.nn.functional.normalize(self.direction, dim=0))
         edge = self.outer.cos()

@@ -338,15 +338,6 @@ def _finished(layers: list[_Layer], image, channels, cameras) -> Rendering:
     row = rows[first.pixels.image] if len(rows) > 1 else rows
     depth = -((s.position * row[:, :3]).sum(-1, keepdim=True) + row[:, 3:])
     ids, put = dr.triangle_id(first.rast), first.pixels.put
-    return Rendering(
-        image,
-        put(depth),
-        put(s.normal),
-        put(s.position),
-        None if s.uv is None else put(s.uv),
-        ids,
-        ids >= 0,
-        first.rast,
-        len(layers),
-        channels,
-    )
+    uv = None if s.uv is None else put(s.uv)
+    buffers = put(depth), put(s.normal), put(s.position), uv, ids, ids >= 0, first.rast
+    return Rendering(image, *buffers, len(layers), channels)

@@ -29,7 +29,7 @@ INK = (0.92, 0.37, 0.04)
 BACKGROUNDS = {"dark": (0.105, 0.115, 0.135), "light": (0.945, 0.95, 0.96)}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ViewOptions:
     """What the page's controls say. `light` turns the lamp around the object and `turn` the surroundings, in degrees;
     `view` is the input view that is looked through, -1 for none; `opacity` is that of its photograph."""
@@ -45,7 +45,7 @@ class ViewOptions:
     frusta: bool = False
 
 
-def shaded(s: Surface, options: ViewOptions, up: str) -> torch.Tensor:
+def shaded(s: Surface, options: ViewOptions, up: str) -> Tensor:
     """Base colour under a sky, a lamp that goes along with the camera, and a weak light from the eye."""
     right, _, back = s.camera.world_to_camera[:3, :3].to(s.normal)
     sky = s.normal.new_tensor(UPS[up])
@@ -58,7 +58,7 @@ def shaded(s: Surface, options: ViewOptions, up: str) -> torch.Tensor:
     return linear_to_srgb(s.albedo * lit[:, None])
 
 
-def surroundings(s: Surface, options: ViewOptions, up: str) -> torch.Tensor:
+def surroundings(s: Surface, options: ViewOptions, up: str) -> Tensor:
     """Base colour under a picture of the surroundings, with a varnish (Schlick's Fresnel term, 4 % at normal
     incidence)."""
     levels, irradiance = s.drawable.environment
@@ -75,7 +75,7 @@ def surroundings(s: Surface, options: ViewOptions, up: str) -> torch.Tensor:
     return linear_to_srgb(s.albedo * diffuse + gloss * glossy)
 
 
-def upright(vectors: torch.Tensor, up: str) -> torch.Tensor:
+def upright(vectors: Tensor, up: str) -> Tensor:
     """Vectors `[N, 3]` with y up, as lights have them, from those of a world where `up` is."""
     if up == "y":
         return vectors
@@ -83,21 +83,21 @@ def upright(vectors: torch.Tensor, up: str) -> torch.Tensor:
     return torch.stack([x, z, -y], dim=-1)
 
 
-def albedo(s: Surface, _: ViewOptions, __: str) -> torch.Tensor:
+def albedo(s: Surface, _: ViewOptions, __: str) -> Tensor:
     return linear_to_srgb(s.albedo)
 
 
-def normal(s: Surface, _: ViewOptions, __: str) -> torch.Tensor:
+def normal(s: Surface, _: ViewOptions, __: str) -> Tensor:
     """World normals, -1..1 as 0..1 in red, green and blue."""
     return 0.5 * s.normal + 0.5
 
 
-def depth(s: Surface, _: ViewOptions, __: str) -> torch.Tensor:
+def depth(s: Surface, _: ViewOptions, __: str) -> Tensor:
     """Near is bright, far is dark."""
     return (1 - 0.85 * s.depth.clamp(0, 1)).expand(-1, 3)
 
 
-def checker(s: Surface, _: ViewOptions, __: str) -> torch.Tensor:
+def checker(s: Surface, _: ViewOptions, __: str) -> Tensor:
     """16 squares along each side of the texture, red along u and green along v; gray where the mesh has no UVs."""
     if s.uv is None:
         return torch.full_like(s.normal, 0.5)
@@ -106,19 +106,19 @@ def checker(s: Surface, _: ViewOptions, __: str) -> torch.Tensor:
     return (0.25 + 0.65 * tint) * (0.55 + 0.45 * odd)
 
 
-def triangle_id(s: Surface, _: ViewOptions, __: str) -> torch.Tensor:
+def triangle_id(s: Surface, _: ViewOptions, __: str) -> Tensor:
     """A colour for each triangle, from its number by multiples of irrational numbers."""
     steps = torch.tensor([0.7548776662, 0.5698402910, 0.8191725134], dtype=torch.float64)
     steps = steps.to(s.triangle.device)
     return 0.2 + 0.75 * (s.triangle[:, None] * steps % 1).float()
 
 
-def mask(s: Surface, _: ViewOptions, __: str) -> torch.Tensor:
+def mask(s: Surface, _: ViewOptions, __: str) -> Tensor:
     """White where there is surface."""
     return s.rast.new_ones(len(s.pixels), 3)
 
 
-def matcap(s: Surface, _: ViewOptions, __: str) -> torch.Tensor:
+def matcap(s: Surface, _: ViewOptions, __: str) -> Tensor:
     """Clay, lit by the direction of the normal in camera space alone: it shows the shape whatever the texture."""
     n = s.normal @ s.camera.world_to_camera[:3, :3].T.to(s.normal)
     x, y, z = n.unbind(-1)
@@ -128,19 +128,19 @@ def matcap(s: Surface, _: ViewOptions, __: str) -> torch.Tensor:
     return linear_to_srgb(shade * shade.new_tensor([0.92, 0.80, 0.70]))
 
 
-def gradient(s: Surface, _: ViewOptions, __: str) -> torch.Tensor:
+def gradient(s: Surface, _: ViewOptions, __: str) -> Tensor:
     """The loss's derivative by moving the surface along its outward normal."""
     return signed_colors(s.gradient[:, 0], s.drawable.gradient_scale, 0.5) * (
         0.45 + 0.55 * (s.normal * s.toward_eye).sum(-1, keepdim=True).abs()
     )
 
 
-def pale(s: Surface, _: ViewOptions, __: str) -> torch.Tensor:
+def pale(s: Surface, _: ViewOptions, __: str) -> Tensor:
     """What arrows stand out from."""
     return (0.42 + 0.4 * (s.normal * s.toward_eye).sum(-1, keepdim=True).abs()).expand(-1, 3)
 
 
-def arrows(s: Surface) -> tuple[torch.Tensor, torch.Tensor]:
+def arrows(s: Surface) -> tuple[Tensor, Tensor]:
     """Tails and tips `[M, 2]` on screen, x to the right and y upwards, one for each cell of a grid whose middle shows
     surface."""
     width = s.image.shape[2]
@@ -154,7 +154,7 @@ def arrows(s: Surface) -> tuple[torch.Tensor, torch.Tensor]:
     return screen, s.camera.project(tail + REACH * pixel.to(step) * step)[0]
 
 
-def with_arrows(picture: torch.Tensor, s: Surface) -> torch.Tensor:
+def with_arrows(picture: Tensor, s: Surface) -> Tensor:
     """Display values `[H, W, 3]` with the arrows over them."""
     height, width = picture.shape[:2]
     tail, tip = (x.double().cpu() for x in arrows(s))
@@ -170,7 +170,7 @@ def with_arrows(picture: torch.Tensor, s: Surface) -> torch.Tensor:
     return torch.lerp(picture, picture.new_tensor(INK), from_pil(image, linear=False).to(picture))
 
 
-def coverage(s: Surface, _: ViewOptions, __: str) -> torch.Tensor:
+def coverage(s: Surface, _: ViewOptions, __: str) -> Tensor:
     """How much has been learned of each texel: nothing is magenta; then from dark blue to yellow, by the logarithm."""
     seen = s.coverage
     t = (1 + (seen / s.drawable.coverage_scale).clamp_min(1e-12).log10() / 2).clamp(0, 1)
@@ -195,9 +195,9 @@ class Channel(Choice):
     """One of the mesh's: how it is drawn, what stands around the object (None: the page's own colour), and what is
     drawn over the picture."""
 
-    draw: Callable[[Surface, ViewOptions, str], torch.Tensor]
+    draw: Callable[[Surface, ViewOptions, str], Tensor]
     around: float | None = None
-    over: Callable[[torch.Tensor, Surface], torch.Tensor] | None = None
+    over: Callable[[Tensor, Surface], Tensor] | None = None
 
 
 CHANNELS = {

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from functools import cached_property
 
 import torch
+from torch import Tensor
 
 import diffrast.torch as dr
 
@@ -15,7 +16,7 @@ from ..mesh.mesh import Mesh, vertex_normals
 from ..scene.environment import EnvironmentLight, latlong_directions
 from ..scene.prefilter import prefilter
 
-Environment = tuple[list[torch.Tensor], torch.Tensor]  # levels and irradiance, as `prefilter` returns them
+Environment = tuple[list[Tensor], Tensor]  # levels and irradiance, as `prefilter` returns them
 GRAY = 0.6  # linear base colour of a mesh that has none
 MIP_LEVELS = 6
 SIZE = 64  # texels along a face of the cube map of an environment
@@ -24,7 +25,7 @@ SIZE = 64  # texels along a face of the cube map of an environment
 def copy_mesh(mesh: Mesh) -> Mesh:
     """A copy that training cannot change under the viewer's hands."""
 
-    def own(x: torch.Tensor | None, dtype: torch.dtype = torch.float32) -> torch.Tensor | None:
+    def own(x: Tensor | None, dtype: torch.dtype = torch.float32) -> Tensor | None:
         return None if x is None else x.detach().to(dtype, copy=True).contiguous()
 
     if not isinstance(mesh, Mesh):
@@ -48,7 +49,7 @@ def copy_mesh(mesh: Mesh) -> Mesh:
 class BaseColor:
     """A base colour: `factor`, three numbers, times `texture` `[H, W, 3]` if there is one."""
 
-    def __init__(self, factor: Sequence[float], texture: torch.Tensor | None = None):
+    def __init__(self, factor: Sequence[float], texture: Tensor | None = None):
         self.factor = list(factor)
         self.texture = None if texture is None else texture[None, ..., :3].contiguous()
 
@@ -70,8 +71,8 @@ class Drawable:
     def __init__(
         self,
         mesh: Mesh,
-        gradient: torch.Tensor | None = None,
-        coverage: torch.Tensor | None = None,
+        gradient: Tensor | None = None,
+        coverage: Tensor | None = None,
         environment: Environment | None = None,
         gradient_scale: float = 0.0,
     ):
@@ -97,21 +98,21 @@ class Drawable:
         return [x.to(self.vertices) for x in levels], irradiance.to(self.vertices)
 
     @cached_property
-    def gradient(self) -> torch.Tensor:
+    def gradient(self) -> Tensor:
         """The loss's derivative by moving each vertex along its normal, `[V, 1]`."""
         return (self.vertex_gradient * self.normals).sum(-1, keepdim=True)
 
     @cached_property
-    def coverage(self) -> torch.Tensor:
+    def coverage(self) -> Tensor:
         """`[1, H, W, 1]`."""
         return self.vertices.new_zeros(1, 1, 1, 1) if self._coverage is None else self._coverage[None, ..., None]
 
     @cached_property
-    def normals(self) -> torch.Tensor:
+    def normals(self) -> Tensor:
         return vertex_normals(self.vertices, self.faces)
 
     @cached_property
-    def face_normals(self) -> torch.Tensor:
+    def face_normals(self) -> Tensor:
         a, b, c = self.vertices[self.faces.long()].unbind(dim=1)
         return torch.nn.functional.normalize(torch.linalg.cross(b - a, c - a), dim=-1)
 
@@ -138,7 +139,7 @@ class Drawable:
 
 
 @torch.no_grad()
-def prepared(picture: torch.Tensor) -> Environment:
+def prepared(picture: Tensor) -> Environment:
     """A lat-long map `[H, W, 3]` of linear radiance, prefiltered once."""
     return prefilter(EnvironmentLight(picture, size=SIZE).cube())
 
@@ -148,7 +149,7 @@ def studio() -> Environment:
     """A dim room with a bright window on one side, a warm lamp on the other and a soft light above."""
     direction = latlong_directions(64, 128)
 
-    def lamp(place: tuple[float, float, float], width: float, color: tuple[float, float, float]) -> torch.Tensor:
+    def lamp(place: tuple[float, float, float], width: float, color: tuple[float, float, float]) -> Tensor:
         toward = torch.nn.functional.normalize(direction.new_tensor(place), dim=0)
         return torch.exp(((direction @ toward) - 1) / width)[..., None] * direction.new_tensor(color)
 

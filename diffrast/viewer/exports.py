@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import torch
+from torch import Tensor
 
 import diffrast.torch as dr
 
@@ -36,7 +36,7 @@ def screenshot(
 
 def film_frames(
     scene: Shown, pose: Pose, options: ViewOptions, width: int, height: int, backend: str, count: int = FILM_FRAMES
-) -> Iterator[torch.Tensor]:
+) -> Iterator[Tensor]:
     """Display values `[height, width, 3]` of `count` frames once around the target."""
     ctx = dr.RasterizeContext(backend)
     for i in range(count):

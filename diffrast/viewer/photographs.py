@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ..camera.camera import Camera
 from ..io.image import from_uint8, to_uint8
@@ -21,7 +22,7 @@ class Photograph:
     """An input view: its camera and what it should show, display values `[H, W, 3]` or `[H, W, 4]` with coverage."""
 
     camera: Camera
-    image: torch.Tensor
+    image: Tensor
     name: str = ""
 
 
@@ -33,7 +34,7 @@ class InputView:
     name: str
     camera: Camera
     shape: tuple[int, int]
-    load: Callable[[], torch.Tensor]
+    load: Callable[[], Tensor]
 
     def described(self) -> dict[str, Any]:
         """For the page: camera-to-world `[3, 4]`, the slopes of the view's right and upper sides, the thumbnail's
@@ -60,14 +61,14 @@ def input_view(view: Any) -> InputView:
     if not hasattr(view, "camera"):  # its pictures are not asked for yet
         raise TypeError(f"Viewer: views must be Photographs or views of a data set; got {type(view).__name__}")
 
-    def load() -> torch.Tensor:
+    def load() -> Tensor:
         rgb, alpha = view.rgb, view.alpha
         return checked_image(rgb if alpha is None else torch.cat([rgb, alpha[..., None]], dim=-1))
 
     return InputView(view.name, view.camera, view.shape, load)
 
 
-def contact_sheet(views: Sequence[InputView]) -> Iterator[torch.Tensor | None]:
+def contact_sheet(views: Sequence[InputView]) -> Iterator[Tensor | None]:
     """All thumbnails in one picture `[H, W, 3]`, row by row from the top left, each at the top left of a square of
     `SIDE` pixels. Yields None after each, then the picture; what does not fit on it is left out."""
     columns = min(math.ceil(math.sqrt(len(views))), MAX_SHEET // SIDE)
@@ -90,7 +91,7 @@ def inside(width: int, height: int, room_width: int, room_height: int) -> tuple[
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
-def letterbox(image: torch.Tensor, width: int, height: int, around: Sequence[float]) -> torch.Tensor:
+def letterbox(image: Tensor, width: int, height: int, around: Sequence[float]) -> Tensor:
     """`[H, W, 1|3|4]` scaled to fit into `[height, width, 3]`; alpha shows what is around."""
     background = image.new_tensor(around)
     color = image[..., :3].expand(-1, -1, 3)
@@ -106,8 +107,8 @@ def letterbox(image: torch.Tensor, width: int, height: int, around: Sequence[flo
     return picture
 
 
-def checked_image(image: torch.Tensor) -> torch.Tensor:
-    if not isinstance(image, torch.Tensor):
+def checked_image(image: Tensor) -> Tensor:
+    if not isinstance(image, Tensor):
         raise TypeError(f"Viewer: image must be a tensor; got {type(image).__name__}")
     image = image.detach()
     if image.ndim == 4 and image.shape[0] == 1:

@@ -21,16 +21,9 @@ from .orbit import DISTANCES, UPRIGHT, Pose
 from .shown import CHANNELS
 
 VERSION = 1
-FIELDS = {  # of a header: name and type, little-endian; `stamp` is the page's own of an input, in milliseconds
-    "version": "B",
-    "kind": "B",
-    "flags": "H",
-    "frame": "I",
-    "stamp": "d",
-    "width": "H",
-    "height": "H",
-    "micros": "I",  # of drawing
-}
+# Of a header, little-endian; `stamp` is the page's own time of an input in milliseconds, `micros` that of drawing.
+NAMES = ("version", "kind", "flags", "frame", "stamp", "width", "height", "micros")
+FIELDS = dict(zip(NAMES, "BBHIdHHI", strict=True))
 HEADER = struct.Struct("<" + "".join(FIELDS.values()))
 FRAME, PNG, MP4, GLB, THUMBNAILS = 1, 2, 3, 4, 5
 FILES = {

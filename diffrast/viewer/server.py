@@ -58,8 +58,8 @@ def is_loopback(host: str) -> bool:
 
 
 class Server:
-    """`opened(session)` is called for each new page, `received(session, text)` for each message; it raises `ValueError`
-    for one that makes no sense. `new_session()` makes the state of a page."""
+    """`new_session()` makes the state of a new page, `received(session, text)` is called for each of its messages (it
+    raises `ValueError` for one that makes no sense), and `closed(session)` at its end."""
 
     def __init__(
         self,

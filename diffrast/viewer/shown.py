@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
+from torch import Tensor
 
 import diffrast.torch as dr
 
@@ -42,11 +43,11 @@ class Shown:
     with which each texel has been learned, `environment` what lights the object."""
 
     mesh: Mesh | None = None
-    image: torch.Tensor | None = None
+    image: Tensor | None = None
     views: tuple[InputView, ...] = ()
-    gradient: torch.Tensor | None = None
-    image_gradient: torch.Tensor | None = None
-    coverage: torch.Tensor | None = None
+    gradient: Tensor | None = None
+    image_gradient: Tensor | None = None
+    coverage: Tensor | None = None
     environment: Environment | None = None
     scales: dict[str, float] = field(default_factory=dict)  # what gets the full colour of a gradient
     version: int = 0
@@ -105,7 +106,7 @@ class Shown:
 
     def picture(
         self, ctx: dr.RasterizeContext, pose: Pose, options: ViewOptions, width: int, height: int, smooth: bool = True
-    ) -> torch.Tensor:
+    ) -> Tensor:
         """Display values `[height, width, 3]`, row 0 at the bottom: what a page with these settings shows."""
         around = BACKGROUNDS[options.theme]
         if self.image is not None and (options.channel == "image" or self.drawable is None):
@@ -127,9 +128,7 @@ class Shown:
             return replace(options, channel="shaded")
         return options if not channel.needs or self._has(channel.needs) else replace(options, channel="matcap")
 
-    def _through(
-        self, ctx, view: InputView, options: ViewOptions, width: int, height: int, smooth: bool
-    ) -> torch.Tensor:
+    def _through(self, ctx, view: InputView, options: ViewOptions, width: int, height: int, smooth: bool) -> Tensor:
         """The scene as an input view sees it, with its photograph over it or the difference of the two."""
         assert self.drawable is not None
         w, h = inside(view.camera.width, view.camera.height, width, height)
@@ -142,54 +141,54 @@ class Shown:
             picture = torch.lerp(picture, photograph, options.opacity)
         return letterbox(picture, width, height, around)
 
-    def _loaded(self, view: InputView) -> torch.Tensor:
+    def _loaded(self, view: InputView) -> Tensor:
         """The picture of the view that was looked through last is kept."""
         if self._cache.get("view") is not view:
             self._cache.update(view=view, photograph=view.load())
         return self._cache["photograph"]
 
 
-def _checked_gradient(gradient: torch.Tensor, mesh: Mesh | None) -> torch.Tensor:
-    if mesh is None or not isinstance(gradient, torch.Tensor) or gradient.shape != mesh.vertices.shape:
+def _checked_gradient(gradient: Tensor, mesh: Mesh | None) -> Tensor:
+    if mesh is None or not isinstance(gradient, Tensor) or gradient.shape != mesh.vertices.shape:
         wanted = "a mesh to belong to" if mesh is None else f"to be [V, 3] with V={len(mesh.vertices)} (from mesh)"
         raise ValueError(f"Viewer: gradient needs {wanted}; got {_shape(gradient)}")
     return _copied(gradient)
 
 
-def _checked_image_gradient(gradient: torch.Tensor) -> torch.Tensor:
+def _checked_image_gradient(gradient: Tensor) -> Tensor:
     """The sum over channels, `[H, W, 1]`; of several pictures side by side."""
     shape = _shape(gradient)
-    if isinstance(gradient, torch.Tensor) and gradient.ndim == 4 and len(gradient):
+    if isinstance(gradient, Tensor) and gradient.ndim == 4 and len(gradient):
         gradient = torch.cat(list(gradient), dim=1)
-    if not isinstance(gradient, torch.Tensor) or gradient.ndim != 3 or 0 in gradient.shape:
+    if not isinstance(gradient, Tensor) or gradient.ndim != 3 or 0 in gradient.shape:
         raise ValueError(f"Viewer: image_gradient must be [H, W, C] or [B, H, W, C]; got {shape}")
     return _copied(gradient).sum(-1, keepdim=True)
 
 
-def _checked_coverage(coverage: torch.Tensor) -> torch.Tensor:
-    if not isinstance(coverage, torch.Tensor) or coverage.ndim != 2 or 0 in coverage.shape:
+def _checked_coverage(coverage: Tensor) -> Tensor:
+    if not isinstance(coverage, Tensor) or coverage.ndim != 2 or 0 in coverage.shape:
         raise ValueError(f"Viewer: coverage must be [H, W], a weight for each texel; got {_shape(coverage)}")
     return _copied(coverage).clamp_min(0)
 
 
-def _checked_environment(picture: torch.Tensor) -> Environment:
-    if not isinstance(picture, torch.Tensor) or picture.ndim != 3 or picture.shape[2] != 3 or 0 in picture.shape:
+def _checked_environment(picture: Tensor) -> Environment:
+    if not isinstance(picture, Tensor) or picture.ndim != 3 or picture.shape[2] != 3 or 0 in picture.shape:
         raise ValueError(f"Viewer: environment must be linear [H, W, 3], longitude by latitude; got {_shape(picture)}")
     return prepared(_copied(picture).clamp_min(0))
 
 
-def typical(values: torch.Tensor) -> float:
+def typical(values: Tensor) -> float:
     """Three times the root mean square of the values that are not 0; 0 if there are none."""
     values = values[values != 0]
     return 3 * float(values.square().mean().sqrt()) if len(values) else 0.0
 
 
-def _copied(x: torch.Tensor) -> torch.Tensor:
+def _copied(x: Tensor) -> Tensor:
     return x.detach().to(torch.float32, copy=True).nan_to_num(0.0, 0.0, 0.0)
 
 
 def _shape(x: Any) -> str:
-    return str(list(x.shape)) if isinstance(x, torch.Tensor) else type(x).__name__
+    return str(list(x.shape)) if isinstance(x, Tensor) else type(x).__name__
 
 
 GRADIENTS = {"gradient", "image_gradient"}

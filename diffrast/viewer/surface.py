@@ -45,15 +45,15 @@ class Surface:
         return image[0]
 
     @cached_property
-    def triangle(self) -> torch.Tensor:
+    def triangle(self) -> Tensor:
         """int64 `[N]`."""
         return dr.triangle_id(self.rast)[0, 0]
 
-    def _interpolate(self, values: torch.Tensor) -> torch.Tensor:
+    def _interpolate(self, values: Tensor) -> Tensor:
         return dr.interpolate(values.contiguous(), self.rast, self.drawable.faces)[0][0, 0]
 
     @cached_property
-    def normal(self) -> torch.Tensor:
+    def normal(self) -> Tensor:
         """Unit normals in the world, of the side that one sees: both sides of a triangle are drawn."""
         if self.flat:
             n = self.drawable.face_normals[self.triangle]
@@ -64,26 +64,26 @@ class Surface:
         return n * torch.where(dux * dvy - duy * dvx < 0, -1.0, 1.0)[:, None]
 
     @cached_property
-    def depth(self) -> torch.Tensor:
+    def depth(self) -> Tensor:
         """Distance along the viewing direction `[N, 1]`, 0 at the nearest and 1 at the farthest place of the
         drawable."""
         near, far = self.depth_range
         return (self._interpolate(self.clip[0, :, 3:]) - near) / (far - near)
 
     @cached_property
-    def _uv(self) -> tuple[torch.Tensor, torch.Tensor]:
+    def _uv(self) -> tuple[Tensor, Tensor]:
         mesh = self.drawable.mesh
         assert mesh.uv is not None
         uv_faces = mesh.faces if mesh.uv_faces is None else mesh.uv_faces
         return dr.interpolate(mesh.uv, self.rast, uv_faces, rast_db=self.rast_db, diff_attrs="all")
 
     @property
-    def uv(self) -> torch.Tensor | None:
+    def uv(self) -> Tensor | None:
         """`[N, 2]`, None where the mesh has none."""
         return None if self.drawable.mesh.uv is None else self._uv[0][0, 0]
 
     @cached_property
-    def albedo(self) -> torch.Tensor:
+    def albedo(self) -> Tensor:
         """Linear base colour `[N, 3]`: material times vertex colour."""
         base_colors, ids = self.drawable.base_colors, self.drawable.mesh.material_ids
         if len(base_colors) == 1 or ids is None:
@@ -98,53 +98,43 @@ class Surface:
             return color
         return color * dr.interpolate(colors[:, :3].contiguous(), self.rast, self.drawable.mesh.faces)[0][0, 0]
 
-    def _base_color(self, base_color: BaseColor, at: torch.Tensor | None) -> torch.Tensor:
+    def _base_color(self, base_color: BaseColor, at: Tensor | None) -> Tensor:
         """A material's base colour `[M, 3]` at these of the pixels, None: at all."""
         factor = self.rast.new_tensor(base_color.factor)
         if base_color.texture is None:
             return factor.expand(len(self.pixels) if at is None else len(at), 3)
         uv, uv_da = self._uv if at is None else (x[:, :, at] for x in self._uv)
-        return (
-            factor
-            * dr.texture(
-                base_color.texture,
-                uv,
-                uv_da,
-                mip=base_color.mip,
-                filter_mode="linear-mipmap-linear",
-                boundary_mode="wrap",
-            )[0, 0]
-        )
+        return factor * dr.texture(base_color.texture, uv, uv_da, mip=base_color.mip)[0, 0]
 
     @cached_property
-    def gradient(self) -> torch.Tensor:
+    def gradient(self) -> Tensor:
         """`[N, 1]`, see `Drawable.gradient`."""
         return self._interpolate(self.drawable.gradient)
 
     @cached_property
-    def vertex_gradient(self) -> torch.Tensor:
+    def vertex_gradient(self) -> Tensor:
         """`[N, 3]`, in all directions."""
         return self._interpolate(self.drawable.vertex_gradient)
 
     @cached_property
-    def coverage(self) -> torch.Tensor:
+    def coverage(self) -> Tensor:
         """The weight of the texel at each pixel, `[N, 1]`."""
         if self.drawable.mesh.uv is None:
             return self.rast.new_zeros(len(self.pixels), 1)
         return dr.texture(self.drawable.coverage, self._uv[0].contiguous(), filter_mode="nearest")[0, 0]
 
     @cached_property
-    def place(self) -> torch.Tensor:
+    def place(self) -> Tensor:
         """In the world, `[N, 3]`."""
         return self._interpolate(self.drawable.vertices)
 
     @cached_property
-    def toward_eye(self) -> torch.Tensor:
+    def toward_eye(self) -> Tensor:
         """Unit vectors from the surface to the eye, `[N, 3]`."""
         return torch.nn.functional.normalize(self.camera.center.to(self.place) - self.place, dim=-1)
 
     @cached_property
-    def edge_distance(self) -> torch.Tensor:
+    def edge_distance(self) -> Tensor:
         """Distance in pixels to the nearest edge of the triangle that a pixel sees, `[N, 1]`."""
         u, v = self.rast[0, 0, :, 0], self.rast[0, 0, :, 1]
         dux, duy, dvx, dvy = self.rast_db[0, 0].unbind(-1)

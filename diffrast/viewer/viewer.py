@@ -11,7 +11,7 @@ import webbrowser
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
-import torch
+from torch import Tensor
 
 from ..mesh.mesh import Mesh
 from . import protocol
@@ -79,16 +79,16 @@ class Viewer:
             raise ValueError(f"Viewer(): port must be 0 to 65535; got {port}")
         self._wake = threading.Condition(threading.RLock())
         self._size = size
-        self._scene = Shown(up=up or "y", up_given=up is not None)
+        self._shown = Shown(up=up or "y", up_given=up is not None)
         self._sessions: list[Session] = []
-        self._pose, self._options = self._scene.fitting_pose(), ViewOptions()
+        self._pose, self._options = self._shown.fitting_pose(), ViewOptions()
         self._fitted = False
         self._next_snapshot = 0.0
         self._promised, self._taken = set[str](), set[str]()
         self._dead = False
         self.control = Control(self._wake, lambda: len(self._sessions))
         self._server = self._listen(host, port)
-        self._worker = Worker(self._wake, self._sessions, lambda: self._scene, self._state, self._is_busy, backend)
+        self._worker = Worker(self._wake, self._sessions, lambda: self._shown, self._state, self._is_busy, backend)
         shown = host if is_loopback(host) else ("localhost" if host in ("0.0.0.0", "::") else host)
         self.url = f"http://{f'[{shown}]' if ':' in shown else shown}:{self._server.port}/"
         if not quiet:
@@ -114,7 +114,7 @@ class Viewer:
         if not is_loopback(host):
             print(
                 f"viewer: listening on {host}: whoever reaches this machine over the network can watch and steer this "
-                "viewer, without a password and unencrypted. To keep it to yourself, leave --host away and connect "
+                "viewer, without a password and unencrypted. To keep it to yourself, listen on 127.0.0.1 and connect "
                 f"with `ssh -L {self._server.port}:127.0.0.1:{self._server.port} <this machine>`.",
                 file=sys.stderr,
                 flush=True,
@@ -125,13 +125,13 @@ class Viewer:
     def show(
         self,
         mesh: Mesh | None = None,
-        image: torch.Tensor | None = None,
+        image: Tensor | None = None,
         views: Sequence[Any] | None = None,
         *,
-        gradient: torch.Tensor | None = None,
-        image_gradient: torch.Tensor | None = None,
-        coverage: torch.Tensor | None = None,
-        environment: torch.Tensor | None = None,
+        gradient: Tensor | None = None,
+        image_gradient: Tensor | None = None,
+        coverage: Tensor | None = None,
+        environment: Tensor | None = None,
     ) -> None:
         """Show what is given; the rest stays as it was. Tensors are copied; the call does not wait for drawing.
 
@@ -150,18 +150,11 @@ class Viewer:
             ValueError, TypeError: something is not of that shape.
         """
         with self._wake:
-            self._scene = self._scene.changed(
-                mesh=mesh,
-                image=image,
-                views=views,
-                gradient=gradient,
-                image_gradient=image_gradient,
-                coverage=coverage,
-                environment=environment,
-            )
+            values = {"gradient": gradient, "image_gradient": image_gradient, "coverage": coverage}
+            self._shown = self._shown.changed(mesh=mesh, image=image, views=views, environment=environment, **values)
             if mesh is not None and not self._fitted:
                 self._fitted = True
-                self._pose = self._scene.fitting_pose()
+                self._pose = self._shown.fitting_pose()
                 for session in self._sessions:
                     session.send(json.dumps(self._hello()))
                     session.move(self._pose, session.stamp)
@@ -177,7 +170,7 @@ class Viewer:
         self,
         loss: Any = None,
         mesh: Mesh | Callable[[], Mesh] | None = None,
-        image: torch.Tensor | Callable[[], torch.Tensor] | None = None,
+        image: Tensor | Callable[[], Tensor] | None = None,
         until: Callable[[], bool] | None = None,
         **values: Any,
     ) -> None:
@@ -213,10 +206,10 @@ class Viewer:
         wanted = self._wanted(given)
         missing = not wanted <= self._taken  # somebody waits for what was not there yet
         drawn = any(
-            s.version in (-1, self._scene.version) and (missing or now >= s.refresh_after) for s in self._sessions
+            s.version in (-1, self._shown.version) and (missing or now >= s.refresh_after) for s in self._sessions
         )
         looking = (drawn and now >= self._next_snapshot) or (self._sessions and self.control.paused)
-        if not looking and self._scene.version > 0:
+        if not looking and self._shown.version > 0:
             return
         values = {name: _value(given[name]) for name in wanted}
         with self._wake:
@@ -307,19 +300,13 @@ class Viewer:
         return self.control.running
 
     def _hello(self) -> dict:
-        box = self._scene.fitting_pose()
-        return {
-            "type": "hello",
-            "version": protocol.VERSION,
-            "up": self._scene.up,
-            "pose": vars(self._pose),
-            "home": vars(box),
-            "options": vars(self._options),
-        }
+        home, up = self._shown.fitting_pose(), self._shown.up
+        poses = {"up": up, "pose": vars(self._pose), "home": vars(home)}
+        return {"type": "hello", "version": protocol.VERSION, **poses, "options": vars(self._options)}
 
     def _state(self, session: Session, due: bool) -> list[dict]:
         """What has changed since the last time for this page; before it is `due`, only if somebody changed it."""
-        scene, control = self._scene, self.control
+        scene, control = self._shown, self.control
         state: dict[str, Any] = {
             "type": "state",
             "triangles": 0 if scene.mesh is None else len(scene.mesh.faces),
@@ -356,7 +343,7 @@ def _value(x: Any) -> Any:
 
 
 def _number(x: Any) -> float:
-    return float(x.detach() if isinstance(x, torch.Tensor) else x)
+    return float(x.detach() if isinstance(x, Tensor) else x)
 
 
 def _finite(x: float) -> float | None:

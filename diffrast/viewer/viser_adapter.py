@@ -21,6 +21,7 @@ import time
 from typing import Any
 
 import torch
+from torch import Tensor
 
 import diffrast.torch as dr
 
@@ -66,7 +67,7 @@ class ViserBackground:
         self._thread = threading.Thread(target=self._run, name="diffrast viser", daemon=True)
         self._thread.start()
 
-    def show(self, mesh: Mesh, *, gradient: torch.Tensor | None = None, coverage: torch.Tensor | None = None) -> None:
+    def show(self, mesh: Mesh, *, gradient: Tensor | None = None, coverage: Tensor | None = None) -> None:
         """As `diffrast.Viewer.show`: copies, and does not wait for drawing."""
         self._scene = self._scene.changed(mesh=mesh, gradient=gradient, coverage=coverage)
 

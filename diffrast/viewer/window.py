@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
+from torch import Tensor
 
 import diffrast.torch as dr
 
@@ -48,7 +48,7 @@ class Window:
         self,
         mesh: Mesh,
         *,
-        environment: torch.Tensor | None = None,
+        environment: Tensor | None = None,
         size: tuple[int, int] = (960, 720),
         up: str = "y",
         backend: str = "gl",
@@ -90,7 +90,7 @@ class Window:
         self._texture.use()
         self._triangle.render(vertices=3)
 
-    def pixels(self) -> torch.Tensor:
+    def pixels(self) -> Tensor:
         """What the window shows, display values `[H, W, 3]`, row 0 at the bottom."""
         width, height = self._window.buffer_size
         data = self._window.ctx.screen.read((0, 0, width, height), components=3, alignment=1)
@@ -106,7 +106,7 @@ class Window:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def _put(self, picture: torch.Tensor) -> None:
+    def _put(self, picture: Tensor) -> None:
         levels = to_uint8(picture, linear=False)
         height, width, _ = levels.shape
         if self._texture is None or self._texture.size != (width, height):

@@ -234,7 +234,7 @@ def test_values_are_taken_only_while_a_page_looks_at_them_also_while_paused(view
             wait(lambda: taken, f"the {name}")
             time.sleep(0.3)
             assert taken == [name]
-            wait(lambda name=name: getattr(viewer._scene, name) is not None, "it in the scene")
+            wait(lambda name=name: getattr(viewer._shown, name) is not None, "it in the scene")
         assert thread.is_alive()
         viewer.control.do("resume")
         thread.join(timeout=10)

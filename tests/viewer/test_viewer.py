@@ -173,7 +173,7 @@ def shown(monkeypatch) -> list[Shown]:
 
     class Watched(Viewer):
         def wait(self):
-            scenes.append(self._scene)
+            scenes.append(self._shown)
             raise KeyboardInterrupt
 
     monkeypatch.setattr(package, "Viewer", Watched)
