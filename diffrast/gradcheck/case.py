@@ -75,5 +75,5 @@ def samples(seed: int, count: int, start: list[float], difference: list[float]) 
     return drawn[:, 0], drawn.sum(1)
 
 
-def smooth_colours(vertices: Tensor) -> Tensor:
+def smooth_colors(vertices: Tensor) -> Tensor:
     return 0.55 + 0.4 * torch.sin(2 * vertices + torch.tensor([0.3, 1.7, 4.1], dtype=vertices.dtype))

@@ -3,7 +3,7 @@
 import torch
 
 from . import shapes
-from .case import POSE, Case, moved, project, rotation, samples, smooth_colours
+from .case import POSE, Case, moved, project, rotation, samples, smooth_colors
 
 
 def pose(name, size, mesh, count, distance=3.0, focal=3.2, seed=0) -> Case:
@@ -13,7 +13,7 @@ def pose(name, size, mesh, count, distance=3.0, focal=3.2, seed=0) -> Case:
     def geometry(theta):
         return project(moved(points, theta), distance, focal)
 
-    return Case(name, "pose", POSE, tri, smooth_colours(points), geometry, starts, targets, size=size)
+    return Case(name, "pose", POSE, tri, smooth_colors(points), geometry, starts, targets, size=size)
 
 
 def sheets(name: str, distance: float, focal: float, count: int) -> Case:
@@ -59,7 +59,7 @@ def occlusion(count: int) -> Case:
         return project(torch.cat([moving, vertices[n:]]), 3.0, 2.6)
 
     labels = ("tx", "ty", "tz", "scale")
-    return Case("occlusion", "occlusion", labels, tri, smooth_colours(3 * vertices), geometry, starts, targets)
+    return Case("occlusion", "occlusion", labels, tri, smooth_colors(3 * vertices), geometry, starts, targets)
 
 
 def vertices(count: int) -> Case:
@@ -74,7 +74,7 @@ def vertices(count: int) -> Case:
         return project((0.6 * vertices + move) @ turn.T, 3.0, 3.2)
 
     labels = tuple(f"v{i}{axis}" for i in range(chosen) for axis in "xyz")
-    return Case("vertices", "vertices", labels, tri, smooth_colours(vertices), geometry, starts, targets)
+    return Case("vertices", "vertices", labels, tri, smooth_colors(vertices), geometry, starts, targets)
 
 
 def near_plane(count: int) -> Case:
@@ -87,7 +87,7 @@ def near_plane(count: int) -> Case:
     def geometry(theta):
         return project(moved(floor, theta) + offset, 3.0, 2.0)
 
-    return Case("near plane", "clipping", POSE, tri, smooth_colours(flat), geometry, starts, targets)
+    return Case("near plane", "clipping", POSE, tri, smooth_colors(flat), geometry, starts, targets)
 
 
 def intrinsics(count: int) -> Case:
@@ -103,7 +103,7 @@ def intrinsics(count: int) -> Case:
         return torch.stack([x, y, pos[:, 2], pos[:, 3]], -1)
 
     labels = ("focal", "cx", "cy")
-    return Case("intrinsics", "camera", labels, tri, smooth_colours(vertices), geometry, starts, targets)
+    return Case("intrinsics", "camera", labels, tri, smooth_colors(vertices), geometry, starts, targets)
 
 
 def _torus(
@@ -118,7 +118,7 @@ def _torus(
     def projected(theta):
         return project(geometry(points, theta), 3.0, 3.2)
 
-    return Case(name, name, labels, tri, smooth_colours(points), projected, starts, targets)
+    return Case(name, name, labels, tri, smooth_colors(points), projected, starts, targets)
 
 
 def translation(count: int) -> Case:
@@ -151,4 +151,4 @@ def slivers(count: int) -> Case:
         return project(torch.cat([moved(both[:n], pose), both[n:]]), 3.0, 2.6)
 
     labels = ("rz", "rx", "ry", "tx", "ty")
-    return Case("slivers", "silhouette", labels, tri, smooth_colours(2 * both), geometry, starts, targets)
+    return Case("slivers", "silhouette", labels, tri, smooth_colors(2 * both), geometry, starts, targets)

@@ -88,6 +88,10 @@ class Session:
 
     # --- To the thread that draws (which holds `wake`) ----------------------------------------------------------------
 
+    def view(self, full: bool) -> Order:
+        """What the page looks at."""
+        return Order(self.pose, self.options, self.width, self.height, self.stamp, full)
+
     def order(self, now: float, version: int) -> Order | float:
         """The frame to draw now, or the number of seconds after which to ask again (unless woken before)."""
         if self.width == 0 or len(self.in_flight) >= MAX_IN_FLIGHT:
@@ -95,7 +99,7 @@ class Session:
         moving = now - self.moved < MOVING
         refresh = self.version != version and (self.eager or now >= self.refresh_after)
         if self.changed or refresh or not (self.is_full or moving):
-            order = Order(self.pose, self.options, self.width, self.height, self.stamp, not moving)
+            order = self.view(full=not moving)
             self.changed, self.eager, self.is_full, self.version = False, False, order.full, version
             return order
         times = [self.moved + MOVING] if not self.is_full else []
