@@ -10,6 +10,7 @@ from statistics import median
 from typing import Any
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 import diffrast.torch as dr
@@ -99,21 +100,21 @@ def _behind(root: Node) -> list[Node]:
 class Lens:
     """The gradient of a loss, by pixel and by vertex. Made by `diffrast.lens`.
 
-    image: `[B, H, W, C]`, the derivative of the loss by each value of the picture.
-    vertices: `[V, 3]`, its derivative by each position, summed over the batch.
-    picture: `[B, H, W, C]`, the values themselves (before antialiasing, unless `image` was given).
-    points: `[V, 3]`, the positions themselves. rast `[B, H, W, 4]`, tri `[F, 3]`: what was drawn.
+    image: the derivative of the loss by each value of the picture.
+    vertices: its derivative by each position, summed over the batch.
+    picture: the values themselves (before antialiasing, unless `image` was given).
+    points: the positions themselves. rast, tri: what was drawn.
     """
 
     loss: Tensor
-    image: Tensor
-    vertices: Tensor
-    picture: Tensor
-    points: Tensor
-    rast: Tensor
-    tri: Tensor
+    image: Float[Tensor, "B H W C"]
+    vertices: Float[Tensor, "V 3"]
+    picture: Float[Tensor, "B H W D"]
+    points: Float[Tensor, "V 3"]
+    rast: Float[Tensor, "B H W 4"]
+    tri: Int[Tensor, "F 3"]
 
-    def pictures(self, view: int = 0) -> dict[str, Tensor]:
+    def pictures(self, view: int = 0) -> dict[str, Float[Tensor, "H W 3"]]:
         """Signed colour maps of one image of the batch, `[H, W, 3]` in display values from 0 to 1, row 0 at the bottom.
 
         "image": the sum over the channels; red where more light raises the loss, blue where it lowers it. "vertices":

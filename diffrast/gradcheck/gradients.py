@@ -1,7 +1,7 @@
 """Runs renderers over the scenes and compares their gradients with the truth."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from statistics import median
 
 from .adapters import OURS, Adapter
@@ -17,7 +17,7 @@ def gradients(
     scenes: Sequence[str] | None = None,
     adapters: Mapping[str, Adapter] | None = None,
     samples: int = SAMPLES,
-    progress=None,
+    progress: Callable[[dict], None] | None = None,
 ) -> list[dict]:
     """The gradient of an L2 loss, by every adapter on every scene, against central differences of a supersampled
     render.

@@ -111,7 +111,9 @@ def _turn(q: Tensor) -> Tensor:
     return torch.stack(rows).view(3, 3)
 
 
-def cube_from(size: int, steps: int = 2000, views: int = 2, outlier: float = 30.0):
+def cube_from(
+    size: int, steps: int = 2000, views: int = 2, outlier: float = 30.0
+) -> Callable[[Adapter, int], list[float]]:
     """After Laine et al. 2020: corners start up to half a side away along each axis, colours are random, and every step
     sees new random poses, drawn by the same renderer. The error is the mean distance of the corners, the side being 1.
 
@@ -166,7 +168,10 @@ FOUND = 0.05
 
 
 def problems(
-    names: Sequence[str] | None = None, adapters: Mapping[str, Adapter] | None = None, seeds: int = 3, progress=None
+    names: Sequence[str] | None = None,
+    adapters: Mapping[str, Adapter] | None = None,
+    seeds: int = 3,
+    progress: Callable[[dict], None] | None = None,
 ) -> list[dict]:
     """Solves each problem with every adapter (default: ours) from several seeds.
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+Columns = Sequence[tuple[str, int, str]]
 # Title, width and format of each column of a table: of gradients, and of optimization problems.
 COLUMNS = (
     ("scene", 14, "{scene:<14}"),
@@ -31,15 +32,15 @@ PROBLEM_COLUMNS = (
 )
 
 
-def header(separator: str = " ", columns=COLUMNS) -> str:
+def header(separator: str = " ", columns: Columns = COLUMNS) -> str:
     return separator.join(f"{title:<{width}}" for title, width, _ in columns)
 
 
-def line(row: dict, separator: str = " ", columns=COLUMNS) -> str:
+def line(row: dict, separator: str = " ", columns: Columns = COLUMNS) -> str:
     return separator.join(form.format(**row) for _, _, form in columns)
 
 
-def table(rows: Sequence[dict], columns=COLUMNS) -> list[str]:
+def table(rows: Sequence[dict], columns: Columns = COLUMNS) -> list[str]:
     """The lines of a Markdown table."""
     rule = "|".join("-" * (width + 2) for _, width, _ in columns)
     return [f"| {header(' | ', columns)} |", f"|{rule}|", *(f"| {line(row, ' | ', columns)} |" for row in rows)]

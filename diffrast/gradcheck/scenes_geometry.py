@@ -6,12 +6,13 @@ from . import shapes
 from .case import POSE, Case, moved, project, rotation, samples, smooth_colors
 
 
-def pose(name, size, mesh, count, distance=3.0, focal=3.2, seed=0) -> Case:
+def pose(name: str, size: int, mesh: tuple[torch.Tensor, torch.Tensor], count: int, seed: int) -> Case:
+    """A mesh that turns and moves."""
     points, tri = mesh
     starts, targets = samples(seed, count, [1.2] * 3 + [0.1] * 3, [0.12] * 3 + [0.06] * 3)
 
     def geometry(theta):
-        return project(moved(points, theta), distance, focal)
+        return project(moved(points, theta), 3.0, 3.2)
 
     return Case(name, "pose", POSE, tri, smooth_colors(points), geometry, starts, targets, size=size)
 

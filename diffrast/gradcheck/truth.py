@@ -7,6 +7,7 @@ It is large where an edge lies along a border between pixels: the image has a ki
 of it are not a derivative.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -35,7 +36,7 @@ def samples_per_side(size: int) -> int:
     return max(8, min(64, 1024 // size))
 
 
-def supersampled(scene: Case, theta: Tensor, size: int, factor: int, shift=(0.0, 0.0)) -> Tensor:
+def supersampled(scene: Case, theta: Tensor, size: int, factor: int, shift: Sequence[float] = (0.0, 0.0)) -> Tensor:
     """The box-filtered image `[size, size, 3]`, float64, from factor^2 point samples per pixel; shift in samples."""
     pos = scene.geometry(theta).detach().clone()
     for axis in (0, 1):

@@ -13,6 +13,8 @@ from torch import Tensor
 import diffrast.torch as dr
 
 from ..mesh.mesh import Mesh, vertex_normals
+from ..ops.texture_mip import Mip
+from ..ops.topology import Topology
 from ..scene.environment import EnvironmentLight, latlong_directions
 from ..scene.prefilter import prefilter
 
@@ -54,7 +56,7 @@ class BaseColor:
         self.texture = None if texture is None else texture[None, ..., :3].contiguous()
 
     @cached_property
-    def mip(self):
+    def mip(self) -> Mip:
         assert self.texture is not None
         return dr.texture_construct_mip(self.texture, max_mip_level=MIP_LEVELS)
 
@@ -131,7 +133,7 @@ class Drawable:
         return [BaseColor((GRAY if mesh.colors is None else 1.0,) * 3)]
 
     @cached_property
-    def topology(self):
+    def topology(self) -> Topology:
         return dr.antialias_construct_topology_hash(self.faces)
 
 
