@@ -16,8 +16,8 @@ import torch
 
 import diffrast.torch as dr
 from diffrast.gradcheck import shapes
+from diffrast.gradcheck.case import moved, project, smooth_colors
 from diffrast.gradcheck.report import machine
-from diffrast.gradcheck.scene import moved, project, smooth_colours
 
 RESULTS = Path(__file__).resolve().parent / "results"
 MODES = ("silhouette", "area")
@@ -44,7 +44,7 @@ class Case:
         pose = torch.tensor([0.4, 0.8, 0.3, 0.02, 0.03, 0.1], dtype=torch.float64)
         points = points * (0.6 / float(points.norm(dim=1).max()))
         self.pos = project(moved(points, pose), 3.0, 3.2).float()[None].requires_grad_()
-        self.attributes, self.size = smooth_colours(points).float(), (size, size)
+        self.attributes, self.size = smooth_colors(points).float(), (size, size)
         self.ctx, self.topology = dr.RasterizeContext(), dr.antialias_construct_topology_hash(self.tri)
         with torch.no_grad():
             self.rast, _ = dr.rasterize(self.ctx, self.pos, self.tri, self.size)

@@ -24,7 +24,7 @@ from diffrast.io import load_image, load_mesh
 from diffrast.io.image import decode, encode
 from diffrast.mesh import Mesh
 from diffrast.mesh.rotation import quaternion_to_rotation
-from diffrast.viewer.model import Model, copy_mesh
+from diffrast.viewer.drawable import Drawable, copy_mesh
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get("DIFFRAST_DATA", ROOT.parent / "shared" / "data"))
@@ -52,7 +52,7 @@ def main() -> None:
     mesh = load_mesh(DATA / "spot" / "spot_triangulated.obj")
     mesh.texture = load_image(DATA / "spot" / "spot_texture.png")[..., :3].contiguous()
     middle = mesh.bounds().mean(0).double()
-    ctx, model = dr.RasterizeContext(), Model(copy_mesh(mesh))
+    ctx, model = dr.RasterizeContext(), Drawable(copy_mesh(mesh))
     generator, rows = torch.Generator().manual_seed(args.seed), []
     for i in range(args.poses):
         truth = random_camera(mesh, generator)

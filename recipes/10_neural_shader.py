@@ -26,7 +26,7 @@ from diffrast.io import save_image
 from diffrast.mesh import vertex_normals
 from diffrast.photos import Calibration
 from diffrast.reconstruct import Job, Made, Options, Photos, Stage, reconstruct, with_stage
-from diffrast.scene import clip_matrices, finish, to_clip
+from diffrast.scene import clip_matrices, draw, to_clip
 
 ROOT = Path(__file__).resolve().parents[1]
 CHANNELS = 8
@@ -44,12 +44,15 @@ class Neural(Textured):
 
     def shaded(self, ctx, clip, eyes, resolution, samples=1):
         """[B, H, W, 4] from clip positions [B, V, 4] and eyes [B, 3]."""
-        rast, rast_db = dr.rasterize(ctx, clip, self.faces, [samples * n for n in resolution])
-        uv, uv_da = dr.interpolate(self.uv, rast, self.uv_faces, rast_db=rast_db, diff_attrs="all")
-        position, _ = dr.interpolate(self.vertices, rast, self.faces)
-        toward = torch.nn.functional.normalize(eyes[:, None, None] - position, dim=-1)
-        found = dr.texture(self.features[None], uv, uv_da, boundary_mode="clamp", max_mip_level=4)
-        return finish(self.net(torch.cat([found, toward], dim=-1)), rast, clip, self.faces, 1.0, samples)
+
+        def shade(rast, rast_db):
+            uv, uv_da = dr.interpolate(self.uv, rast, self.uv_faces, rast_db=rast_db, diff_attrs="all")
+            position, _ = dr.interpolate(self.vertices, rast, self.faces)
+            toward = torch.nn.functional.normalize(eyes[:, None, None] - position, dim=-1)
+            found = dr.texture(self.features[None], uv, uv_da, boundary_mode="clamp", max_mip_level=4)
+            return self.net(torch.cat([found, toward], dim=-1))
+
+        return draw(ctx, clip, self.faces, resolution, shade, 1.0, samples=samples)
 
     @torch.no_grad()
     def baked(self, ctx):
@@ -91,8 +94,8 @@ def three_images(job: Job, photos: Photos, model: Neural) -> torch.Tensor:
     """A view that was kept out: the photograph, the shader, the baked texture, side by side [H, 3 W, 3]."""
     view = photos.views[photos.held[0]]
     clip = to_clip(model.vertices, clip_matrices([view.camera], torch.from_numpy(photos.box)).to(model.vertices))
-    draw = [model.draw, lambda *a: Textured.draw(model, *a)]
-    drawn = [d(job.ctx, clip, view.camera, view.camera.resolution, 2)[0].cpu() for d in draw]
+    ways = [model.draw, lambda *a: Textured.draw(model, *a)]
+    drawn = [d(job.ctx, clip, view.camera, view.camera.resolution, 2)[0].cpu() for d in ways]
     return torch.cat([x[..., :3] for x in (over_white(view), *drawn)], dim=1)
 
 

@@ -4,14 +4,14 @@ from typing import NamedTuple
 
 
 class Finding(NamedTuple):
-    """One thing that is wrong: a short stable ``code`` and a ``message`` for people."""
+    """One thing that is wrong: a short stable `code` and a `message` for people."""
 
     code: str
     message: str
 
 
 class Findings(list[Finding]):
-    """What was found; empty, and so false, if nothing is wrong. ``print`` it."""
+    """What was found; empty, and so false, if nothing is wrong. `print` it."""
 
     @property
     def codes(self) -> set[str]:

@@ -10,6 +10,14 @@ from statistics import median
 from typing import Any
 
 import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+import diffrast.torch as dr
+
+from ..io.image import linear_to_srgb, save_image
+from ..mesh.mesh import vertex_normals
+from ..scene.colormap import signed_colors
 
 from ..io.image import linear_to_srgb, save_image
 from ..mesh.mesh import vertex_normals
@@ -19,7 +27,7 @@ from ..ops.registration import saved
 Node = Any  # torch's graph nodes have no common public type
 
 
-def lens(loss: torch.Tensor, *, image: torch.Tensor | None = None, vertices: torch.Tensor | None = None) -> Lens:
+def lens(loss: Tensor, *, image: Tensor | None = None, vertices: Tensor | None = None) -> Lens:
     """Looks at the gradient of a loss. Call it before `backward()`; the graph stays usable.
 
     Args:
@@ -35,7 +43,7 @@ def lens(loss: torch.Tensor, *, image: torch.Tensor | None = None, vertices: tor
         TypeError: not a tensor.
         ValueError: loss is not one number, no `antialias` lies on the way to it, or the graph has been freed.
     """
-    if not isinstance(loss, torch.Tensor):
+    if not isinstance(loss, Tensor):
         raise TypeError(f"lens(): loss must be a tensor; got {type(loss).__name__}")
     if loss.numel() != 1 or loss.grad_fn is None:
         raise ValueError(
@@ -63,7 +71,7 @@ def lens(loss: torch.Tensor, *, image: torch.Tensor | None = None, vertices: tor
             f"lens(): vertices must be [V, 3] with V={pos.shape[-2]} (from antialias's pos); got {list(points.shape)}"
         )
     # The gradient of the picture passes through the node that made it.
-    kept: list[torch.Tensor] = []
+    kept: list[Tensor] = []
     hook = None if image is not None else drawn.register_prehook(lambda grads: kept.append(grads[0]))
     try:
         inputs = [t for t in (image, points, color) if t is not None and t.requires_grad]
@@ -94,21 +102,21 @@ def _behind(root: Node) -> list[Node]:
 class Lens:
     """The gradient of a loss, by pixel and by vertex. Made by `diffrast.lens`.
 
-    image: `[B, H, W, C]`, the derivative of the loss by each value of the picture.
-    vertices: `[V, 3]`, its derivative by each position, summed over the batch.
-    picture: `[B, H, W, C]`, the values themselves (before antialiasing, unless `image` was given).
-    points: `[V, 3]`, the positions themselves. rast `[B, H, W, 4]`, tri `[F, 3]`: what was drawn.
+    image: the derivative of the loss by each value of the picture.
+    vertices: its derivative by each position, summed over the batch.
+    picture: the values themselves (before antialiasing, unless `image` was given).
+    points: the positions themselves. rast, tri: what was drawn.
     """
 
-    loss: torch.Tensor
-    image: torch.Tensor
-    vertices: torch.Tensor
-    picture: torch.Tensor
-    points: torch.Tensor
-    rast: torch.Tensor
-    tri: torch.Tensor
+    loss: Tensor
+    image: Float[Tensor, "B H W C"]
+    vertices: Float[Tensor, "V 3"]
+    picture: Float[Tensor, "B H W D"]
+    points: Float[Tensor, "V 3"]
+    rast: Float[Tensor, "B H W 4"]
+    tri: Int[Tensor, "F 3"]
 
-    def pictures(self, view: int = 0) -> dict[str, torch.Tensor]:
+    def pictures(self, view: int = 0) -> dict[str, Float[Tensor, "H W 3"]]:
         """Signed colour maps of one image of the batch, `[H, W, 3]` in display values from 0 to 1, row 0 at the bottom.
 
         "image": the sum over the channels; red where more light raises the loss, blue where it lowers it. "vertices":
@@ -119,10 +127,10 @@ class Lens:
         along = (self.vertices * vertex_normals(self.points, self.tri)).sum(-1, keepdim=True)
         corners = along[self.tri.long()].squeeze(-1)  # [F, 3]
         rast = self.rast[view]
-        seen = corners[triangle_id(rast).clamp(min=0)]
+        seen = corners[dr.triangle_id(rast).clamp(min=0)]
         u, v = rast[..., 0], rast[..., 1]
         surface = (seen * torch.stack([u, v, 1 - u - v], -1)).sum(-1) * (rast[..., 3] > 0)
-        return {"image": signed_colours(self.image[view].sum(-1)), "vertices": signed_colours(surface)}
+        return {"image": signed_colors(self.image[view].sum(-1)), "vertices": signed_colors(surface)}
 
     def save(self, path: str | os.PathLike, view: int = 0) -> None:
         """Writes what was drawn, the gradient by pixel and the gradient by vertex side by side; makes the folder."""
@@ -134,8 +142,8 @@ class Lens:
 
     def compare(
         self,
-        function: Callable[[], torch.Tensor],
-        parameters: Mapping[str, torch.Tensor],
+        function: Callable[[], Tensor],
+        parameters: Mapping[str, Tensor],
         *,
         count: int = 8,
         step: float = 1e-3,
@@ -194,7 +202,7 @@ class Comparison:
 
     rows: list[ComparisonRow]
 
-    def _vectors(self, parameter: str | None) -> torch.Tensor:
+    def _vectors(self, parameter: str | None) -> Tensor:
         rows = [r for r in self.rows if parameter in (None, r.parameter)]
         return torch.tensor([(r.gradient, r.difference, r.noise) for r in rows], dtype=torch.float64).T
 
@@ -228,19 +236,7 @@ class Comparison:
         return "\n".join(lines)
 
 
-def signed_colours(values: torch.Tensor, scale: float | None = None) -> torch.Tensor:
-    """Any shape to `[..., 3]`: white is zero, red positive, blue negative; scale: what is fully coloured, None: the
-    99.5th percentile of the absolute values that are not zero."""
-    size = values.detach().abs()
-    if scale is None:
-        present = size[size > 0].double()
-        scale = float(present.sort().values[int(0.995 * (len(present) - 1))]) if len(present) else 1.0
-    shade = (values.detach() / scale).clamp(-1, 1)[..., None]
-    red, blue = values.new_tensor([0.75, 0.05, 0.1]), values.new_tensor([0.1, 0.2, 0.75])
-    return 1 - shade.clamp(min=0) * (1 - red) - (-shade).clamp(min=0) * (1 - blue)
-
-
-def _chosen(gradient: torch.Tensor, count: int, seed: int) -> list[tuple[int, ...]]:
+def _chosen(gradient: Tensor, count: int, seed: int) -> list[tuple[int, ...]]:
     flat = gradient.detach().abs().flatten().cpu()
     largest = flat.argsort(descending=True)[: (count + 1) // 2].tolist()
     order = torch.randperm(len(flat), generator=torch.Generator().manual_seed(seed)).tolist()
@@ -248,9 +244,7 @@ def _chosen(gradient: torch.Tensor, count: int, seed: int) -> list[tuple[int, ..
     return [tuple(int(k) for k in torch.unravel_index(torch.tensor(i), gradient.shape)) for i in largest + others]
 
 
-def _difference(
-    function: Callable[[], torch.Tensor], tensor: torch.Tensor, index: tuple[int, ...], step: float
-) -> float:
+def _difference(function: Callable[[], Tensor], tensor: Tensor, index: tuple[int, ...], step: float) -> float:
     with torch.no_grad():
         value = tensor[index].clone()
         ends = []

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ..ops import registration
 from .findings import Finding, Findings
@@ -14,7 +15,7 @@ from .findings import Finding, Findings
 Node = Any  # torch's graph nodes have no common public type
 
 
-def lint(loss: torch.Tensor, *parameters: torch.Tensor) -> Findings:
+def lint(loss: Tensor, *parameters: Tensor) -> Findings:
     """Warns of losses that cannot move vertices as they should. Call it once, after the forward pass and before
     `backward()`.
 
@@ -33,7 +34,7 @@ def lint(loss: torch.Tensor, *parameters: torch.Tensor) -> Findings:
 
     Raises ValueError after `backward()` has freed the graph.
     """
-    if not isinstance(loss, torch.Tensor):
+    if not isinstance(loss, Tensor):
         raise TypeError(f"lint(): loss must be a tensor; got {type(loss).__name__}")
     findings = Findings()
     if not bool(torch.isfinite(loss).all()):
@@ -43,8 +44,7 @@ def lint(loss: torch.Tensor, *parameters: torch.Tensor) -> Findings:
             Finding(
                 "no-gradient",
                 "nothing on the way to the loss requires a gradient. If positions do: coverage alone (rast[..., 3] > "
-                "0) carries "
-                "none; pass the picture through antialias(color, rast, pos, tri)",
+                "0) carries none; pass the picture through antialias(color, rast, pos, tri)",
             )
         )
         return findings
@@ -92,7 +92,7 @@ def _wants(node: Node, index: int) -> bool:
     return node.next_functions[index][0] is not None
 
 
-def _connections(graph: _Graph, parameters: tuple[torch.Tensor, ...]) -> Iterator[Finding]:
+def _connections(graph: _Graph, parameters: tuple[Tensor, ...]) -> Iterator[Finding]:
     if graph.named("CompiledFunction"):
         yield Finding(
             "compiled", "part of the graph is compiled and cannot be looked into: lint the function uncompiled"
@@ -113,8 +113,7 @@ def _antialiased(graph: _Graph) -> Iterator[Finding]:
         yield Finding(
             "not-antialiased",
             f"positions want a gradient, but {why}: what is seen inside of a triangle moves them, its outline does "
-            "not. Pass the "
-            "finished picture through antialias(color, rast, pos, tri) with the pos that rasterize got",
+            "not. Pass the finished picture through antialias(color, rast, pos, tri) with the pos that rasterize got",
         )
 
 
@@ -134,32 +133,31 @@ def _masks(graph: _Graph) -> Iterator[Finding]:
                 yield Finding(
                     "masked-after-antialias",
                     f"{user.name()} cuts the antialiased picture by the mask of covered pixels (rast[..., 3] > 0): "
-                    "that removes "
-                    "the outer half of every silhouette, and its gradient. Composite over the background first, "
-                    "antialias last",
+                    "that removes the outer half of every silhouette, and its gradient. Composite over the "
+                    "background first, antialias last",
                 )
                 return
 
 
-def _mask_of(node: Node) -> Iterator[torch.Tensor]:
+def _mask_of(node: Node) -> Iterator[Tensor]:
     """Tensors without a gradient by which a node selects or weights its input."""
     name = node.name()
     if name.startswith("MulBackward"):
         for saved, other in (("_saved_other", 1), ("_saved_self", 0)):
             value = _saved(node, saved)
-            if isinstance(value, torch.Tensor) and not _wants(node, other):
+            if isinstance(value, Tensor) and not _wants(node, other):
                 yield value
     for saved in ("_saved_condition", "_saved_mask"):
         value = _saved(node, saved)
-        if isinstance(value, torch.Tensor):
+        if isinstance(value, Tensor):
             yield value
     if name.startswith("IndexBackward"):
         yield from _index_masks(node)
 
 
-def _index_masks(node: Node) -> Iterator[torch.Tensor]:
+def _index_masks(node: Node) -> Iterator[Tensor]:
     """A mask used as an index, from the places that it was turned into."""
-    indices = [i for i in _saved(node, "_saved_indices") if isinstance(i, torch.Tensor)]
+    indices = [i for i in _saved(node, "_saved_indices") if isinstance(i, Tensor)]
     if len(indices) == 1 and indices[0].dtype == torch.bool:
         yield indices[0]
     elif indices and all(i.ndim == 1 and i.dtype == torch.int64 for i in indices):
@@ -169,9 +167,9 @@ def _index_masks(node: Node) -> Iterator[torch.Tensor]:
         yield mask
 
 
-def _is_coverage(mask: torch.Tensor, covered: torch.Tensor) -> bool:
-    """Is this the mask of covered pixels ``[B, H, W]``, or its complement, turned over or not, with channels or
-    without, for each image or for all?"""
+def _is_coverage(mask: Tensor, covered: Tensor) -> bool:
+    """Is this the mask of covered pixels `[B, H, W]`, or its complement, turned over or not, with channels or without,
+    for each image or for all?"""
     m, size = mask.detach(), tuple(covered.shape[1:])
     if m.ndim >= 3 and tuple(m.shape[-3:-1]) == size:
         if bool((m != m[..., :1]).any()):

@@ -92,6 +92,6 @@ def usual_kernels() -> list[specialize.Kernel]:
 def architectures() -> list[str]:
     """Of the CUDA devices here. Raises RuntimeError where there is none."""
     if not torch.cuda.is_available():
-        raise RuntimeError("no CUDA device here; name architectures with --arch, for example --arch sm_90")
+        raise RuntimeError("no CUDA device here; name the architectures, such as sm_90")
     capabilities = {torch.cuda.get_device_capability(i) for i in range(torch.cuda.device_count())}
     return sorted(f"sm_{major}{minor}" for major, minor in capabilities)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch import Tensor
 
 import diffrast.torch as dr
 
@@ -17,14 +18,14 @@ from .findings import Finding, Findings
 class _Case:
     """What there is to look at; positions and colours without gradients, on the CPU."""
 
-    pos: torch.Tensor  # [B, V, 4] float64
-    tri: torch.Tensor  # [F, 3] int64, indices in range
+    pos: Tensor  # [B, V, 4] float64
+    tri: Tensor  # [F, 3] int64, indices in range
     resolution: tuple[int, int] | None
     cull: str
-    colors: dict[str, torch.Tensor]
-    image: torch.Tensor | None
-    target: torch.Tensor | None
-    matrix: torch.Tensor | None
+    colors: dict[str, Tensor]
+    image: Tensor | None
+    target: Tensor | None
+    matrix: Tensor | None
     findings: Findings = field(default_factory=Findings)
 
     def say(self, code: str, message: str) -> None:
@@ -37,11 +38,11 @@ def diagnose(
     resolution: Sequence[int] | None = None,
     *,
     cull: str = "none",
-    color: torch.Tensor | None = None,
-    texture: torch.Tensor | None = None,
-    image: torch.Tensor | None = None,
-    target: torch.Tensor | None = None,
-    matrix: torch.Tensor | None = None,
+    color: Tensor | None = None,
+    texture: Tensor | None = None,
+    image: Tensor | None = None,
+    target: Tensor | None = None,
+    matrix: Tensor | None = None,
 ) -> Findings:
     """Says in words why a picture is blank or odd. Everything is optional but the geometry; more input finds more.
 
@@ -70,7 +71,7 @@ def diagnose(
         pos, tri = _homogeneous(mesh.vertices) @ clip.double().cpu().T, mesh.faces
         color = mesh.colors if color is None and hasattr(mesh, "colors") else color
         texture = mesh.texture if texture is None and hasattr(mesh, "texture") else texture
-    if not isinstance(pos, torch.Tensor) or not isinstance(tri, torch.Tensor):
+    if not isinstance(pos, Tensor) or not isinstance(tri, Tensor):
         raise TypeError("diagnose(): needs pos and tri as tensors, or a mesh and a camera")
     if pos.ndim not in (2, 3) or pos.shape[-1] != 4 or tri.ndim != 2 or tri.shape[1] != 3:
         raise ValueError(
@@ -97,7 +98,7 @@ def diagnose(
     return case.findings
 
 
-def _homogeneous(v: torch.Tensor) -> torch.Tensor:
+def _homogeneous(v: Tensor) -> Tensor:
     return torch.nn.functional.pad(v.detach().double().cpu(), (0, 1), value=1.0)
 
 
@@ -123,9 +124,8 @@ def _finite(case: _Case) -> bool:
         case.say(
             "not-finite",
             f"{int(bad.sum())} of {bad.numel()} positions are NaN or infinite (first: image {b}, vertex {v}); "
-            "triangles with one "
-            "of them are not drawn. Look for a division by zero, a square root at zero, or a learning rate that is too "
-            "high",
+            "triangles with one of them are not drawn. Look for a division by zero, a square root at zero, or a "
+            "learning rate that is too high",
         )
     # What is finite can still be looked at.
     fine = ~bad.any(0)
@@ -148,9 +148,8 @@ def _in_front(case: _Case) -> bool:
         case.say(
             "w-not-positive",
             f"{int(behind.sum())} of {behind.numel()} vertices have w <= 0: they lie behind the eye. rasterize cuts "
-            "their "
-            "triangles correctly, but x / w of them means nothing: do not divide by w yourself, and look whether the "
-            "camera is inside of the object",
+            "their triangles correctly, but x / w of them means nothing: do not divide by w yourself, and look "
+            "whether the camera is inside of the object",
         )
     return not bool(images.all())
 
@@ -186,7 +185,7 @@ def _inside_frustum(case: _Case) -> bool:
     return not bool(blank.all())
 
 
-def _images(which: torch.Tensor) -> str:
+def _images(which: Tensor) -> str:
     """The images concerned, as the beginning of a sentence; nothing if it is all of them."""
     if bool(which.all()):
         return ""
@@ -213,8 +212,8 @@ def _shape(case: _Case) -> bool:
     return True
 
 
-def _signed_area(case: _Case) -> torch.Tensor:
-    """Twice the screen area of each triangle times its w's, ``[B, F]``: positive if counter-clockwise."""
+def _signed_area(case: _Case) -> Tensor:
+    """Twice the screen area of each triangle times its w's, `[B, F]`: positive if counter-clockwise."""
     return torch.linalg.det(case.pos[:, case.tri][..., [0, 1, 3]])
 
 
@@ -234,7 +233,7 @@ def _seams(case: _Case) -> bool:
     return True
 
 
-def _single_edges(tri: torch.Tensor) -> int:
+def _single_edges(tri: Tensor) -> int:
     half = torch.stack([tri, tri.roll(-1, 1)], dim=-1).sort(dim=-1).values.view(-1, 2)
     _, count = torch.unique(half[half[:, 0] != half[:, 1]], dim=0, return_counts=True)
     return int((count == 1).sum())
@@ -294,8 +293,7 @@ def _color_range(case: _Case) -> None:
             case.say(
                 "color-range",
                 f"{name} goes up to {float(fine.max()):.4g}: it looks like 0..255, where 1 is white. Divide by 255, "
-                "then undo sRGB "
-                "(srgb_to_linear)",
+                "then undo sRGB (srgb_to_linear)",
             )
 
 

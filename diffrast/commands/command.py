@@ -55,13 +55,13 @@ def camera_options(parser: argparse.ArgumentParser) -> None:
 
 def pose_of(args: argparse.Namespace, mesh: Mesh) -> Pose:
     """The camera that the options ask for."""
-    from ..viewer.shown import Scene
+    from ..viewer.shown import Shown
 
     between("--fov", args.fov, 1, 150)
     between("--pitch", args.pitch, -89, 89)
     if args.distance is not None:
         between("--distance", args.distance, 1e-6, 1e9)
-    fit = Scene().changed(mesh=mesh).fitting_pose()
+    fit = Shown().changed(mesh=mesh).fitting_pose()
     # Keep the object's size in the picture when the field of view is another than the usual one.
     wide = math.sin(math.radians(fit.fov / 2)) / math.sin(math.radians(args.fov / 2))
     distance = args.distance or fit.distance * wide

@@ -39,8 +39,8 @@ def photograph(ctx, model, camera, samples: int, up: str, unlit: bool):
     moves."""
     import torch
 
-    from ..viewer.model import Surface
     from ..viewer.orbit import UPS
+    from ..viewer.surface import Surface
 
     surface = Surface(ctx, model, camera.resized(camera.width * samples, camera.height * samples))
     color = surface.albedo
@@ -62,8 +62,8 @@ def run(args: argparse.Namespace) -> int:
 
     from ..io.atomic import write_text
     from ..io.image import save_image
-    from ..viewer.model import Model, copy_mesh
-    from ..viewer.shown import Scene
+    from ..viewer.drawable import Drawable, copy_mesh
+    from ..viewer.shown import Shown
 
     between("--views", args.views, 1, 10_000)
     between("--size", args.size, 8, 8192)
@@ -78,8 +78,8 @@ def run(args: argparse.Namespace) -> int:
         (out / "train").mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
         raise ValueError(f"cannot make the folder {out}: a file is in the way") from None
-    ctx, model = dr.RasterizeContext(), Model(copy_mesh(mesh))
-    home = Scene().changed(mesh).fitting_pose()
+    ctx, model = dr.RasterizeContext(), Drawable(copy_mesh(mesh))
+    home = Shown().changed(mesh).fitting_pose()
     frames, code = [], 0
     try:
         with torch.no_grad():

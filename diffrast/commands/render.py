@@ -33,8 +33,8 @@ def run(args: argparse.Namespace) -> int:
     import diffrast.torch as dr
 
     from ..io.image import save_image
-    from ..viewer.channels import Options, draw
-    from ..viewer.model import Model, copy_mesh
+    from ..viewer.channels import ViewOptions, draw
+    from ..viewer.drawable import Drawable, copy_mesh
 
     between("--width", args.width, 1, 16384)
     between("--height", args.height, 1, 16384)
@@ -42,8 +42,9 @@ def run(args: argparse.Namespace) -> int:
     out = command.out_file(args.out, ".png", ".jpg", ".jpeg")
     mesh = command.load(args)
     camera = command.pose_of(args, mesh).camera(args.width * args.samples, args.height * args.samples, args.up)
-    look = Options(args.channel, args.wireframe, args.flat, args.light, args.theme)
-    fine = draw(dr.RasterizeContext(), Model(copy_mesh(mesh)), camera, look, args.up)
+    names = ("channel", "wireframe", "flat", "light", "theme")
+    look = ViewOptions(**{name: getattr(args, name) for name in names})
+    fine = draw(dr.RasterizeContext(), Drawable(copy_mesh(mesh)), camera, look, args.up)
     picture = torch.nn.functional.avg_pool2d(fine.permute(2, 0, 1)[None], args.samples)[0].permute(1, 2, 0)
     save_image(out, picture, linear=False)
     facts = {"out": str(out), "width": args.width, "height": args.height, "triangles": len(mesh.faces)}

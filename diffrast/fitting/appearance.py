@@ -17,7 +17,7 @@ from ..io.image import srgb_to_linear
 from ..mesh.bake_textures import fill_gaps
 from ..mesh.mesh import Mesh
 from ..mesh.unwrap import cut_charts
-from ..scene.passes import finish
+from ..scene.passes import draw
 from .geometry import Shape
 from .targets import BACKGROUND
 
@@ -107,18 +107,12 @@ def render_textured(ctx, model: Textured, clip, texture, resolution, samples: in
 
     The welded faces go to rasterization and antialiasing (a chart's border is no silhouette), the cut ones carry UVs.
     """
-    size = (resolution[0] * samples, resolution[1] * samples)
-    rast, rast_db = dr.rasterize(ctx, clip, model.faces, size, grad_db=False)
-    uv, uv_da = dr.interpolate(model.uv, rast, model.uv_faces, rast_db=rast_db, diff_attrs="all")
-    color = dr.texture(
-        texture[None],
-        uv,
-        uv_da,
-        filter_mode="linear-mipmap-linear",
-        boundary_mode=model.boundary,
-        max_mip_level=MIP_LEVELS,
-    )
-    return finish(color, rast, clip, model.faces, BACKGROUND, samples)
+
+    def shade(rast: torch.Tensor, rast_db: torch.Tensor) -> torch.Tensor:
+        uv, uv_da = dr.interpolate(model.uv, rast, model.uv_faces, rast_db=rast_db, diff_attrs="all")
+        return dr.texture(texture[None], uv, uv_da, boundary_mode=model.boundary, max_mip_level=MIP_LEVELS)
+
+    return draw(ctx, clip, model.faces, resolution, shade, BACKGROUND, samples=samples)
 
 
 MIP_LEVELS = 4  # beyond, texels of different charts mix

@@ -15,7 +15,7 @@ import torch
 import diffrast.torch as dr
 
 from ..mesh.mesh import Mesh
-from ..scene.passes import finish
+from ..scene.passes import draw
 from .targets import BACKGROUND
 
 
@@ -57,6 +57,8 @@ class Shape:
 def render_shape(ctx, clip, faces, colors, resolution, samples: int = 1) -> torch.Tensor:
     """`[B, H, W, 4]` from clip positions `[B, V, 4]`: vertex colours over white, and coverage. Differentiable into
     positions and colours."""
-    rast, _ = dr.rasterize(ctx, clip, faces, (resolution[0] * samples, resolution[1] * samples), grad_db=False)
-    color, _ = dr.interpolate(colors, rast, faces)
-    return finish(color, rast, clip, faces, BACKGROUND, samples)
+
+    def shade(rast: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
+        return dr.interpolate(colors, rast, faces)[0]
+
+    return draw(ctx, clip, faces, resolution, shade, BACKGROUND, samples=samples)

@@ -25,7 +25,7 @@ from ..mesh.mesh import Mesh, vertex_normals
 from ..scene.environment import EnvironmentLight, latlong_directions
 from ..scene.light import Surrounding
 from ..scene.material import Lighting, MetallicRoughness
-from ..scene.passes import finish
+from ..scene.passes import Covered, draw
 from ..scene.surface import Surface, points
 from .appearance import Textured, at_texels
 from .coverage import fill_unseen
@@ -61,21 +61,16 @@ class Material(Textured):
     def draw(
         self, ctx, clip: torch.Tensor, camera: Camera, resolution: tuple[int, int], samples: int = 1
     ) -> torch.Tensor:
-        size = (resolution[0] * samples, resolution[1] * samples)
-        rast, rast_db = dr.rasterize(ctx, clip, self.faces, size)
-        index = (rast[..., 3].flatten() > 0).nonzero()[:, 0]
         mesh = Mesh(self.vertices, self.faces, self.uv, uv_faces=self.uv_faces)
         eye = torch.nn.functional.pad(camera.center.to(clip), (0, 1), value=1.0)[None]
-        flat, flat_db = rast.flatten(0, 2)[index], rast_db.flatten(0, 2)[index]
-        color = shade(
-            points(mesh, flat, flat_db, eye, None, True),
-            srgb_to_linear(self.texture),
-            self.orm,
-            self.normals,
-            _kept(self.light),
-        )
-        picture = color.new_zeros(rast[..., 0].numel(), 3).index_copy(0, index, color).view(*rast.shape[:3], 3)
-        return finish(picture, rast, clip, self.faces, BACKGROUND, samples)
+        base, light = srgb_to_linear(self.texture), _kept(self.light)
+
+        def shaded(rast: torch.Tensor, rast_db: torch.Tensor) -> torch.Tensor:
+            pixels = Covered(rast, rast_db)
+            surface = points(mesh, pixels.rast[0, 0], pixels.rast_db[0, 0], eye, None, True)
+            return pixels.put(shade(surface, base, self.orm, self.normals, light))
+
+        return draw(ctx, clip, self.faces, resolution, shaded, BACKGROUND, samples=samples, grad_db=True)
 
 
 def prepared(light: torch.Tensor) -> Surrounding:

@@ -15,16 +15,20 @@ residuals
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from ..camera.camera import Camera
 from ..camera.conventions import rigid
 from ..camera.lie import so3_exp
 from ..mesh.mesh import Mesh
-from .pose_model import Model, Poses, Window, window
+from ..optimize.least_squares import least_squares
+from .pose_model import PosedMesh, Poses, Window, window
 
 COARSE = 32  # pixels along the window's side, while orientations are searched
 SHORTLIST = 384  # orientations of the best outlines, judged by colour too
@@ -37,10 +41,10 @@ STEP = 0.5  # pixels between a pose and its neighbours, for the Jacobian
 
 @dataclass
 class Found:
-    """``camera`` with its pose; ``rms``: root mean square difference of colour and coverage, linear, in the window
-    around the object; ``iou``: intersection over union of outlines; ``rivals``: other poses, more than 12 degrees away,
-    whose difference is less than a tenth larger (a symmetric object has some); ``interrupted``: stopped with Ctrl-C
-    before the last refinement."""
+    """`camera` with its pose; `rms`: root mean square difference of colour and coverage, linear, in the window around
+    the object; `iou`: intersection over union of outlines; `rivals`: other poses, more than 12 degrees away, whose
+    difference is less than a tenth larger (a symmetric object has some); `interrupted`: stopped with Ctrl-C before the
+    last refinement."""
 
     camera: Camera
     rms: float
@@ -50,26 +54,20 @@ class Found:
 
 
 def find_pose(
-    mesh: Mesh,
-    image: torch.Tensor,
-    mask: torch.Tensor,
-    camera: Camera,
-    *,
-    orientations: int = 4608,
-    progress: bool = False,
+    mesh: Mesh, image: Tensor, mask: Tensor, camera: Camera, *, orientations: int = 4608, progress: bool = False
 ) -> Found:
-    """The pose of ``camera`` that makes ``mesh`` look like the photograph.
+    """The pose of `camera` that makes `mesh` look like the photograph.
 
     Args:
-        image: linear colours ``[H, W, 3]``, straight, row 0 at the bottom.
-        mask: coverage of the object ``[H, W]`` in 0..1.
+        image: linear colours `[H, W, 3]`, straight, row 0 at the bottom.
+        mask: coverage of the object `[H, W]` in 0..1.
         camera: its intrinsics and size; the pose is not looked at.
         orientations: where to start from; 4608 are about 15 degrees apart.
 
     Not differentiable. The object should lie inside of the photograph; if its border crops it, a search may fail. Matt
     surfaces under any distant light are explained; what is glossy or in shadow counts as noise.
 
-    Raises ``ValueError`` for a photograph of another size than the camera's or an empty mask.
+    Raises `ValueError` for a photograph of another size than the camera's or an empty mask.
     """
     if image.shape != (*camera.resolution, 3) or mask.shape != camera.resolution:
         raise ValueError(
@@ -77,14 +75,14 @@ def find_pose(
             f"got {list(image.shape)} and {list(mask.shape)}"
         )
     box, extent = _box(mask)
-    model = Model(mesh)
+    model = PosedMesh(mesh)
     views = [window(image, mask, camera, box, min(n, box[2])) for n in (COARSE, *(n for n, *_ in LEVELS))]
     steps = math.ceil(orientations / CHUNK) + math.ceil(SHORTLIST / CHUNK) + sum(count for *_, count, _ in LEVELS)
     with tqdm(total=steps, desc="pose", disable=not progress, leave=False) as bar:
         poses = place(model, camera, extent, sphere(orientations))
         poses = poses[_best(model, poses, views[0], 0, SHORTLIST, bar)]
         poses = poses[_best(model, poses, views[0], 2, len(poses), bar)]
-        loss: torch.Tensor | None = None
+        loss: Tensor | None = None
         interrupted = False
         try:
             for view, (_, bands, count, most) in zip(views[1:], LEVELS, strict=True):
@@ -104,11 +102,11 @@ def find_pose(
     )
 
 
-def overlay(mesh: Mesh, image: torch.Tensor, mask: torch.Tensor, camera: Camera) -> torch.Tensor:
-    """The proof for people, linear ``[H, W, 3]``: the photograph, half of it the mesh where that stands, and its
+def overlay(mesh: Mesh, image: Tensor, mask: Tensor, camera: Camera) -> Tensor:
+    """The proof for people, linear `[H, W, 3]`: the photograph, half of it the mesh where that stands, and its
     outline."""
     height, width = camera.resolution
-    side, model = max(height, width), Model(mesh)
+    side, model = max(height, width), PosedMesh(mesh)
     view = window(image, mask, camera, (0, 0, side), side)
     pose = camera.world_to_camera
     poses = Poses(pose[None, :3, :3], (pose[:3, :3] @ model.middle + pose[:3, 3])[None])
@@ -124,8 +122,8 @@ def overlay(mesh: Mesh, image: torch.Tensor, mask: torch.Tensor, camera: Camera)
 # --- The search -------------------------------------------------------------------------------------------------------
 
 
-def sphere(count: int) -> torch.Tensor:
-    """``count`` rotations ``[count, 3, 3]``, float64, spread evenly over all: Super-Fibonacci spirals (Alexa 2022)."""
+def sphere(count: int) -> Tensor:
+    """`count` rotations `[count, 3, 3]`, float64, spread evenly over all: Super-Fibonacci spirals (Alexa 2022)."""
     s = torch.arange(count, dtype=torch.float64) + 0.5
     inner, outer = (s / count).sqrt(), (1 - s / count).sqrt()
     a, b = 2 * math.pi * s / math.sqrt(2), 2 * math.pi * s / 1.533751168755204288118041
@@ -144,8 +142,8 @@ def sphere(count: int) -> torch.Tensor:
     return torch.stack(rows, dim=-1).view(-1, 3, 3)
 
 
-def _box(mask: torch.Tensor) -> tuple[tuple[int, int, int], torch.Tensor]:
-    """A square around the mask with room to move, (left, bottom, side), and the mask's own box ``[2, 2]``: low and high
+def _box(mask: Tensor) -> tuple[tuple[int, int, int], Tensor]:
+    """A square around the mask with room to move, (left, bottom, side), and the mask's own box `[2, 2]`: low and high
     x, y."""
     y, x = (mask > 0.5).nonzero().unbind(-1)
     if not len(x):
@@ -156,8 +154,8 @@ def _box(mask: torch.Tensor) -> tuple[tuple[int, int, int], torch.Tensor]:
     return (left, bottom, side), torch.stack([low, high]).double()
 
 
-def place(model: Model, camera: Camera, extent: torch.Tensor, R: torch.Tensor) -> Poses:
-    """Poses with rotations R ``[N, 3, 3]`` whose outlines fill the box ``extent`` ``[2, 2]`` in pixels."""
+def place(model: PosedMesh, camera: Camera, extent: Tensor, R: Tensor) -> Poses:
+    """Poses with rotations R `[N, 3, 3]` whose outlines fill the box `extent` `[2, 2]` in pixels."""
     # What reaches farthest in one of many directions is all that an outline's box can depend on.
     directions = torch.randn(3, 1000, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     points = model.vertices.double()
@@ -180,8 +178,8 @@ def place(model: Model, camera: Camera, extent: torch.Tensor, R: torch.Tensor) -
     return Poses(R, t)
 
 
-def _best(model: Model, poses: Poses, view: Window, bands: int, count: int, bar: tqdm) -> torch.Tensor:
-    """Indices of the best poses, best first: by overlap of outlines, with ``bands`` of light by colour as well."""
+def _best(model: PosedMesh, poses: Poses, view: Window, bands: int, count: int, bar: tqdm) -> Tensor:
+    """Indices of the best poses, best first: by overlap of outlines, with `bands` of light by colour as well."""
     scores = []
     for first in range(0, len(poses), CHUNK):
         some = poses[first : first + CHUNK]
@@ -189,28 +187,28 @@ def _best(model: Model, poses: Poses, view: Window, bands: int, count: int, bar:
             pictures = model.draw(some, view, bands, smooth=False)
             scores.append(-_loss(pictures, view))
         else:
-            scores.append(_overlap((model.rasterize(some, view.camera)[1][..., 3] > 0).float(), view))
+            scores.append(_overlap(model.outlines(some, view.camera).float(), view))
         bar.update()
     return torch.cat(scores).argsort(descending=True)[:count]
 
 
-def _overlap(covered: torch.Tensor, view: Window) -> torch.Tensor:
-    """Intersection over union ``[N]`` of coverages ``[N, n, n]`` with the mask."""
+def _overlap(covered: Tensor, view: Window) -> Tensor:
+    """Intersection over union `[N]` of coverages `[N, n, n]` with the mask."""
     mask, known = view.image[..., 3], view.known
     both, either = torch.minimum(covered, mask) * known, torch.maximum(covered, mask) * known
     return both.sum((1, 2)) / either.sum((1, 2)).clamp_min(1e-9)
 
 
-def _residual(pictures: torch.Tensor, view: Window) -> torch.Tensor:
+def _residual(pictures: Tensor, view: Window) -> Tensor:
     return ((pictures - view.image) * view.known[..., None]).flatten(1)
 
 
-def _loss(pictures: torch.Tensor, view: Window) -> torch.Tensor:
+def _loss(pictures: Tensor, view: Window) -> Tensor:
     return _residual(pictures, view).square().mean(1)
 
 
 def distinct(poses: Poses, count: int) -> list[int]:
-    """Indices of the first ``count`` poses that differ from those before by more than 12 degrees."""
+    """Indices of the first `count` poses that differ from those before by more than 12 degrees."""
     kept: list[int] = []
     for i in range(len(poses)):
         traces = (poses.R[kept] * poses.R[i]).sum((1, 2))
@@ -221,64 +219,62 @@ def distinct(poses: Poses, count: int) -> list[int]:
     return kept
 
 
-def _camera(pose: Poses, model: Model, camera: Camera) -> Camera:
+def _camera(pose: Poses, model: PosedMesh, camera: Camera) -> Camera:
     return replace(camera, world_to_camera=rigid(pose.R, pose.t - pose.R @ model.middle))
 
 
 # --- Gauss-Newton -----------------------------------------------------------------------------------------------------
 
 
-def moved(poses: Poses, by: torch.Tensor) -> Poses:
-    """Poses N turned about the object's middle and shifted by N twists ``[N, 6]``: radians, world units, in camera
+def moved(poses: Poses, by: Tensor) -> Poses:
+    """Poses N turned about the object's middle and shifted by N twists `[N, 6]`: radians, world units, in camera
     axes."""
     return Poses(so3_exp(by[:, :3]) @ poses.R, poses.t + by[:, 3:])
 
 
-def units(model: Model, poses: Poses, view: Window) -> torch.Tensor:
-    """Twists ``[N, 6]`` each of whose entries alone moves the picture by about ``STEP`` pixels."""
+def units(model: PosedMesh, poses: Poses, view: Window) -> Tensor:
+    """Twists `[N, 6]` each of whose entries alone moves the picture by about `STEP` pixels."""
     depth = -poses.t[:, 2:].clamp(max=-1e-6)
     turn = STEP * depth / (view.camera.K.diagonal()[:2].mean() * model.radius)
     return torch.cat([turn.expand(-1, 3), (turn * model.radius).expand(-1, 2), turn * depth], dim=1)
 
 
-def jacobian(model: Model, pose: Poses, view: Window, bands: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
-    """Residuals ``[P]`` of one pose and their derivatives ``[P, 6]`` by a twist in ``units``."""
-    axes = torch.eye(6, dtype=torch.float64)
-    by = torch.cat([torch.zeros_like(axes[:1]), axes, -axes]) * units(model, pose, view)
-    around = moved(Poses(pose.R.expand(13, 3, 3), pose.t.expand(13, 3)), by)
-    r = _residual(model.draw(around, view, bands), view)
+def around(model: PosedMesh, pose: Poses, view: Window, bands: int = 3) -> Callable[[Tensor], Tensor]:
+    """The residuals `[N, P]` of one pose after twists `[N, 6]` in `units`, as a function of those."""
+    unit = units(model, pose, view)
+
+    def residuals(twists: Tensor) -> Tensor:
+        turned = moved(Poses(pose.R.expand(len(twists), 3, 3), pose.t.expand(len(twists), 3)), twists * unit)
+        return _residual(model.draw(turned, view, bands), view)
+
+    return residuals
+
+
+def jacobian(residuals: Callable[[Tensor], Tensor], twist: Tensor) -> tuple[Tensor, Tensor]:
+    """What `around` returns at a twist `[6]`, and its derivatives `[P, 6]` there."""
+    axes = torch.eye(6, dtype=twist.dtype)
+    r = residuals(twist + torch.cat([torch.zeros_like(axes[:1]), axes, -axes]))
     return r[0], (0.5 * (r[1:7] - r[7:])).mT
 
 
-def refine(model: Model, poses: Poses, view: Window, bands: int, steps: int, bar: tqdm) -> tuple[Poses, torch.Tensor]:
-    """Poses after at most ``steps`` steps of Gauss-Newton each, and their losses ``[N]``, the best first."""
-    ends = []
+def refine(model: PosedMesh, poses: Poses, view: Window, bands: int, steps: int, bar: tqdm) -> tuple[Poses, Tensor]:
+    """Poses after at most `steps` steps of Gauss-Newton each, and their losses `[N]`, the best first."""
+    ends, losses = [], []
     for k in range(len(poses)):
-        ends.append(_descend(model, poses[k : k + 1], view, bands, steps))
+        residuals = around(model, poses[k : k + 1], view, bands)
+        found = least_squares(
+            lambda twist, r=residuals: r(twist[None])[0],
+            torch.zeros(6, dtype=torch.float64),
+            steps=steps,
+            damping=1e-2,
+            tolerance=0.0,
+            smallest=4e-3,  # two thousandths of a pixel
+            derivatives=partial(jacobian, residuals),
+        )
+        ends.append(moved(poses[k : k + 1], found.x * units(model, poses[k : k + 1], view)))
+        losses.append(2 * found.costs[-1] / view.image.numel())
         bar.update()
-    loss = torch.tensor([end for _, end in ends])
-    after = Poses(torch.cat([p.R for p, _ in ends]), torch.cat([p.t for p, _ in ends]))
+    loss = torch.tensor(losses)
+    after = Poses(torch.cat([p.R for p in ends]), torch.cat([p.t for p in ends]))
     order = loss.argsort()
     return after[order], loss[order]
-
-
-def _descend(model: Model, pose: Poses, view: Window, bands: int, steps: int) -> tuple[Poses, float]:
-    """Gauss-Newton from one pose with Levenberg and Marquardt's damping: a step that makes it worse is undone and
-    damped more."""
-    damping, around, loss = 1e-2, None, math.inf
-    for _ in range(steps):
-        if around is None:
-            r, J = (x.double() for x in jacobian(model, pose, view, bands))
-            loss, around = float(r.square().mean()), (J.mT @ J, J.mT @ r)
-        normal, slope = around
-        diagonal = damping * normal.diagonal() + 1e-9 * normal.trace() + 1e-12
-        step = -torch.linalg.solve(normal + torch.diag(diagonal), slope)
-        tried = moved(pose, step[None] * units(model, pose, view))
-        after = float(_loss(model.draw(tried, view, bands), view))
-        if after < loss:
-            pose, loss, around, damping = tried, after, None, 0.2 * damping
-        else:
-            damping *= 8
-        if float(step.abs().max()) < 4e-3:  # two thousandths of a pixel
-            break
-    return pose, loss

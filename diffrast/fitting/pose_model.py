@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 import diffrast.torch as dr
 
 from ..camera.camera import Camera
 from ..mesh.mesh import Mesh
+from ..scene.passes import draw
 
 GRAY = 0.6  # linear colour of a mesh that has none
 MIP_LEVELS = 5
@@ -17,11 +19,10 @@ MIP_LEVELS = 5
 
 @dataclass
 class Poses:
-    """N rigid motions from the object (its middle at 0) to the camera: ``R`` ``[N, 3, 3]``, ``t`` ``[N, 3]``,
-    float64."""
+    """N rigid motions from the object (its middle at 0) to the camera: `R` `[N, 3, 3]`, `t` `[N, 3]`, float64."""
 
-    R: torch.Tensor
-    t: torch.Tensor
+    R: Tensor
+    t: Tensor
 
     def __len__(self) -> int:
         return len(self.t)
@@ -32,17 +33,16 @@ class Poses:
 
 @dataclass
 class Window:
-    """A square part of a photograph: ``image`` ``[n, n, 4]``, linear colour times coverage, and coverage; ``known``
-    ``[n, n]``: how much of a pixel lies inside of the photograph; ``camera``: of the window."""
+    """A square part of a photograph: `image` `[n, n, 4]`, linear colour times coverage, and coverage; `known` `[n, n]`:
+    how much of a pixel lies inside of the photograph; `camera`: of the window."""
 
-    image: torch.Tensor
-    known: torch.Tensor
+    image: Tensor
+    known: Tensor
     camera: Camera
 
 
-def window(image: torch.Tensor, mask: torch.Tensor, camera: Camera, box: tuple[int, int, int], n: int) -> Window:
-    """``image`` ``[H, W, 3]`` and ``mask`` ``[H, W]`` in the square ``box`` = (left, bottom, side), averaged to n x n
-    pixels."""
+def window(image: Tensor, mask: Tensor, camera: Camera, box: tuple[int, int, int], n: int) -> Window:
+    """`image` `[H, W, 3]` and `mask` `[H, W]` in the square `box` = (left, bottom, side), averaged to n x n pixels."""
     left, bottom, side = box
     right, top = left + side - camera.width, bottom + side - camera.height
     whole = torch.cat([image * mask[..., None], mask[..., None], torch.ones_like(mask)[..., None]], dim=-1)
@@ -51,7 +51,7 @@ def window(image: torch.Tensor, mask: torch.Tensor, camera: Camera, box: tuple[i
     return Window(small[..., :4].contiguous(), small[..., 4], camera.crop(left, bottom, side, side).resized(n, n))
 
 
-class Model:
+class PosedMesh:
     """A mesh, prepared for drawing in many poses."""
 
     def __init__(self, mesh: Mesh):
@@ -68,49 +68,52 @@ class Model:
             self.texture = mesh.texture[None, ..., :3].contiguous()
             self.mip = dr.texture_construct_mip(self.texture, max_mip_level=MIP_LEVELS)
 
-    def rasterize(self, poses: Poses, camera: Camera):
-        """Clip positions ``[N, V, 4]``, ``rast`` and ``rast_db`` ``[N, n, n, 4]``."""
+    def clip(self, poses: Poses, camera: Camera) -> Tensor:
+        """Clip positions `[N, V, 4]`."""
         depth = -poses.t[:, 2].detach()
         far = max(float(depth.max()) + 1.1 * self.radius, 1e-6)
         near = max(float(depth.min()) - 1.1 * self.radius, 1e-3 * far)
         project = camera.projection(near, far)
         matrices = torch.cat([project[:, :3] @ poses.R, project[:, :3] @ poses.t[..., None] + project[:, 3:]], dim=-1)
         points = torch.nn.functional.pad(self.vertices, (0, 1), value=1.0)
-        clip = points @ matrices.mT.to(points)
-        return clip, *dr.rasterize(self.ctx, clip, self.faces, camera.resolution)
+        return points @ matrices.mT.to(points)
 
-    def albedo(self, rast: torch.Tensor, rast_db: torch.Tensor) -> torch.Tensor:
-        """Linear base colour ``[N, n, n, 3]``."""
+    def outlines(self, poses: Poses, camera: Camera) -> Tensor:
+        """Which pixels are covered, bool `[N, n, n]`."""
+        return dr.rasterize(self.ctx, self.clip(poses, camera), self.faces, camera.resolution)[0][..., 3] > 0
+
+    def albedo(self, rast: Tensor, rast_db: Tensor) -> Tensor:
+        """Linear base colour `[N, n, n, 3]`."""
         if self.texture is not None:
             uv, uv_da = dr.interpolate(self.mesh.require_uv(), rast, self.mesh.uv_index, rast_db, "all")
-            return dr.texture(self.texture, uv, uv_da, mip=self.mip, filter_mode="linear-mipmap-linear")
+            return dr.texture(self.texture, uv, uv_da, mip=self.mip)
         if self.mesh.colors is not None:
             return dr.interpolate(self.mesh.colors[:, :3].contiguous(), rast, self.faces)[0]
         return torch.full_like(rast[..., :3], GRAY)
 
-    def draw(self, poses: Poses, view: Window, bands: int = 3, smooth: bool = True) -> torch.Tensor:
-        """``[N, n, n, 4]``, like ``view.image``: the mesh under the light that fits this picture best; with ``smooth``
+    def draw(self, poses: Poses, view: Window, bands: int = 3, smooth: bool = True) -> Tensor:
+        """`[N, n, n, 4]`, like `view.image`: the mesh under the light that fits this picture best; with `smooth`
         antialiased by areas, so that pictures change evenly with the pose."""
-        clip, rast, rast_db = self.rasterize(poses, view.camera)
-        hit = (rast[..., 3:] > 0).float()
-        normal = torch.nn.functional.normalize(dr.interpolate(self.normals, rast, self.normal_faces)[0], dim=-1)
-        lit = relight(self.albedo(rast, rast_db), harmonics(normal, bands), hit[..., 0], view)
-        picture = torch.cat([lit * hit, hit], dim=-1)
-        if not smooth:
-            return picture
-        return dr.antialias(picture, rast, clip, self.faces, self.topology, mode="area")
+
+        def shade(rast: Tensor, rast_db: Tensor) -> Tensor:
+            normal = torch.nn.functional.normalize(dr.interpolate(self.normals, rast, self.normal_faces)[0], dim=-1)
+            hit = (rast[..., 3] > 0).float()
+            return relight(self.albedo(rast, rast_db), harmonics(normal, bands), hit, view)
+
+        clip, mode = self.clip(poses, view.camera), "area" if smooth else "none"
+        size = view.camera.resolution
+        return draw(self.ctx, clip, self.faces, size, shade, mode=mode, topology=self.topology, grad_db=True)
 
 
-def harmonics(n: torch.Tensor, bands: int) -> torch.Tensor:
-    """A basis ``[..., bands^2]`` of the spherical harmonics of the first bands (1 to 3), of unit vectors ``[...,
-    3]``."""
+def harmonics(n: Tensor, bands: int) -> Tensor:
+    """A basis `[..., bands^2]` of the spherical harmonics of the first bands (1 to 3), of unit vectors `[..., 3]`."""
     x, y, z = n.unbind(-1)
     basis = [torch.ones_like(x), x, y, z, x * y, y * z, x * z, x * x - y * y, 3 * z * z - 1]
     return torch.stack(basis[: bands * bands], dim=-1)
 
 
-def relight(albedo: torch.Tensor, basis: torch.Tensor, hit: torch.Tensor, view: Window) -> torch.Tensor:
-    """Colours ``[N, n, n, 3]``: ``albedo`` under the light of least squares against the photograph.
+def relight(albedo: Tensor, basis: Tensor, hit: Tensor, view: Window) -> Tensor:
+    """Colours `[N, n, n, 3]`: `albedo` under the light of least squares against the photograph.
 
     Distant light on a matt surface is, to about 1 %, a combination of nine harmonics of the normal (Ramamoorthi and
     Hanrahan 2001, "An Efficient Representation for Irradiance Environment Maps"): linear in nine unknowns per colour,

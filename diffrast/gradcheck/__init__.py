@@ -5,10 +5,10 @@ another renderer. Not imported by `import diffrast`.
 """
 
 from .adapters import OURS, Adapter, Primitives
+from .case import Case
 from .gradients import gradients
 from .pictures import pictures
 from .problems import PROBLEMS, cube_from, problems
-from .scene import Scene
 from .scenes import SCENES
 from .truth import Truth, truth_of
 
@@ -17,8 +17,8 @@ __all__ = [
     "PROBLEMS",
     "SCENES",
     "Adapter",
+    "Case",
     "Primitives",
-    "Scene",
     "Truth",
     "cube_from",
     "gradients",

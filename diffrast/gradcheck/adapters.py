@@ -13,13 +13,13 @@ from torch import Tensor
 import diffrast.torch as dr
 
 from ..ops.antialias import MODES
-from .scene import Scene
+from .case import Case
 
 
 class Adapter(Protocol):
     """A differentiable renderer at one sample per pixel."""
 
-    def prepare(self, scene: Scene) -> None:
+    def prepare(self, scene: Case) -> None:
         """Called once per scene, before the others."""
         ...
 
@@ -51,7 +51,7 @@ class Primitives:
         self.module, self.context, self.guard, self.options = module, context, guard, antialias
         self.device = torch.device(device)
 
-    def prepare(self, scene: Scene) -> None:
+    def prepare(self, scene: Case) -> None:
         self.scene = scene
         if self.context is None:
             self.context = self.module.RasterizeContext()

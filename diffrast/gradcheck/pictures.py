@@ -7,10 +7,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..checks.gradient import signed_colours
 from ..io.image import linear_to_srgb, save_image
+from ..scene.colormap import signed_colors
 from .adapters import OURS, Adapter
-from .scene import Scene
+from .case import Case
 from .scenes import SCENES
 from .truth import VARIANTS, samples_per_side, steps_of, supersampled
 
@@ -25,7 +25,7 @@ SHOWN = (
 GAP = 4
 
 
-def true_derivative(scene: Scene, theta: Tensor, parameter: int) -> Tensor:
+def true_derivative(scene: Case, theta: Tensor, parameter: int) -> Tensor:
     """Central differences of the supersampled image by one parameter, `[H, W, 3]`."""
     factor, change = samples_per_side(scene.size), torch.zeros_like(theta)
     found = []
@@ -36,7 +36,7 @@ def true_derivative(scene: Scene, theta: Tensor, parameter: int) -> Tensor:
     return torch.stack(found).mean(0)
 
 
-def derivative(adapter: Adapter, scene: Scene, theta: Tensor, parameter: int) -> Tensor:
+def derivative(adapter: Adapter, scene: Case, theta: Tensor, parameter: int) -> Tensor:
     """The same by an adapter, the sum of the channels `[H, W]`: its gradient for one pixel after another."""
     adapter.prepare(scene)
     out = torch.zeros(scene.size, scene.size, dtype=torch.float64)
@@ -71,7 +71,7 @@ def pictures(
         errors += [float((g - true).norm() / true.norm()) for g in got]
         scale = float(true.abs().flatten().quantile(0.99))
         image = linear_to_srgb(supersampled(scene, theta, size, samples_per_side(size)))
-        rows.append([image, *(signed_colours(t, scale) for t in (true, *got))])
+        rows.append([image, *(signed_colors(t, scale) for t in (true, *got))])
     save_image(path, torch.cat([_framed(row, side) for row in reversed(rows)]).float(), linear=False)
     return errors
 

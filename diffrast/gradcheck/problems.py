@@ -11,8 +11,8 @@ from torch import Tensor
 from ..mesh.rotation import quaternion_to_rotation
 from . import shapes
 from .adapters import OURS, Adapter
+from .case import Case, project
 from .report import Progress, machine
-from .scene import Scene, project
 from .scenes import SCENES
 from .truth import samples_per_side, supersampled
 
@@ -21,7 +21,7 @@ Problem = Callable[[Adapter, int], list[float]]  # an adapter and a seed to the 
 # --- Parameters from one picture --------------------------------------------------------------------------------------
 
 
-def fit(adapter: Adapter, scene: Scene, start: Tensor, target: Tensor, steps: int, rates: Tensor) -> Tensor:
+def fit(adapter: Adapter, scene: Case, start: Tensor, target: Tensor, steps: int, rates: Tensor) -> Tensor:
     """Adam on the mean squared difference to the picture `target`, from `start`; rates `[P]`. Returns the
     parameters."""
     adapter.prepare(scene)
@@ -67,7 +67,7 @@ def from_a_picture(name: str, distances: Sequence[float], steps: int = 120, para
 # --- A cube from pictures of a few pixels -----------------------------------------------------------------------------
 
 
-def cube_scene(size: int) -> Scene:
+def cube_scene(size: int) -> Case:
     """theta: 8 corners, 24 colours, and the pose as a quaternion. Faces share no vertices: their colours jump at the
     edges."""
     corners, tri = shapes.cube()
@@ -80,17 +80,17 @@ def cube_scene(size: int) -> Scene:
     def geometry(theta: Tensor) -> Tensor:
         return project(theta[:24].view(8, 3)[index] @ quaternion_to_rotation(theta[96:]).T, 3.5, 3.8)
 
-    return Scene(
+    return Case(
         f"cube from {size} pixels",
         "fit",
-        size,
         tuple(f"p{i}" for i in range(100)),
         faces,
         torch.eye(24, dtype=torch.float64),
         geometry,
+        goal,
+        goal,
         lambda weights, theta: weights @ theta[24:96].view(24, 3),
-        goal,
-        goal,
+        size,
         background=(0.0, 0.0, 0.0),
     )
 

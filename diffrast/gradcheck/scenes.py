@@ -5,10 +5,10 @@ from collections.abc import Callable
 from . import scenes_geometry as geometry
 from . import scenes_shading as shading
 from . import shapes
-from .scene import Scene
+from .case import Case
 
 # Name -> maker of the scene with a given number of samples.
-SCENES: dict[str, Callable[[int], Scene]] = {
+SCENES: dict[str, Callable[[int], Case]] = {
     "cube 16": lambda n: geometry.pose("cube 16", 16, shapes.cube(), n, seed=1),
     "cube 64": lambda n: geometry.pose("cube 64", 64, shapes.cube(), n, seed=1),
     "cube 256": lambda n: geometry.pose("cube 256", 256, shapes.cube(), n, seed=1),

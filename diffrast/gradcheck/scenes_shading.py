@@ -7,26 +7,26 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from . import shapes
-from .scene import Scene, project, samples
+from .case import Case, project, samples
 
 
 def _still(
     name: str,
     labels: tuple[str, ...],
+    pos: Tensor,
     tri: Tensor,
     attributes: Tensor,
-    pos: Tensor,
+    draws: tuple[Tensor, Tensor],
     shade: Callable[[Tensor, Tensor], Tensor],
-    drawn: tuple[Tensor, Tensor],
-) -> Scene:
-    """A mesh at clip positions `[V, 4]` that no parameter moves; drawn: starts and targets."""
+) -> Case:
+    """A mesh at clip positions `pos` `[V, 4]` whatever the parameters."""
     steps = torch.full((len(labels),), 0.01)
-    return Scene(
-        name, "shading", 64, labels, tri, attributes, lambda theta: pos + 0 * theta.sum(), shade, *drawn, steps=steps
+    return Case(
+        name, "shading", labels, tri, attributes, lambda theta: pos + 0 * theta.sum(), *draws, shade, steps=steps
     )
 
 
-def texture(count: int) -> Scene:
+def texture(count: int) -> Case:
     """A picture on a sheet that fills the view: offset, scale and contrast of the picture."""
     vertices, tri = shapes.sheet()
 
@@ -35,12 +35,12 @@ def texture(count: int) -> Scene:
         wave = torch.sin(torch.stack([3 * at[..., 0] + at[..., 1], 4 * at[..., 1], 3 * at.sum(-1)], -1))
         return 0.5 + 0.3 * (1 + theta[3]) * wave
 
-    drawn = samples(11, count, [0.3, 0.3, 0.2, 0.2], [0.1] * 4)
-    pos = project(2 * vertices, 3.0, 3.0)
-    return _still("texture", ("du", "dv", "scale", "contrast"), tri, 2 * vertices[:, :2], pos, shade, drawn)
+    labels = ("du", "dv", "scale", "contrast")
+    draws = samples(11, count, [0.3, 0.3, 0.2, 0.2], [0.1] * 4)
+    return _still("texture", labels, project(2 * vertices, 3.0, 3.0), tri, 2 * vertices[:, :2], draws, shade)
 
 
-def light(count: int) -> Scene:
+def light(count: int) -> Case:
     """A ball under a directional light, diffuse and glossy: direction, strength, colour and roughness."""
     vertices, tri = shapes.icosphere(4)
 
@@ -50,13 +50,12 @@ def light(count: int) -> Scene:
         cosine = (unit @ normalize(direction, dim=0)).clamp(min=0)[..., None]
         return (0.5 + theta[3:6]) * (0.2 + (0.7 + theta[2]) * cosine) + 0.3 * cosine ** (8 * (1 + theta[6]))
 
-    drawn = samples(12, count, [0.3, 0.3, 0.1, 0.1, 0.1, 0.1, 0.2], [0.1] * 7)
-    pos = project(0.7 * vertices, 3.0, 3.2)
     labels = ("lx", "ly", "strength", "red", "green", "blue", "gloss")
-    return _still("light", labels, tri, vertices, pos, shade, drawn)
+    draws = samples(12, count, [0.3, 0.3, 0.1, 0.1, 0.1, 0.1, 0.2], [0.1] * 7)
+    return _still("light", labels, project(0.7 * vertices, 3.0, 3.2), tri, vertices, draws, shade)
 
 
-def material(count: int) -> Scene:
+def material(count: int) -> Case:
     """A ball of one material under one lamp: base colour, roughness and metalness (GGX lobe, Schlick's reflectance)."""
     vertices, tri = shapes.icosphere(4)
 
@@ -73,13 +72,12 @@ def material(count: int) -> Scene:
         mirror = mirror + (1 - mirror) * (1 - half @ to_eye) ** 5
         return 0.1 * base + n_l * (base * (1 - metal) * (1 - mirror) + 0.25 * mirror * lobe)
 
-    drawn = samples(17, count, [0.1, 0.1, 0.1, 0.05, 0.1], [0.1, 0.1, 0.1, 0.04, 0.1])
-    pos = project(0.7 * vertices, 3.0, 3.2)
     labels = ("red", "green", "blue", "roughness", "metal")
-    return _still("material", labels, tri, vertices, pos, shade, drawn)
+    draws = samples(17, count, [0.1, 0.1, 0.1, 0.05, 0.1], [0.1, 0.1, 0.1, 0.04, 0.1])
+    return _still("material", labels, project(0.7 * vertices, 3.0, 3.2), tri, vertices, draws, shade)
 
 
-def _shadow(name: str, count: int, penumbra: float) -> Scene:
+def _shadow(name: str, count: int, penumbra: float) -> Case:
     """A wall on which a ball that is not in the picture casts a shadow: place of the lamp, radius of the ball."""
     vertices, tri = shapes.sheet(4, 4)
     wall = 1.2 * vertices
@@ -95,17 +93,16 @@ def _shadow(name: str, count: int, penumbra: float) -> Scene:
         lit = lit * lit * (3 - 2 * lit)
         return (0.15 + 0.7 * lit * way[..., 2:]) * point.new_tensor([1.0, 0.9, 0.8])
 
-    drawn = samples(18, count, [0.15, 0.15, 0.15, 0.03], [0.1, 0.1, 0.1, 0.03])
-    pos = project(wall, 3.0, 3.0)
-    return _still(name, ("lx", "ly", "lz", "radius"), tri, wall, pos, shade, drawn)
+    draws = samples(18, count, [0.15, 0.15, 0.15, 0.03], [0.1, 0.1, 0.1, 0.03])
+    return _still(name, ("lx", "ly", "lz", "radius"), project(wall, 3.0, 3.0), tri, wall, draws, shade)
 
 
-def shadow(count: int) -> Scene:
+def shadow(count: int) -> Case:
     """Its penumbra is a few pixels wide."""
     return _shadow("shadow", count, 0.15)
 
 
-def hard_shadow(count: int) -> Scene:
+def hard_shadow(count: int) -> Case:
     """Shading with a jump that no mesh knows about: out of reach of every method that looks for the edges of
     triangles."""
     return _shadow("hard shadow", count, 0.0)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 import diffrast.torch as dr
 
-from .scene import Scene
+from .case import Case
 
 # (factor on the step, sub-sample offset in x and y)
 VARIANTS = ((1.0, 0.0, 0.0), (0.5, 0.37, -0.29))
@@ -36,7 +36,7 @@ def samples_per_side(size: int) -> int:
     return max(8, min(64, 1024 // size))
 
 
-def supersampled(scene: Scene, theta: Tensor, size: int, factor: int, shift: Sequence[float] = (0.0, 0.0)) -> Tensor:
+def supersampled(scene: Case, theta: Tensor, size: int, factor: int, shift: Sequence[float] = (0.0, 0.0)) -> Tensor:
     """The box-filtered image `[size, size, 3]`, float64, from factor^2 point samples per pixel; shift in samples."""
     pos = scene.geometry(theta).detach().clone()
     for axis in (0, 1):
@@ -46,7 +46,7 @@ def supersampled(scene: Scene, theta: Tensor, size: int, factor: int, shift: Seq
     return blocks.mean(3).double().mean(1)
 
 
-def point_sampled(scene: Scene, pos: Tensor, theta: Tensor, size: int) -> Tensor:
+def point_sampled(scene: Case, pos: Tensor, theta: Tensor, size: int) -> Tensor:
     """One sample per pixel, no antialiasing: `[size, size, 3]`."""
     rast, _ = dr.rasterize(dr.RasterizeContext(), pos[None], scene.tri, (size, size))
     attributes, _ = dr.interpolate(scene.attributes.to(pos.dtype), rast, scene.tri)
@@ -54,7 +54,7 @@ def point_sampled(scene: Scene, pos: Tensor, theta: Tensor, size: int) -> Tensor
     return torch.where(rast[..., 3:] > 0, color, torch.tensor(scene.background, dtype=pos.dtype))[0]
 
 
-def steps_of(scene: Scene, theta: Tensor) -> Tensor:
+def steps_of(scene: Case, theta: Tensor) -> Tensor:
     """Steps that move no visible vertex by more than PIXELS_MOVED (or the scene's own)."""
     if scene.steps is not None:
         return scene.steps.double()
@@ -72,7 +72,7 @@ def steps_of(scene: Scene, theta: Tensor) -> Tensor:
     return torch.tensor(steps, dtype=torch.float64)
 
 
-def truth_of(scene: Scene, sample: int) -> Truth:
+def truth_of(scene: Case, sample: int) -> Truth:
     """The gradient of the mean squared difference to the target's image, at one of the scene's samples."""
     theta, goal, factor = scene.starts[sample], scene.targets[sample], samples_per_side(scene.size)
     target = supersampled(scene, goal, scene.size, factor)

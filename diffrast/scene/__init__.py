@@ -3,7 +3,7 @@
 from .environment import EnvironmentLight, latlong_directions
 from .light import AmbientLight, DirectionalLight, PointLight, SphericalHarmonicsLight, SpotLight
 from .material import BlinnPhong, Lambert, Material, MetallicRoughness, SphericalHarmonicsColor, Unlit
-from .passes import clip_matrices, finish, to_clip
+from .passes import clip_matrices, draw, to_clip
 from .renderer import Rendering, Scene, render
 from .shadow import Shadow
 from .tonemap import reinhard
@@ -25,7 +25,7 @@ __all__ = [
     "SpotLight",
     "Unlit",
     "clip_matrices",
-    "finish",
+    "draw",
     "latlong_directions",
     "reinhard",
     "render",

@@ -5,36 +5,37 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 import diffrast.torch as dr
 
 from .light import Surrounding
-from .parameters import own
+from .parameters import Value, own
 from .prefilter import LEAST, TEXEL_LIMIT, prefilter, texel_directions
 
 
-def latlong_directions(height: int, width: int) -> torch.Tensor:
-    """The unit vectors of the texels of a lat-long map, ``[height, width, 3]``: +y up, row 0 (the bottom) looks down,
-    the middle looks along -z, as a camera does, and +x lies to its right."""
+def latlong_directions(height: int, width: int) -> Float[Tensor, "{height} {width} 3"]:
+    """The unit vectors of the texels of a lat-long map, `[height, width, 3]`: +y up, row 0 (the bottom) looks down, the
+    middle looks along -z, as a camera does, and +x lies to its right."""
     latitude = (((torch.arange(height) + 0.5) / height - 0.5) * math.pi)[:, None]
     longitude = (((torch.arange(width) + 0.5) / width - 0.5) * 2 * math.pi)[None]
     x, z = latitude.cos() * longitude.sin(), -latitude.cos() * longitude.cos()
     return torch.stack([x, latitude.sin().expand_as(x), z], dim=-1)
 
 
-def latlong_to_cube(image: torch.Tensor, size: int) -> torch.Tensor:
-    """A lat-long map ``[H, W, 3]`` as a cube map ``[6, size, size, 3]``, each texel the mean of 3 x 3 points.
+def latlong_to_cube(image: Float[Tensor, "H W 3"], size: int) -> Float[Tensor, "6 {size} {size} 3"]:
+    """A lat-long map `[H, W, 3]` as a cube map `[6, size, size, 3]`, each texel the mean of 3 x 3 points.
     Differentiable."""
     at = _latlong_places(size, image.shape[0], image.device).to(image.dtype)
     return dr.texture(image[None], at, filter_mode="linear")[0].view(6, size, size, 9, 3).mean(3)
 
 
 @functools.lru_cache(maxsize=8)
-def _latlong_places(size: int, height: int, device: torch.device) -> torch.Tensor:
-    """Texture coordinates ``[1, 6 size, size 9, 2]``."""
+def _latlong_places(size: int, height: int, device: torch.device) -> Tensor:
+    """Texture coordinates `[1, 6 size, size 9, 2]`."""
     x, y, z = torch.from_numpy(texel_directions(size, 3)).to(device).unbind(-1)
     # No further than the first and last rows' middles: past them the texture would wrap to the other pole.
     v = (y.clamp(-1, 1).asin() / math.pi + 0.5).clamp(0.5 / height, 1 - 0.5 / height)
@@ -42,8 +43,7 @@ def _latlong_places(size: int, height: int, device: torch.device) -> torch.Tenso
 
 
 class EnvironmentLight(Surrounding):
-    """A map of radiance: lat-long ``[H, W, 3]`` (see :func:`latlong_directions`) or a cube ``[6, S, S, 3]`` with
-    OpenGL's faces.
+    """A map of radiance: lat-long `[H, W, 3]` (see `latlong_directions`) or a cube `[6, S, S, 3]` with OpenGL's faces.
 
     Args:
         map: linear radiance, a parameter.
@@ -51,24 +51,17 @@ class EnvironmentLight(Surrounding):
             2.
         turn: angle in radians by which the surroundings are turned about +y, counter-clockwise seen from above; a
             parameter.
-        scale: factor ``[]``, ``[1]`` or ``[3]`` on the map; a parameter.
+        scale: factor `[]`, `[1]` or `[3]` on the map; a parameter.
 
     Differentiable into all of them. The prefiltered maps are made once for each picture, and kept while a map that
     wants no gradient stays as it is.
     """
 
-    map: torch.Tensor
-    turn: torch.Tensor
-    scale: torch.Tensor
+    map: Tensor
+    turn: Tensor
+    scale: Tensor
 
-    def __init__(
-        self,
-        map: torch.Tensor,
-        *,
-        size: int | None = None,
-        turn: float | torch.Tensor = 0.0,
-        scale: float | Sequence[float] | torch.Tensor = 1.0,
-    ):
+    def __init__(self, map: Tensor, *, size: int | None = None, turn: float | Tensor = 0.0, scale: Value = 1.0):
         super().__init__()
         own(self, "map", map, "[H, W, 3] or [6, S, S, 3]", (None, None, 3), (6, None, None, 3))
         own(self, "turn", turn, "a number", ())
@@ -78,8 +71,8 @@ class EnvironmentLight(Surrounding):
         self.size = int(own_size if size is None else size)
         self._kept: tuple | None = None
 
-    def cube(self) -> torch.Tensor:
-        """The map as a cube ``[6, S, S, 3]``, without turn and scale."""
+    def cube(self) -> Float[Tensor, "6 S S 3"]:
+        """The map as a cube `[6, S, S, 3]`, without turn and scale."""
         return self.map if self.map.dim() == 4 else latlong_to_cube(self.map, self.size)
 
     def prepare(self) -> PreparedEnvironment:
@@ -95,10 +88,9 @@ class EnvironmentLight(Surrounding):
 
 
 class PreparedEnvironment(Surrounding):
-    """Prefiltered ``levels`` and ``irradiance`` maps of :func:`diffrast.scene.prefilter.prefilter`, to look things up
-    in."""
+    """Prefiltered `levels` and `irradiance` maps of `diffrast.scene.prefilter.prefilter`, to look things up in."""
 
-    def __init__(self, levels: list[torch.Tensor], irradiance: torch.Tensor, turn: torch.Tensor, scale: torch.Tensor):
+    def __init__(self, levels: list[Tensor], irradiance: Tensor, turn: Tensor, scale: Tensor):
         super().__init__()
         self.levels, self.irradiance_map = levels, irradiance
         cosine, sine, o, i = turn.cos(), turn.sin(), torch.zeros_like(turn), torch.ones_like(turn)
@@ -107,7 +99,7 @@ class PreparedEnvironment(Surrounding):
         self.turned = turn.requires_grad or float(turn.detach()) != 0
         self.scaled = scale.requires_grad or bool((scale.detach() != 1).any())
 
-    def _look(self, levels: list[torch.Tensor], direction: torch.Tensor, level: torch.Tensor | None):
+    def _look(self, levels: list[Tensor], direction: Tensor, level: Tensor | None):
         if self.turned:
             direction = direction @ self.into_map.to(direction)
         found = dr.texture(
@@ -119,8 +111,8 @@ class PreparedEnvironment(Surrounding):
         )[0, 0]
         return found * self.factor if self.scaled else found
 
-    def irradiance(self, normal: torch.Tensor) -> torch.Tensor:
+    def irradiance(self, normal: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3"]:
         return self._look([self.irradiance_map], normal, None)
 
-    def radiance(self, direction: torch.Tensor, roughness: torch.Tensor) -> torch.Tensor:
+    def radiance(self, direction: Float[Tensor, "N 3"], roughness: Float[Tensor, "N 1"]) -> Float[Tensor, "N 3"]:
         return self._look(self.levels, direction, roughness[:, 0] * (len(self.levels) - 1))

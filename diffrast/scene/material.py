@@ -1,52 +1,60 @@
 """Materials: what a point of a surface sends to the eye, under some lights.
 
-A field of a material (base colour, roughness, ...) is a tensor ``[C]``, the same everywhere, or a texture ``[H, W,
-C]``, linear, row 0 at the bottom, repeated outside of the unit square and filtered with mipmaps. Fields are parameters;
-tensors that are computed from others stay so, and pass their gradients on (:func:`diffrast.scene.parameters.own`).
+A field of a material (base colour, roughness, ...) is a tensor `[C]`, the same everywhere, or a texture `[H, W, C]`,
+linear, row 0 at the bottom, repeated outside of the unit square and filtered with mipmaps. Fields are parameters;
+tensors that are computed from others stay so, and pass their gradients on (`diffrast.scene.parameters.own`).
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import reduce
+from typing import Any
 
 import torch
+from jaxtyping import Float, Int
+from torch import Tensor
 
 import diffrast.torch as dr
 
 from ..mesh.material_data import ALPHA_MODES, MaterialData
 from . import brdf
 from .light import Lamp, Surrounding, sh_basis
-from .parameters import own
+from .parameters import Value, own
 from .split_sum import split_sum
 from .surface import Surface
 from .vectors import dot, unit
 
+# Radiance and alpha, of all points or of one for all.
+Shaded = tuple[Float[Tensor, "#N 3"], Float[Tensor, "#N 1"] | None]
+
 
 @dataclass
 class Lighting:
-    """The lights of a picture, ready to shade with: lamps, each with the part of its light ``[N, 1]`` that shadows
-    leave (None: all), and surroundings."""
+    """The lights of a picture, ready to shade with: lamps, each with the part of its light `[N, 1]` that shadows leave
+    (None: all), and surroundings."""
 
     lamps: list[Lamp] = field(default_factory=list)
-    shadows: list[torch.Tensor | None] = field(default_factory=list)
+    shadows: list[Tensor | None] = field(default_factory=list)
     surroundings: list[Surrounding] = field(default_factory=list)
 
-    def arriving(self, surface: Surface):
-        """Each lamp's unit vectors ``[N, 3]``, their cosines with the normal ``[N, 1]`` (not negative), and irradiance
-        ``[N, 3]``."""
+    def arriving(self, surface: Surface) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Each lamp's unit vectors `[N, 3]`, their cosines with the normal `[N, 1]` (not negative), and irradiance `[N,
+        3]`."""
         for lamp, lit in zip(self.lamps, self.shadows, strict=True):
             to, irradiance = lamp.incident(surface.position)
             cosine = dot(surface.normal, to).clamp_min(0)
             yield to, cosine, irradiance * (cosine if lit is None else cosine * lit)
 
-    def pick(self, index: torch.Tensor) -> Lighting:
+    def pick(self, index: Int[Tensor, " M"]) -> Lighting:
+        """The same for some of the points."""
         shadows = [None if s is None else s.index_select(0, index) for s in self.shadows]
         return Lighting(self.lamps, shadows, self.surroundings)
 
-    def diffuse(self, surface: Surface) -> torch.Tensor:
-        """The radiance ``[N, 3]`` of a white Lambertian surface."""
+    def diffuse(self, surface: Surface) -> Float[Tensor, "N 3"]:
+        """The radiance `[N, 3]` of a white Lambertian surface."""
         total = torch.zeros_like(surface.normal)
         for _, _, irradiance in self.arriving(surface):
             total = total + irradiance / math.pi
@@ -55,8 +63,8 @@ class Lighting:
         return total
 
 
-def sample(texture: torch.Tensor | None, surface: Surface) -> torch.Tensor | None:
-    """A field at points: ``[N, C]`` from a texture ``[H, W, C]``, ``[1, C]`` from a constant, None from None."""
+def sample(texture: Float[Tensor, "*shape"] | None, surface: Surface) -> Float[Tensor, "#N C"] | None:
+    """A field at points: `[N, C]` from a texture `[H, W, C]`, `[1, C]` from a constant, None from None."""
     if texture is None:
         return None
     if texture.dim() < 3:
@@ -66,7 +74,7 @@ def sample(texture: torch.Tensor | None, surface: Surface) -> torch.Tensor | Non
     return dr.texture(texture[None], surface.uv[None, None], surface.uv_da[None, None])[0, 0]
 
 
-def product(*values: torch.Tensor | None) -> torch.Tensor | None:
+def product(*values: Tensor | None) -> Tensor | None:
     """The product of what there is."""
     result = None
     for value in values:
@@ -76,19 +84,17 @@ def product(*values: torch.Tensor | None) -> torch.Tensor | None:
 
 
 class Material(torch.nn.Module):
-    """Base of materials. ``alpha_mode`` as in glTF: "OPAQUE" ignores alpha, "MASK" cuts where it is below
-    ``alpha_cutoff`` (no gradient into alpha), "BLEND" blends. ``wants_tangents``: whether ``surface.tangent`` is
-    needed."""
+    """Base of materials. `alpha_mode` as in glTF: "OPAQUE" ignores alpha, "MASK" cuts where it is below `alpha_cutoff`
+    (no gradient into alpha), "BLEND" blends. `wants_tangents`: whether `surface.tangent` is needed."""
 
     alpha_mode = "OPAQUE"
     alpha_cutoff = 0.5
     wants_tangents = False
-    base_color: torch.Tensor
-    base_color_factor: torch.Tensor | None
+    base_color: Tensor
+    base_color_factor: Tensor | None
 
-    def shade(self, surface: Surface, lights: Lighting) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Radiance towards the eye ``[N, 3]`` (or ``[1, 3]``), and alpha ``[N, 1]`` (or ``[1, 1]``), None where
-        opaque."""
+    def shade(self, surface: Surface, lights: Lighting) -> Shaded:
+        """Radiance towards the eye `[N, 3]` (or `[1, 3]`), and alpha `[N, 1]` (or `[1, 1]`), None where opaque."""
         raise NotImplementedError
 
     def _own_color(self, name: str, value, channels: tuple[int, ...] = (3, 4)) -> None:
@@ -103,13 +109,13 @@ class Material(torch.nn.Module):
             )
         self.alpha_mode, self.alpha_cutoff = mode, cutoff
 
-    def _alpha(self, alpha: torch.Tensor | None) -> torch.Tensor | None:
+    def _alpha(self, alpha: Tensor | None) -> Tensor | None:
         if self.alpha_mode == "OPAQUE" or alpha is None or alpha.shape[-1] == 0:
             return None
         return alpha if self.alpha_mode == "BLEND" else (alpha >= self.alpha_cutoff).to(alpha)
 
-    def _base(self, surface: Surface) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Base colour times vertex colour ``[N, 3]``, and alpha by the mode."""
+    def _base(self, surface: Surface) -> tuple[Tensor, Tensor | None]:
+        """Base colour times vertex colour `[N, 3]`, and alpha by the mode."""
         base = product(sample(self.base_color, surface), self.base_color_factor)
         assert base is not None
         color, alpha = base[..., :3], base[..., 3:]
@@ -120,39 +126,47 @@ class Material(torch.nn.Module):
 
 
 class Unlit(Material):
-    """Sends out ``base_color`` (``[3]``, ``[4]`` or a texture) whatever the light (glTF: KHR_materials_unlit)."""
+    """Sends out `base_color` (`[3]`, `[4]` or a texture) whatever the light (glTF: KHR_materials_unlit)."""
 
-    def __init__(self, base_color=(1.0, 1.0, 1.0), *, alpha_mode: str = "OPAQUE", alpha_cutoff: float = 0.5):
+    def __init__(
+        self, base_color: Value = (1.0, 1.0, 1.0), *, alpha_mode: str = "OPAQUE", alpha_cutoff: float = 0.5
+    ) -> None:
         super().__init__()
         self._own_color("base_color", base_color)
         self.base_color_factor = None
         self._set_alpha(alpha_mode, alpha_cutoff)
 
-    def shade(self, surface: Surface, lights: Lighting) -> tuple[torch.Tensor, torch.Tensor | None]:
+    def shade(self, surface: Surface, lights: Lighting) -> Shaded:
         return self._base(surface)
 
 
 class Lambert(Unlit):
-    """Matt: radiance ``base_color / pi`` times the irradiance."""
+    """Matt: radiance `base_color / pi` times the irradiance."""
 
-    def shade(self, surface: Surface, lights: Lighting) -> tuple[torch.Tensor, torch.Tensor | None]:
+    def shade(self, surface: Surface, lights: Lighting) -> Shaded:
         color, alpha = self._base(surface)
         return color * lights.diffuse(surface), alpha
 
 
 class BlinnPhong(Unlit):
-    """Matt plus a highlight: ``specular`` times ``(s + 8) / (8 pi) (n . h)^s`` with the exponent s =
-    exp(``log_shininess``) (Blinn 1977; the factor, which keeps the energy about the same for all s, from Akenine-Möller
-    et al., "Real-Time Rendering").
+    """Matt plus a highlight: `specular` times `(s + 8) / (8 pi) (n . h)^s` with the exponent s = exp(`log_shininess`)
+    (Blinn 1977; the factor, which keeps the energy about the same for all s, from Akenine-Möller et al., "Real-Time
+    Rendering").
 
-    Surroundings are reflected as by a rough mirror of the same width, ``alpha^2 = 2 / (s + 2)`` (Walter et al. 2007,
+    Surroundings are reflected as by a rough mirror of the same width, `alpha^2 = 2 / (s + 2)` (Walter et al. 2007,
     section 5.2).
     """
 
-    specular: torch.Tensor
-    log_shininess: torch.Tensor
+    specular: Tensor
+    log_shininess: Tensor
 
-    def __init__(self, base_color=(0.8, 0.8, 0.8), specular=(0.2, 0.2, 0.2), shininess=32.0, **alpha):
+    def __init__(
+        self,
+        base_color: Value = (0.8, 0.8, 0.8),
+        specular: Value = (0.2, 0.2, 0.2),
+        shininess: Value = 32.0,
+        **alpha: Any,
+    ) -> None:
         super().__init__(base_color, **alpha)
         self._own_color("specular", specular, (1, 3))
         shininess = torch.as_tensor(shininess, dtype=torch.get_default_dtype())
@@ -167,7 +181,7 @@ class BlinnPhong(Unlit):
             (None, None, 1),
         )
 
-    def shade(self, surface: Surface, lights: Lighting) -> tuple[torch.Tensor, torch.Tensor | None]:
+    def shade(self, surface: Surface, lights: Lighting) -> Shaded:
         color, alpha = self._base(surface)
         gloss, exponent = sample(self.specular, surface), sample(self.log_shininess, surface)
         assert gloss is not None and exponent is not None
@@ -187,16 +201,16 @@ class BlinnPhong(Unlit):
 
 
 class SphericalHarmonicsColor(Material):
-    """Radiance that depends on the direction to the eye only: ``coefficients`` ``[27]`` or a texture ``[H, W, 27]``, 9
-    harmonics (:func:`diffrast.scene.light.sh_basis`) of 3 colours each. Light has no effect."""
+    """Radiance that depends on the direction to the eye only: `coefficients` `[27]` or a texture `[H, W, 27]`, 9
+    harmonics (`diffrast.scene.light.sh_basis`) of 3 colours each. Light has no effect."""
 
-    coefficients: torch.Tensor
+    coefficients: Tensor
 
-    def __init__(self, coefficients):
+    def __init__(self, coefficients: Value) -> None:
         super().__init__()
         self._own_color("coefficients", coefficients, (27,))
 
-    def shade(self, surface: Surface, lights: Lighting) -> tuple[torch.Tensor, torch.Tensor | None]:
+    def shade(self, surface: Surface, lights: Lighting) -> Shaded:
         c = sample(self.coefficients, surface)
         assert c is not None
         return (sh_basis(surface.view)[..., None] * c.unflatten(-1, (9, 3))).sum(-2), None
@@ -206,42 +220,42 @@ class MetallicRoughness(Material):
     """The metallic-roughness material of glTF 2.0 (section 3.9, appendix B).
 
     Args:
-        base_color: ``[3]``, ``[4]`` (with alpha) or a texture of them.
-        orm: occlusion, roughness, metalness, each 0 to 1: ``[3]`` or a texture ``[H, W, 3]``. Occlusion dims
+        base_color: `[3]`, `[4]` (with alpha) or a texture of them.
+        orm: occlusion, roughness, metalness, each 0 to 1: `[3]` or a texture `[H, W, 3]`. Occlusion dims
             surroundings only.
-        normal_map: ``[H, W, 3]``, the tangent-space normal as stored in files, ``(n + 1) / 2``, +y towards larger v.
+        normal_map: `[H, W, 3]`, the tangent-space normal as stored in files, `(n + 1) / 2`, +y towards larger v.
         normal_scale: factor on its x and y.
-        emission: ``[3]`` or a texture, or None.
+        emission: `[3]` or a texture, or None.
         base_color_factor, orm_factor, emission_factor: factors on textures, of as many channels, or None.
         alpha_mode, alpha_cutoff: as in glTF.
 
     Diffuse and specular share the light: what the specular lobe reflects in all, further bounces included
-    (:func:`brdf.albedo`), does not reach the diffuse layer, so that a white surface keeps the energy of a white sky.
-    (glTF's sample code weighs the diffuse part by the single bounce's Fresnel term, which does not; its appendix B
-    allows either.)
+    (`brdf.albedo`), does not reach the diffuse layer, so that a white surface keeps the energy of a white sky. (glTF's
+    sample code weighs the diffuse part by the single bounce's Fresnel term, which does not; its appendix B allows
+    either.)
     """
 
-    normal_scale: torch.Tensor
-    orm: torch.Tensor
-    normal_map: torch.Tensor | None
-    emission: torch.Tensor | None
-    orm_factor: torch.Tensor | None
-    emission_factor: torch.Tensor | None
+    normal_scale: Tensor
+    orm: Tensor
+    normal_map: Tensor | None
+    emission: Tensor | None
+    orm_factor: Tensor | None
+    emission_factor: Tensor | None
 
     def __init__(
         self,
-        base_color=(1.0, 1.0, 1.0),
-        orm=(1.0, 0.5, 0.0),
-        normal_map=None,
-        emission=None,
+        base_color: Value = (1.0, 1.0, 1.0),
+        orm: Value = (1.0, 0.5, 0.0),
+        normal_map: Tensor | None = None,
+        emission: Value | None = None,
         *,
-        normal_scale=1.0,
-        base_color_factor=None,
-        orm_factor=None,
-        emission_factor=None,
+        normal_scale: Value = 1.0,
+        base_color_factor: Value | None = None,
+        orm_factor: Value | None = None,
+        emission_factor: Value | None = None,
         alpha_mode: str = "OPAQUE",
         alpha_cutoff: float = 0.5,
-    ):
+    ) -> None:
         super().__init__()
         self._own_color("base_color", base_color)
         self._own_color("orm", orm, (3,))
@@ -284,8 +298,8 @@ class MetallicRoughness(Material):
             alpha_cutoff=data.alpha_cutoff,
         )
 
-    def normal(self, surface: Surface) -> torch.Tensor:
-        """Unit normals ``[N, 3]`` with the normal map applied."""
+    def normal(self, surface: Surface) -> Float[Tensor, "N 3"]:
+        """Unit normals `[N, 3]` with the normal map applied."""
         n = surface.normal
         bumps = sample(self.normal_map, surface)
         if bumps is None:
@@ -300,7 +314,7 @@ class MetallicRoughness(Material):
         xy = bumps[:, :2] * self.normal_scale
         return unit(xy[:, :1] * t + xy[:, 1:] * b + bumps[:, 2:] * n)
 
-    def shade(self, surface: Surface, lights: Lighting) -> tuple[torch.Tensor, torch.Tensor | None]:
+    def shade(self, surface: Surface, lights: Lighting) -> Shaded:
         base, alpha = self._base(surface)
         orm = product(sample(self.orm, surface), self.orm_factor)
         assert orm is not None

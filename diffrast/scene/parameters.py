@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
+from torch import Tensor
+
+Value = float | int | Sequence[float | int] | Tensor  # of a field, such as a color
 
 
-def own(module: torch.nn.Module, name: str, value, shape: str, *sizes: tuple[int | None, ...]) -> None:
-    """Give ``module`` the tensor ``name``: a float32 (or float64) tensor of one of the shapes ``sizes`` (None: any
-    size).
+def own(module: torch.nn.Module, name: str, value: Value | None, shape: str, *sizes: tuple[int | None, ...]) -> None:
+    """Give `module` the tensor `name`: a float32 (or float64) tensor of one of the shapes `sizes` (None: any size).
 
-    Numbers and tensors without a history become a ``torch.nn.Parameter`` (None stays None). A tensor that is
-    computed from others stays itself, so that gradients flow on to what it was made from.
+    Numbers and tensors without a history become a `torch.nn.Parameter` (None stays None). A tensor that is computed
+    from others stays itself, so that gradients flow on to what it was made from.
     """
     if value is None:
         setattr(module, name, None)
         return
     tensor = torch.as_tensor(value)
-    if not tensor.is_floating_point() or (tensor.dtype == torch.float64 and not isinstance(value, torch.Tensor)):
+    if not tensor.is_floating_point() or (tensor.dtype == torch.float64 and not isinstance(value, Tensor)):
         tensor = tensor.to(torch.get_default_dtype())
     fits = any(
         tensor.dim() == len(size) and all(want in (None, got) for want, got in zip(size, tensor.shape, strict=True))

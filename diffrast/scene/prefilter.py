@@ -1,8 +1,8 @@
 """Prefiltered cube maps: each level is a constant linear operator on the map, so its adjoint is the gradient.
 
 Karis 2013, "Real Shading in Unreal Engine 4" (split sum): the lobe of a rough mirror seen head-on (normal, viewer and
-reflected direction agree) has the kernel ``D(h) (n . l)`` about the reflected direction, D the GGX distribution at half
-the angle. The irradiance is the same with the kernel ``n . l``.
+reflected direction agree) has the kernel `D(h) (n . l)` about the reflected direction, D the GGX distribution at half
+the angle. The irradiance is the same with the kernel `n . l`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import warnings
 
 import numpy as np
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 LEAST = 4  # texels along a face of the coarsest level
 IRRADIANCE = 16  # texels along a face of the irradiance map, and of what wide lobes are computed from
@@ -22,7 +24,7 @@ TEXEL_LIMIT = 256  # along a face: the operator takes about 6 KB for each texel 
 
 
 def texel_directions(size: int, sub: int = 1) -> np.ndarray:
-    """Unit vectors of the texels of a cube map (OpenGL's faces), float64 ``[6, size, size, sub * sub, 3]``, and of so
+    """Unit vectors of the texels of a cube map (OpenGL's faces), float64 `[6, size, size, sub * sub, 3]`, and of so
     many points within each."""
     at = (np.arange(size * sub) + 0.5) / (size * sub) * 2 - 1
     t, s = np.meshgrid(at, at, indexing="ij")
@@ -35,8 +37,8 @@ def texel_directions(size: int, sub: int = 1) -> np.ndarray:
 
 
 def solid_angles(size: int, sub: int = 1) -> np.ndarray:
-    """Of the points of :func:`texel_directions`, float64 ``[6, size, size, sub * sub]``, approximately; their sum is
-    near 4 pi."""
+    """Of the points of `texel_directions`, float64 `[6, size, size, sub * sub]`, approximately; their sum is near 4
+    pi."""
     at = (np.arange(size * sub) + 0.5) / (size * sub) * 2 - 1
     area = (2 / (size * sub)) ** 2 / (1 + at[:, None] ** 2 + at[None] ** 2) ** 1.5
     area = area.reshape(size, sub, size, sub).transpose(0, 2, 1, 3).reshape(size, size, sub * sub)
@@ -44,7 +46,7 @@ def solid_angles(size: int, sub: int = 1) -> np.ndarray:
 
 
 def level_sizes(size: int) -> list[int]:
-    """Texels along a face of each level; level i of n is for roughness ``i / (n - 1)``."""
+    """Texels along a face of each level; level i of n is for roughness `i / (n - 1)`."""
     sizes = [size]
     while sizes[-1] // 2 >= LEAST:
         sizes.append(sizes[-1] // 2)
@@ -52,7 +54,7 @@ def level_sizes(size: int) -> list[int]:
 
 
 def _kernel(roughness: float | None, n_l: np.ndarray) -> np.ndarray:
-    """Weight of light from an angle with cosine ``n_l`` for the lobe of a roughness, or for irradiance (None)."""
+    """Weight of light from an angle with cosine `n_l` for the lobe of a roughness, or for irradiance (None)."""
     cosine = n_l.clip(0)
     if roughness is None:
         return cosine
@@ -62,10 +64,9 @@ def _kernel(roughness: float | None, n_l: np.ndarray) -> np.ndarray:
 
 
 def _rows(directions: np.ndarray, roughness: float | None, pyramid: list[int]):
-    """One row of weights for each direction ``[R, 3]``, over the texels of all levels of a pyramid (finest first): row
+    """One row of weights for each direction `[R, 3]`, over the texels of all levels of a pyramid (finest first): row
     numbers, columns and weights. From the coarsest level on, a texel that is too near to be taken as a whole is
-    replaced by its
-    four."""
+    replaced by its four."""
     starts = np.cumsum([0] + [6 * n * n for n in pyramid])
     size = pyramid[-1]
     row = np.repeat(np.arange(len(directions), dtype=np.int32), 6 * size * size)
@@ -102,9 +103,9 @@ def _rows(directions: np.ndarray, roughness: float | None, pyramid: list[int]):
 
 
 @functools.lru_cache(maxsize=8)
-def dense_operator(targets: tuple[tuple[int, float | None], ...], inputs: int, device: torch.device) -> torch.Tensor:
-    """For wide lobes: from a map of ``inputs`` texels along a face to maps of the sizes and roughnesses ``targets``,
-    one below the other. Rows sum to 1."""
+def dense_operator(targets: tuple[tuple[int, float | None], ...], inputs: int, device: torch.device) -> Tensor:
+    """For wide lobes: from a map of `inputs` texels along a face to maps of the sizes and roughnesses `targets`, one
+    below the other. Rows sum to 1."""
     sub, rows = 2, []
     points, angles = texel_directions(inputs, sub).reshape(-1, 3), solid_angles(inputs, sub).reshape(-1)
     for size, roughness in targets:
@@ -115,9 +116,9 @@ def dense_operator(targets: tuple[tuple[int, float | None], ...], inputs: int, d
 
 
 @functools.lru_cache(maxsize=8)
-def sparse_operator(size: int, roughness: float, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """For narrow lobes: a sparse matrix that takes the pyramid of a map (from ``size`` to ``COARSE`` texels along a
-    face, finest first, flattened) to the prefiltered map, and its transpose. Rows sum to 1."""
+def sparse_operator(size: int, roughness: float, device: torch.device) -> tuple[Tensor, Tensor]:
+    """For narrow lobes: a sparse matrix that takes the pyramid of a map (from `size` to `COARSE` texels along a face,
+    finest first, flattened) to the prefiltered map, and its transpose. Rows sum to 1."""
     import scipy.sparse
 
     pyramid = [n for n in level_sizes(size) if n >= COARSE]
@@ -131,7 +132,7 @@ def sparse_operator(size: int, roughness: float, device: torch.device) -> tuple[
     return _torch_csr(whole, device), _torch_csr(whole.T.tocsr(), device)
 
 
-def _torch_csr(m, device: torch.device) -> torch.Tensor:
+def _torch_csr(m, device: torch.device) -> Tensor:
     parts = torch.from_numpy(m.indptr.astype(np.int32)), torch.from_numpy(m.indices.astype(np.int32))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
@@ -149,10 +150,10 @@ class _Apply(torch.autograd.Function):
         return None, None, ctx.transposed @ grads[0]
 
 
-def prefilter(cube: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor]:
-    """A cube map ``[6, S, S, 3]``, S = 8 * 2^k up to ``TEXEL_LIMIT``, to its prefiltered levels (``[6, n, n, 3]``, the
-    map itself first) and the irradiance over pi ``[6, 16, 16, 3]``. Differentiable; float32 inside. The first call for
-    a size builds the operator (a second or so for 64), which is kept."""
+def prefilter(cube: Float[Tensor, "*shape"]) -> tuple[list[Tensor], Float[Tensor, "6 N N 3"]]:
+    """A cube map `[6, S, S, 3]`, S = 8 * 2^k up to `TEXEL_LIMIT`, to its prefiltered levels (`[6, n, n, 3]`, the map
+    itself first) and the irradiance over pi `[6, 16, 16, 3]`. Differentiable; float32 inside. The first call for a size
+    builds the operator (a second or so for 64), which is kept."""
     size = cube.shape[1]
     if cube.shape != (6, size, size, 3) or size > TEXEL_LIMIT or size < 2 * LEAST or size & (size - 1):
         raise ValueError(

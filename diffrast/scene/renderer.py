@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 
 import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
 from torch.nn.functional import pad
 
 import diffrast.torch as dr
@@ -22,6 +24,7 @@ from ..mesh.mesh import Mesh
 from .environment import EnvironmentLight
 from .light import Lamp, Surrounding
 from .material import Lambert, Lighting, Material, MetallicRoughness
+from .passes import Covered, averaged
 from .shadow import ShadowMap, shadow_map
 from .surface import Surface, points
 from .vectors import unit
@@ -31,12 +34,12 @@ class Scene(torch.nn.Module):
     """What there is to see.
 
     Args:
-        mesh: a :class:`Mesh`, or a module that gives one when called (:class:`MeshParameters`).
-        materials: one for each id of ``mesh.material_ids``, or a single one. None: from the mesh's own materials, its
+        mesh: a `Mesh`, or a module that gives one when called (`MeshParameters`).
+        materials: one for each id of `mesh.material_ids`, or a single one. None: from the mesh's own materials, its
             texture or its vertex colours.
         lights: any number of lamps and surroundings.
-        background: None (black, with alpha 0), linear RGB ``[3]`` or a picture ``[H, W, 3]`` of the camera's size, or
-            an :class:`EnvironmentLight`, which is then seen behind everything. Alpha does not count it.
+        background: None (black, with alpha 0), linear RGB `[3]` or a picture `[H, W, 3]` of the camera's size, or an
+            `EnvironmentLight`, which is then seen behind everything. Alpha does not count it.
     """
 
     def __init__(
@@ -44,7 +47,7 @@ class Scene(torch.nn.Module):
         mesh: Mesh | torch.nn.Module,
         materials: Sequence[Material] | Material | None = None,
         lights: Sequence[Lamp | Surrounding] = (),
-        background: torch.Tensor | Sequence[float] | EnvironmentLight | None = None,
+        background: Tensor | Sequence[float] | EnvironmentLight | None = None,
     ) -> None:
         super().__init__()
         self.mesh = mesh
@@ -52,7 +55,7 @@ class Scene(torch.nn.Module):
             materials = _own_materials(mesh() if isinstance(mesh, torch.nn.Module) else mesh)
         self.materials = torch.nn.ModuleList([materials] if isinstance(materials, Material) else materials)
         self.lights = torch.nn.ModuleList(lights)
-        if not isinstance(background, EnvironmentLight | torch.Tensor | None):
+        if not isinstance(background, EnvironmentLight | Tensor | None):
             background = torch.tensor(background, dtype=torch.get_default_dtype())
         self.background = background
 
@@ -65,8 +68,8 @@ class Scene(torch.nn.Module):
         super()._apply(fn, recurse)
         if isinstance(self.mesh, Mesh):
             now = {f.name: getattr(self.mesh, f.name) for f in fields(Mesh)}
-            self.mesh = replace(self.mesh, **{n: fn(v) for n, v in now.items() if isinstance(v, torch.Tensor)})
-        if isinstance(self.background, torch.Tensor):
+            self.mesh = replace(self.mesh, **{n: fn(v) for n, v in now.items() if isinstance(v, Tensor)})
+        if isinstance(self.background, Tensor):
             self.background = fn(self.background)
         return self
 
@@ -81,27 +84,26 @@ def _own_materials(mesh: Mesh) -> list[Material]:
 class Rendering:
     """A picture and the buffers that it was made from. B is the number of cameras, row 0 the bottom row.
 
-    - ``image`` ``[B, H, W, 4]``: linear RGB over the background, and alpha (the coverage), antialiased. Without a
+    - `image` `[B, H, W, 4]`: linear RGB over the background, and alpha (the coverage), antialiased. Without a
       background RGB is premultiplied with alpha.
-    - ``channels``: the channels asked for, ``[B, H, W, C]`` over 0, antialiased along with the image.
-    - ``layers``: how many layers were peeled.
+    - `channels`: the channels asked for, `[B, H, W, C]` over 0, antialiased along with the image.
+    - `layers`: how many layers were peeled.
 
-    Of the nearest surface, at ``samples`` times the size, as they are at the pixels' centres (no antialias, zero where
-    nothing is seen): ``depth`` ``[.., 1]`` along the viewing direction in world units, ``normal`` ``[.., 3]`` towards
-    the eye in world space,
-    ``uv`` ``[.., 2]``, ``position`` ``[.., 3]``; ``ids`` int64 ``[..]``, the triangle or -1; ``mask`` bool ``[..]``.
+    Of the nearest surface, at `samples` times the size, as they are at the pixels' centres (no antialias, zero where
+    nothing is seen): `depth` `[.., 1]` along the viewing direction in world units, `normal` `[.., 3]` towards the eye
+    in world space, `uv` `[.., 2]`, `position` `[.., 3]`; `ids` int64 `[..]`, the triangle or -1; `mask` bool `[..]`.
     """
 
-    image: torch.Tensor
-    depth: torch.Tensor
-    normal: torch.Tensor
-    position: torch.Tensor
-    uv: torch.Tensor | None
-    ids: torch.Tensor
-    mask: torch.Tensor
-    rast: torch.Tensor
+    image: Float[Tensor, "B h w 4"]
+    depth: Float[Tensor, "B H W 1"]
+    normal: Float[Tensor, "B H W 3"]
+    position: Float[Tensor, "B H W 3"]
+    uv: Float[Tensor, "B H W 2"] | None
+    ids: Int[Tensor, "B H W"]
+    mask: Bool[Tensor, "B H W"]
+    rast: Float[Tensor, "B H W 4"]
     layers: int
-    channels: dict[str, torch.Tensor] = field(default_factory=dict)
+    channels: dict[str, Tensor] = field(default_factory=dict)
 
 
 def render(
@@ -111,7 +113,7 @@ def render(
     ctx: dr.RasterizeContext | None = None,
     samples: int = 1,
     max_layers: int | str = "auto",
-    channels: Mapping[str, torch.Tensor] | None = None,
+    channels: Mapping[str, Tensor] | None = None,
     cull: str = "none",
     antialias: str = "area",
 ) -> Rendering:
@@ -125,21 +127,21 @@ def render(
             shadows.
         max_layers: how many layers of surfaces may be seen through one another; "auto": until a layer is empty or
             nothing shines through. Opaque scenes take one.
-        channels: further attributes of vertices ``[V, C]`` to draw, by name.
-        cull: as for ``dr.rasterize``.
-        antialias: the ``mode`` of ``dr.antialias``. "area" finds silhouettes of triangles smaller than a pixel and
-            lines where surfaces intersect; "silhouette" is a little faster and misses both, and so does its gradient.
+        channels: further attributes of vertices `[V, C]` to draw, by name.
+        cull: as for `dr.rasterize`.
+        antialias: the `mode` of `dr.antialias`. "area" finds silhouettes of triangles smaller than a pixel and lines
+            where surfaces intersect; "silhouette" is a little faster and misses both, and so does its gradient.
 
     Environment light is not occluded: surfaces do not shade or mirror one another, except by the shadows of lamps.
 
     Differentiable into the mesh's vertices, UVs, normals and colours, all parameters of materials and lights, the
-    background and the camera's K and pose; through silhouettes (``dr.antialias``) and, with ``Lamp.shadow``, shadows
-    too. Which surface is nearest at a pixel, "MASK" alpha, and where reflections or shadows inside of the picture
-    change abruptly have no derivative.
+    background and the camera's K and pose; through silhouettes (`dr.antialias`) and, with `Lamp.shadow`, shadows too.
+    Which surface is nearest at a pixel, "MASK" alpha, and where reflections or shadows inside of the picture change
+    abruptly have no derivative.
 
     Raises:
         ValueError: cameras of different sizes, a texture on a mesh without UVs, an id without a material, a bad
-            ``max_layers``.
+            `max_layers`.
     """
     cameras = [camera] if isinstance(camera, Camera) else list(camera)
     mesh = scene.geometry()
@@ -164,18 +166,15 @@ def render(
             if layer.alpha is None:
                 break
             with torch.no_grad():
-                through = 1 - _spread(layer.alpha, layer.index, rast)
+                through = 1 - layer.pixels.put(layer.alpha)
                 passed = through if passed is None else passed * through
                 if not bool((passed[rast[..., 3] > 0] > 1e-4).any()):
                     break
 
     picture = _backdrop(scene, cameras, samples, lighting, pos, extra)
     for layer in reversed(layers):
-        picture = dr.antialias(_over(layer, picture), layer.rast, pos, mesh.faces, cull=cull, mode=antialias)
-    if samples > 1:
-        b, h, w, c = picture.shape
-        picture = picture.view(b, h // samples, samples, w // samples, samples, c).mean((2, 4))
-    image, *rest = picture.split([4, *(v.shape[-1] for v in extra.values())], dim=-1)
+        picture = dr.antialias(layer.over(picture), layer.rast, pos, mesh.faces, cull=cull, mode=antialias)
+    image, *rest = averaged(picture, samples).split([4, *(v.shape[-1] for v in extra.values())], dim=-1)
     return _finished(layers, image, dict(zip(extra, rest, strict=True)), cameras)
 
 
@@ -184,36 +183,40 @@ def render(
 
 @dataclass
 class _Layer:
-    """The covered pixels of one layer: M of them, at ``index`` ``[M]`` of the flattened picture."""
+    """One layer: what is seen at its covered pixels."""
 
-    rast: torch.Tensor  # [B, H, W, 4]
-    index: torch.Tensor
-    color: torch.Tensor  # [M, 3 + 1 + C]: RGB, 1, further channels
-    alpha: torch.Tensor | None  # [M, 1], None: opaque
+    rast: Tensor  # [B, H, W, 4]
+    pixels: Covered
+    color: Tensor  # [M, 3 + 1 + C]: RGB, 1, further channels
+    alpha: Tensor | None  # [M, 1], None: opaque
     surface: Surface
+
+    def over(self, behind: Tensor) -> Tensor:
+        """The layer over an image `[B, H, W, 3 + 1 + C]`."""
+        front = self.color
+        if self.alpha is not None:
+            front = torch.lerp(self.pixels.pick(behind), front, self.alpha)
+        return self.pixels.put(front, behind)
 
 
 def _shade(scene, mesh, lighting, maps, rast, rast_db, eyes, extra) -> _Layer:
-    flat = rast.flatten(0, 2)
-    index = (flat.detach()[:, 3] > 0).nonzero()[:, 0]
-    pixels, pixels_db = flat.index_select(0, index), rast_db.flatten(0, 2).index_select(0, index)
-    which = index // (rast.shape[1] * rast.shape[2]) if len(eyes) > 1 else None
+    pixels = Covered(rast, rast_db)
+    which = pixels.image if len(eyes) > 1 else None
     tangents = any(m.wants_tangents for m in scene.materials)
-    surface = points(mesh, pixels, pixels_db, eyes, which, tangents)
+    surface = points(mesh, pixels.rast[0, 0], pixels.rast_db[0, 0], eyes, which, tangents)
     lit = [None if m is None else m.visibility(surface.position) for m in maps]
-    lights = Lighting(lighting.lamps, lit, lighting.surroundings)
-    color, alpha = _by_material(scene, mesh, surface, pixels, lights)
+    color, alpha = _by_material(scene, mesh, surface, pixels, Lighting(lighting.lamps, lit, lighting.surroundings))
     parts = [color, torch.ones_like(color[:, :1])]
-    parts += [dr.interpolate(v, pixels[None, None], mesh.faces)[0][0, 0] for v in extra.values()]
-    return _Layer(rast, index, torch.cat(parts, dim=-1), alpha, surface)
+    parts += [dr.interpolate(v, pixels.rast, mesh.faces)[0][0, 0] for v in extra.values()]
+    return _Layer(rast, pixels, torch.cat(parts, dim=-1), alpha, surface)
 
 
-def _by_material(scene, mesh, surface, pixels, lights) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Colours ``[M, 3]`` and alpha ``[M, 1]`` or None: each material shades the points that are its own."""
+def _by_material(scene, mesh, surface, pixels, lights) -> tuple[Tensor, Tensor | None]:
+    """Colours `[M, 3]` and alpha `[M, 1]` or None: each material shades the points that are its own."""
     if len(scene.materials) == 1:
         color, alpha = scene.materials[0].shade(surface, lights)
         return color.expand(len(surface), 3), None if alpha is None else alpha.expand(len(surface), 1)
-    ids = mesh.material_ids[dr.triangle_id(pixels[None, None])[0, 0]]
+    ids = mesh.material_ids[dr.triangle_id(pixels.rast)[0, 0]]
     order, colors, alphas = [], [], []
     for i, material in enumerate(scene.materials):
         mine = (ids == i).nonzero()[:, 0]
@@ -231,22 +234,6 @@ def _by_material(scene, mesh, surface, pixels, lights) -> tuple[torch.Tensor, to
         return color, None
     full = [torch.ones_like(c[:, :1]) if a is None else a for a, c in zip(alphas, colors, strict=True)]
     return color, torch.cat(full).index_select(0, back)
-
-
-def _spread(values: torch.Tensor, index: torch.Tensor, rast: torch.Tensor) -> torch.Tensor:
-    """``[M, C]`` at the covered pixels to ``[B, H, W, C]``, zero elsewhere."""
-    b, h, w, _ = rast.shape
-    out = values.new_zeros(b * h * w, values.shape[-1]).index_copy(0, index, values)
-    return out.view(b, h, w, -1)
-
-
-def _over(layer: _Layer, behind: torch.Tensor) -> torch.Tensor:
-    """A layer over ``[B, H, W, C]``."""
-    flat = behind.flatten(0, 2)
-    front = layer.color
-    if layer.alpha is not None:
-        front = torch.lerp(flat.index_select(0, layer.index), front, layer.alpha)
-    return flat.index_copy(0, layer.index, front).view(behind.shape)
 
 
 # --- Before and after -------------------------------------------------------------------------------------------------
@@ -276,7 +263,7 @@ def _check(scene, mesh, cameras, samples, max_layers, channels) -> int | None:
     return None if max_layers == "auto" else max_layers
 
 
-def _clip_matrix(camera: Camera, mesh: Mesh) -> torch.Tensor:
+def _clip_matrix(camera: Camera, mesh: Mesh) -> Tensor:
     """World to clip space with near and far planes that hold the mesh."""
     with torch.no_grad():
         view = camera.world_to_camera
@@ -292,8 +279,8 @@ def _clip_matrix(camera: Camera, mesh: Mesh) -> torch.Tensor:
     return camera.clip_matrix(near, far)
 
 
-def _eye(camera: Camera) -> torch.Tensor:
-    """The eye's position and 1, or for a parallel projection the direction to it and 0: ``[4]``."""
+def _eye(camera: Camera) -> Tensor:
+    """The eye's position and 1, or for a parallel projection the direction to it and 0: `[4]`."""
     point = -camera.forward if camera.parallel else camera.center
     return torch.cat([point, point.new_full((1,), 0.0 if camera.parallel else 1.0)])
 
@@ -309,8 +296,8 @@ def _prepare(ctx, scene, mesh) -> tuple[Lighting, list[ShadowMap | None]]:
     return lighting, maps
 
 
-def _backdrop(scene, cameras, samples, lighting, pos, extra) -> torch.Tensor:
-    """What is behind everything, ``[B, H, W, 4 + C]``, alpha and channels zero."""
+def _backdrop(scene, cameras, samples, lighting, pos, extra) -> Tensor:
+    """What is behind everything, `[B, H, W, 4 + C]`, alpha and channels zero."""
     height, width = cameras[0].height * samples, cameras[0].width * samples
     count = 1 + sum(v.shape[-1] for v in extra.values())
     background = scene.background
@@ -333,8 +320,8 @@ def _backdrop(scene, cameras, samples, lighting, pos, extra) -> torch.Tensor:
     return pad(color, (0, count))
 
 
-def _rays(camera: Camera, samples: int) -> torch.Tensor:
-    """Directions in the world through all pixels, ``[H W, 3]``."""
+def _rays(camera: Camera, samples: int) -> Tensor:
+    """Directions in the world through all pixels, `[H W, 3]`."""
     h, w = camera.height * samples, camera.width * samples
     y, x = torch.meshgrid(torch.arange(h), torch.arange(w), indexing="ij")
     pixels = ((torch.stack([x, y], -1) + 0.5) / samples).reshape(-1, 2).to(camera.K)
@@ -348,23 +335,9 @@ def _rays(camera: Camera, samples: int) -> torch.Tensor:
 def _finished(layers: list[_Layer], image, channels, cameras) -> Rendering:
     first, s = layers[0], layers[0].surface
     rows = torch.stack([c.world_to_camera[2] for c in cameras]).to(s.position)
-    which = first.index // (first.rast.shape[1] * first.rast.shape[2])
-    row = rows[which] if len(rows) > 1 else rows
+    row = rows[first.pixels.image] if len(rows) > 1 else rows
     depth = -((s.position * row[:, :3]).sum(-1, keepdim=True) + row[:, 3:])
-    ids = dr.triangle_id(first.rast)
-
-    def spread(values: torch.Tensor) -> torch.Tensor:
-        return _spread(values, first.index, first.rast)
-
-    return Rendering(
-        image,
-        spread(depth),
-        spread(s.normal),
-        spread(s.position),
-        None if s.uv is None else spread(s.uv),
-        ids,
-        ids >= 0,
-        first.rast,
-        len(layers),
-        channels,
-    )
+    ids, put = dr.triangle_id(first.rast), first.pixels.put
+    uv = None if s.uv is None else put(s.uv)
+    buffers = put(depth), put(s.normal), put(s.position), uv, ids, ids >= 0, first.rast
+    return Rendering(image, *buffers, len(layers), channels)

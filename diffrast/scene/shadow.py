@@ -10,8 +10,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+from jaxtyping import Float, Int
+from torch import Tensor
 from torch.nn.functional import conv2d, normalize, pad
 
 import diffrast.torch as dr
@@ -42,18 +45,17 @@ class Shadow:
 class ShadowMap:
     """Moments of the depth as seen from a lamp, one picture, or the six sides of a cube around a lamp among the scene.
 
-    ``moments`` ``[K, S, S, 2]`` of depths in 0..1, ``clip`` ``[K, 4, 4]`` from the world into each picture's clip
-    space, ``axis``
-    ``[K, 4]``: depth is its product with ``(x, y, z, 1)``. ``middle`` ``[3]``: the lamp, where K is 6."""
+    `moments` `[K, S, S, 2]` of depths in 0..1, `clip` `[K, 4, 4]` from the world into each picture's clip space, `axis`
+    `[K, 4]`: depth is its product with `(x, y, z, 1)`. `middle` `[3]`: the lamp, where K is 6."""
 
-    moments: torch.Tensor
-    clip: torch.Tensor
-    axis: torch.Tensor
-    middle: torch.Tensor | None
+    moments: Tensor
+    clip: Tensor
+    axis: Tensor
+    middle: Tensor | None
     settings: Shadow
 
-    def visibility(self, position: torch.Tensor) -> torch.Tensor:
-        """The part of the light ``[N, 1]`` that reaches points ``[N, 3]``; 1 outside of the map. Differentiable into
+    def visibility(self, position: Float[Tensor, "N 3"]) -> Float[Tensor, "N 1"]:
+        """The part of the light `[N, 1]` that reaches points `[N, 3]`; 1 outside of the map. Differentiable into
         position and everything that the map was made from."""
         point = pad(position, (0, 1), value=1.0)
         count, size = self.moments.shape[:2]
@@ -78,18 +80,17 @@ class ShadowMap:
         return torch.where(inside, bound, 1.0)
 
 
-def _upright(direction: torch.Tensor) -> torch.Tensor:
-    """A rotation ``[3, 3]`` whose third row is ``-direction``: world to light space. Differentiable."""
+def _upright(direction: Tensor) -> Tensor:
+    """A rotation `[3, 3]` whose third row is `-direction`: world to light space. Differentiable."""
     helper = torch.zeros_like(direction)
     helper[int(direction.detach().abs().argmin())] = 1
     right = normalize(torch.linalg.cross(direction, helper), dim=0)
     return torch.stack([right, torch.linalg.cross(right, direction), -direction])
 
 
-def _frustum(lamp, vertices: torch.Tensor, blur: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
-    """World to clip space ``[K, 4, 4]`` of a lamp's views of the vertices ``[V, 3]``, the axes ``[K, 4]`` of their
-    depths, and the middle of the cube if K is 6. Differentiable into the lamp; what only frames the picture is
-    constant."""
+def _frustum(lamp, vertices: Tensor, blur: float) -> tuple[Tensor, Tensor, Tensor | None]:
+    """World to clip space `[K, 4, 4]` of a lamp's views of the vertices `[V, 3]`, the axes `[K, 4]` of their depths,
+    and the middle of the cube if K is 6. Differentiable into the lamp; what only frames the picture is constant."""
     low, high = vertices.amin(0), vertices.amax(0)
     center, radius = 0.5 * (low + high), float(0.5 * (high - low).norm()) * MARGIN
     last = torch.cat([low.new_zeros(3), low.new_ones(1)])
@@ -115,9 +116,8 @@ def _frustum(lamp, vertices: torch.Tensor, blur: float) -> tuple[torch.Tensor, t
     return clip[None], axis[None], None
 
 
-def _cube(position: torch.Tensor, far: float, blur: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """As ``_frustum``: the six sides of a cube around ``position``, each wider by what the filter takes from its
-    border."""
+def _cube(position: Tensor, far: float, blur: float) -> tuple[Tensor, Tensor, Tensor]:
+    """As `_frustum`: the six sides of a cube around `position`, each wider by what the filter takes from its border."""
     half = 1 / max(1 - 6 * blur, 0.4)
     axes = torch.eye(3, dtype=position.dtype, device=position.device)
     views = [_view(_upright(direction), position) for direction in torch.cat([axes, -axes])]
@@ -126,21 +126,23 @@ def _cube(position: torch.Tensor, far: float, blur: float) -> tuple[torch.Tensor
     return clip, torch.stack([-view[2] / far for view in views]), position
 
 
-def _view(turn: torch.Tensor, eye: torch.Tensor) -> torch.Tensor:
-    """World to the space of an eye, ``[3, 4]``."""
+def _view(turn: Tensor, eye: Tensor) -> Tensor:
+    """World to the space of an eye, `[3, 4]`."""
     return torch.cat([turn, -(turn @ eye)[:, None]], dim=1)
 
 
-def _perspective(view: torch.Tensor, near: float, far: float) -> torch.Tensor:
-    """To clip space ``[4, 4]``, 90 degrees wide."""
+def _perspective(view: Tensor, near: float, far: float) -> Tensor:
+    """To clip space `[4, 4]`, 90 degrees wide."""
     last = torch.cat([view.new_zeros(3), view.new_ones(1)])
     depth = -(far + near) / (far - near) * view[2] - 2 * far * near / (far - near) * last
     return torch.stack([view[0], view[1], depth, -view[2]])
 
 
-def shadow_map(ctx: dr.RasterizeContext, lamp, vertices: torch.Tensor, faces: torch.Tensor) -> ShadowMap:
-    """The shadow map of a lamp with a ``shadow``, of a mesh ``[V, 3]``, ``[F, 3]``. Differentiable into vertices and
-    the lamp.
+def shadow_map(
+    ctx: dr.RasterizeContext, lamp: Any, vertices: Float[Tensor, "V 3"], faces: Int[Tensor, "F 3"]
+) -> ShadowMap:
+    """The shadow map of a lamp with a `shadow`, of a mesh `[V, 3]`, `[F, 3]`. Differentiable into vertices and the
+    lamp.
 
     One picture that frames the whole mesh; six, of 90 degrees each, for a point or spot light that is inside of the
     sphere around the mesh (six times the cost)."""
@@ -160,8 +162,8 @@ def shadow_map(ctx: dr.RasterizeContext, lamp, vertices: torch.Tensor, faces: to
     return ShadowMap(_blur(moments, settings.blur * size), clip, axis, middle, settings)
 
 
-def _blur(image: torch.Tensor, sigma: float) -> torch.Tensor:
-    """A Gaussian of ``sigma`` pixels over ``[K, S, S, C]``; beyond the border is what lies on it."""
+def _blur(image: Tensor, sigma: float) -> Tensor:
+    """A Gaussian of `sigma` pixels over `[K, S, S, C]`; beyond the border is what lies on it."""
     radius = max(1, math.ceil(3 * sigma))
     at = torch.arange(-radius, radius + 1, dtype=image.dtype, device=image.device)
     kernel = torch.softmax(-0.5 * (at / max(sigma, 0.3)) ** 2, dim=0)

@@ -8,44 +8,46 @@ It cannot be differentiated again.
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from .brdf import DIELECTRIC
 
 
 def split_sum(
-    base: torch.Tensor,
-    metallic: torch.Tensor,
-    occlusion: torch.Tensor,
-    bounce: torch.Tensor,
-    irradiance: torch.Tensor,
-    radiance: torch.Tensor,
-) -> torch.Tensor:
-    """Radiance ``[N, 3]`` towards the eye.
+    base: Float[Tensor, "#N 3"],
+    metallic: Float[Tensor, "#N 1"],
+    occlusion: Float[Tensor, "#N 1"],
+    bounce: Float[Tensor, "#N 2"],
+    irradiance: Float[Tensor, "#N 3"],
+    radiance: Float[Tensor, "#N 3"],
+) -> Float[Tensor, "#N 3"]:
+    """Radiance `[N, 3]` towards the eye.
 
     Args:
-        base: colour ``[N, 3]``.
-        metallic, occlusion: ``[N, 1]``.
-        bounce: ``[N, 2]``, (A, B) of :func:`diffrast.scene.brdf.albedo_table`.
-        irradiance: ``[N, 3]``, over pi: what a white diffuse surface sends out.
-        radiance: ``[N, 3]``, the surroundings averaged over the specular lobe.
+        base: colour `[N, 3]`.
+        metallic, occlusion: `[N, 1]`.
+        bounce: `[N, 2]`, (A, B) of `diffrast.scene.brdf.albedo_table`.
+        irradiance: `[N, 3]`, over pi: what a white diffuse surface sends out.
+        radiance: `[N, 3]`, the surroundings averaged over the specular lobe.
 
-    With f0 between 0.04 and ``base``, the specular lobe reflects ``E = (f0 A + B) (1 + f0 (1 / (A + B) - 1))``, further
-    bounces included (:func:`diffrast.scene.brdf.albedo`), and the rest is diffuse:
-    ``occlusion (E radiance + (1 - E) (1 - metallic) base irradiance)``. Differentiable into all arguments, once.
+    With f0 between 0.04 and `base`, the specular lobe reflects `E = (f0 A + B) (1 + f0 (1 / (A + B) - 1))`, further
+    bounces included (`diffrast.scene.brdf.albedo`), and the rest is diffuse: `occlusion (E radiance + (1 - E) (1 -
+    metallic) base irradiance)`. Differentiable into all arguments, once.
     """
     n = len(radiance)
     wide = (x.expand(n, x.shape[-1]) for x in (base, metallic, occlusion, bounce, irradiance, radiance))
     return _SplitSum.apply(*wide)
 
 
-def _planes(x: torch.Tensor) -> torch.Tensor:
-    """``[N, C]`` to ``[C, N]``, several times faster than by ``contiguous``."""
+def _planes(x: Tensor) -> Tensor:
+    """`[N, C]` to `[C, N]`, several times faster than by `contiguous`."""
     return torch.stack(x.unbind(1))
 
 
-def _points(x: torch.Tensor) -> torch.Tensor:
-    """``[C, N]`` to ``[N, C]``, likewise."""
+def _points(x: Tensor) -> Tensor:
+    """`[C, N]` to `[N, C]`, likewise."""
     out = x.new_empty(x.shape[1], x.shape[0])
     for column, row in zip(out.unbind(1), x, strict=True):
         column.copy_(row)
@@ -53,7 +55,7 @@ def _points(x: torch.Tensor) -> torch.Tensor:
 
 
 def _lobe(base, metallic, a, b):
-    """f0, f0 A + B and the factor of further bounces, all ``[3, N]``, and 1 / (A + B) ``[1, N]``."""
+    """f0, f0 A + B and the factor of further bounces, all `[3, N]`, and 1 / (A + B) `[1, N]`."""
     inverse = (a + b).reciprocal_()
     f0 = (base - DIELECTRIC).mul_(metallic).add_(DIELECTRIC)
     return f0, torch.addcmul(b, f0, a), (f0 * (inverse - 1)).add_(1), inverse

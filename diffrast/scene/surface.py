@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 
 import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
 
 import diffrast.torch as dr
 
@@ -14,42 +16,41 @@ from .vectors import constant, scale, unit
 
 @dataclass
 class Surface:
-    """N points. Vectors are in world space; ``normal`` and ``view`` (towards the eye) have unit length.
+    """N points. Vectors are in world space; `normal` and `view` (towards the eye) have unit length.
 
-    ``uv`` ``[N, 2]`` and its pixel derivatives ``uv_da`` ``[N, 4]`` are None for a mesh without UVs; ``tangent`` ``[N,
-    4]`` (the direction of growing u, and the side of the bitangent) only where a material asks for it; ``color`` ``[N,
-    3|4]`` where the mesh has vertex colours. ``facing`` bool ``[N, 1]``: seen from outside; the normal is turned
-    towards the viewer.
+    `uv` `[N, 2]` and its pixel derivatives `uv_da` `[N, 4]` are None for a mesh without UVs; `tangent` `[N, 4]` (the
+    direction of growing u, and the side of the bitangent) only where a material asks for it; `color` `[N, 3|4]` where
+    the mesh has vertex colours. `facing` bool `[N, 1]`: seen from outside; the normal is turned towards the viewer.
     """
 
-    position: torch.Tensor
-    normal: torch.Tensor
-    view: torch.Tensor
-    facing: torch.Tensor
-    uv: torch.Tensor | None = None
-    uv_da: torch.Tensor | None = None
-    tangent: torch.Tensor | None = None
-    color: torch.Tensor | None = None
+    position: Float[Tensor, "N 3"]
+    normal: Float[Tensor, "N 3"]
+    view: Float[Tensor, "N 3"]
+    facing: Bool[Tensor, "N 1"]
+    uv: Float[Tensor, "N 2"] | None = None
+    uv_da: Float[Tensor, "N 4"] | None = None
+    tangent: Float[Tensor, "N 4"] | None = None
+    color: Float[Tensor, "N C"] | None = None
 
     def __len__(self) -> int:
         return len(self.position)
 
-    def pick(self, index: torch.Tensor) -> Surface:
-        """Some of the points, by index ``[M]``."""
+    def pick(self, index: Int[Tensor, " M"]) -> Surface:
+        """Some of the points, by index `[M]`."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         return replace(self, **{n: None if v is None else v.index_select(0, index) for n, v in values.items()})
 
 
 def points(
     mesh: Mesh,
-    rast: torch.Tensor,
-    rast_db: torch.Tensor,
-    eyes: torch.Tensor,
-    which: torch.Tensor | None,
+    rast: Float[Tensor, "N 4"],
+    rast_db: Float[Tensor, "N 4"],
+    eyes: Float[Tensor, "B 4"],
+    which: Int[Tensor, " N"] | None,
     tangents: bool,
 ) -> Surface:
-    """The surface at the covered pixels ``rast`` ``[N, 4]``, ``rast_db`` ``[N, 4]``, seen from ``eyes`` ``[B, 4]``
-    (each its position and 1, or for a parallel projection the direction to it and 0); ``which`` ``[N]`` sees each
+    """The surface at the covered pixels `rast` `[N, 4]`, `rast_db` `[N, 4]`, seen from `eyes` `[B, 4]` (each its
+    position and 1, or for a parallel projection the direction to it and 0); `which` `[N]` sees each
     point, None: the only one. Differentiable into mesh, rast and eyes."""
     normals, normal_faces = mesh.shading_normals()
     triangle = dr.triangle_id(rast[None, None])[0, 0]
@@ -75,14 +76,13 @@ def points(
 
 
 @torch.no_grad()
-def _seen(mesh, normals, normal_faces, eyes) -> tuple[torch.Tensor, torch.Tensor]:
-    """Of each triangle, for one eye after the other ``[B F]``: whether it shows its outside, and above which squared
-    length of
-    ``rast_db`` it is a sliver at a pixel.
+def _seen(mesh, normals, normal_faces, eyes) -> tuple[Tensor, Tensor]:
+    """Of each triangle, for one eye after the other `[B F]`: whether it shows its outside, and above which squared
+    length of `rast_db` it is a sliver at a pixel.
 
     A sliver is less than half a pixel high, seen at a slant, and the normal turns by more than 0.3 radians per pixel.
     Few are hit by a pixel's centre, and the derivatives of shading inside of those few have no bound. What moves there
-    is the outline with the colour beside it, and ``antialias`` knows its motion: the sliver's own would count it twice.
+    is the outline with the colour beside it, and `antialias` knows its motion: the sliver's own would count it twice.
     (The limits are the best of those tried on pictures of a fine mesh, against finite differences.)
     """
     corners, ends = mesh.vertices[mesh.faces.long()], normals[normal_faces.long()]
@@ -94,9 +94,9 @@ def _seen(mesh, normals, normal_faces, eyes) -> tuple[torch.Tensor, torch.Tensor
     return (cosine >= 0).reshape(-1), limit.reshape(-1)
 
 
-def _tangents(mesh: Mesh) -> tuple[torch.Tensor, torch.Tensor]:
-    """The direction in which u grows at each UV vertex ``[T, 3]``, area-weighted, and the side (1 or -1) of each face
-    ``[F, 1]``:
+def _tangents(mesh: Mesh) -> tuple[Tensor, Tensor]:
+    """The direction in which u grows at each UV vertex `[T, 3]`, area-weighted, and the side (1 or -1) of each face
+    `[F, 1]`:
     -1 where the texture is mirrored."""
     assert mesh.uv is not None
     index = mesh.uv_index.long()

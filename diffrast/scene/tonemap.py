@@ -3,14 +3,15 @@ written."""
 
 from __future__ import annotations
 
-import torch
+from jaxtyping import Float
+from torch import Tensor
 
 
-def reinhard(image: torch.Tensor, white: float = 4.0, exposure: float = 1.0) -> torch.Tensor:
-    """Linear RGB ``[..., 3]`` of any brightness, times ``exposure``, to linear 0..1; a luminance of ``white`` becomes
+def reinhard(image: Float[Tensor, "*shape 3"], white: float = 4.0, exposure: float = 1.0) -> Float[Tensor, "*shape 3"]:
+    """Linear RGB `[..., 3]` of any brightness, times `exposure`, to linear 0..1; a luminance of `white` becomes
     1.
 
-    The colour is kept, the luminance L becomes ``L (1 + L / white^2) / (1 + L)`` (Reinhard et al. 2002, "Photographic
+    The colour is kept, the luminance L becomes `L (1 + L / white^2) / (1 + L)` (Reinhard et al. 2002, "Photographic
     Tone Reproduction for Digital Images", eq. 4). Saturated bright colours can exceed 1. Differentiable.
     """
     if not white > 0 or not exposure > 0:

@@ -1,22 +1,24 @@
-"""Dot products, multiples and unit vectors of lists of vectors ``[N, 3]``.
+"""Dot products, multiples and unit vectors of lists of vectors `[N, 3]`.
 
-By columns: on the CPU a sum over a dimension of three, or a product with ``[N, 1]``, takes three times as long, and
-they are what shading does most. For the same reason the backward passes are written out. They cannot be differentiated
+By columns: on the CPU a sum over a dimension of three, or a product with `[N, 1]`, takes three times as long, and they
+are what shading does most. For the same reason the backward passes are written out. They cannot be differentiated
 again.
 """
 
 from __future__ import annotations
 
 import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 
-def _dot(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+def _dot(a: Tensor, b: Tensor) -> Tensor:
     (ax, ay, az), (bx, by, bz) = a.unbind(-1), b.unbind(-1)
     return torch.addcmul(torch.addcmul(ax * bx, ay, by), az, bz)[..., None]
 
 
-def _scale(a: torch.Tensor, s: torch.Tensor) -> torch.Tensor:
+def _scale(a: Tensor, s: Tensor) -> Tensor:
     if a.device.type != "cpu":
         return a * s
     out = torch.empty_like(a, memory_format=torch.contiguous_format)
@@ -81,21 +83,21 @@ class _Unit(torch.autograd.Function):
         return _scale(grads[0] - _scale(y, _dot(grads[0], y)), inverse)
 
 
-def dot(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """``[N, 1]``, of vectors ``[N, 3]`` and as many, or one ``[3]``."""
+def dot(a: Float[Tensor, "N 3"], b: Float[Tensor, "*N 3"]) -> Float[Tensor, "N 1"]:
+    """`[N, 1]`, of vectors `[N, 3]` and as many, or one `[3]`."""
     return _Dot.apply(a, b.expand_as(a) if b.dim() < a.dim() else b)
 
 
-def scale(a: torch.Tensor, s: torch.Tensor) -> torch.Tensor:
-    """``[N, 3]`` times ``[N, 1]``."""
+def scale(a: Float[Tensor, "N 3"], s: Float[Tensor, "N 1"]) -> Float[Tensor, "N 3"]:
+    """`[N, 3]` times `[N, 1]`."""
     return _Scale.apply(a, s)
 
 
-def constant(a: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
-    """``a`` ``[N, C]`` as it is, without a gradient in the rows ``where`` (bool ``[N]``)."""
+def constant(a: Float[Tensor, "N C"], where: Bool[Tensor, " N"]) -> Float[Tensor, "N C"]:
+    """`a` `[N, C]` as it is, without a gradient in the rows `where` (bool `[N]`)."""
     return _Constant.apply(a, where)
 
 
-def unit(x: torch.Tensor) -> torch.Tensor:
-    """``[N, 3]`` of length 1; what is shorter than 1e-12 becomes shorter."""
+def unit(x: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3"]:
+    """`[N, 3]` of length 1; what is shorter than 1e-12 becomes shorter."""
     return _Unit.apply(x)

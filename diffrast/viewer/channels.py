@@ -1,5 +1,5 @@
-"""The pictures that one can choose: each a small function from what is visible to display
-values ``[N, 3]`` of the pixels that show surface."""
+"""The pictures that one can choose: each a small function from what is visible to display values `[N, 3]` of the pixels
+that show surface."""
 
 from __future__ import annotations
 
@@ -8,26 +8,31 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
+from PIL import Image, ImageDraw
+from torch import Tensor
 
 import diffrast.torch as dr
 
 from ..camera.camera import Camera
-from ..io.image import linear_to_srgb
+from ..io.image import from_pil, linear_to_srgb
+from ..scene.colormap import signed_colors
 from ..scene.environment import PreparedEnvironment
-from .arrows import with_arrows
-from .model import Model, Surface
+from .drawable import Drawable
 from .orbit import UPS
-from .surroundings import upright
+from .surface import Surface
 
 VARNISH = 0.35  # roughness
+PITCH = 22  # pixels from arrow to arrow
+REACH = 2 * PITCH  # of the longest, as seen from the side
+INK = (0.92, 0.37, 0.04)
 BACKGROUNDS = {"dark": (0.105, 0.115, 0.135), "light": (0.945, 0.95, 0.96)}
 
 
-@dataclass(frozen=True)
-class Options:
-    """What the page's controls say. ``light`` turns the lamp around the object and ``turn`` the surroundings, in
-    degrees;
-    ``view`` is the input view that is looked through, -1 for none; ``opacity`` is that of its photograph."""
+@dataclass(frozen=True, kw_only=True)
+class ViewOptions:
+    """What the page's controls say. `light` turns the lamp around the object and `turn` the surroundings, in degrees;
+    `view` is the input view that is looked through, -1 for none; `opacity` is that of its photograph."""
 
     channel: str = "shaded"
     wireframe: bool = False
@@ -40,7 +45,7 @@ class Options:
     frusta: bool = False
 
 
-def shaded(s: Surface, options: Options, up: str) -> torch.Tensor:
+def shaded(s: Surface, options: ViewOptions, up: str) -> Tensor:
     """Base colour under a sky, a lamp that goes along with the camera, and a weak light from the eye."""
     right, _, back = s.camera.world_to_camera[:3, :3].to(s.normal)
     sky = s.normal.new_tensor(UPS[up])
@@ -53,10 +58,10 @@ def shaded(s: Surface, options: Options, up: str) -> torch.Tensor:
     return linear_to_srgb(s.albedo * lit[:, None])
 
 
-def surroundings(s: Surface, options: Options, up: str) -> torch.Tensor:
+def surroundings(s: Surface, options: ViewOptions, up: str) -> Tensor:
     """Base colour under a picture of the surroundings, with a varnish (Schlick's Fresnel term, 4 % at normal
     incidence)."""
-    levels, irradiance = s.model.environment
+    levels, irradiance = s.drawable.environment
     light = PreparedEnvironment(
         levels, irradiance, s.normal.new_tensor(math.radians(options.turn)), s.normal.new_ones(())
     )
@@ -70,21 +75,29 @@ def surroundings(s: Surface, options: Options, up: str) -> torch.Tensor:
     return linear_to_srgb(s.albedo * diffuse + gloss * glossy)
 
 
-def albedo(s: Surface, _: Options, __: str) -> torch.Tensor:
+def upright(vectors: Tensor, up: str) -> Tensor:
+    """Vectors `[N, 3]` with y up, as lights have them, from those of a world where `up` is."""
+    if up == "y":
+        return vectors
+    x, y, z = vectors.unbind(-1)
+    return torch.stack([x, z, -y], dim=-1)
+
+
+def albedo(s: Surface, _: ViewOptions, __: str) -> Tensor:
     return linear_to_srgb(s.albedo)
 
 
-def normal(s: Surface, _: Options, __: str) -> torch.Tensor:
+def normal(s: Surface, _: ViewOptions, __: str) -> Tensor:
     """World normals, -1..1 as 0..1 in red, green and blue."""
     return 0.5 * s.normal + 0.5
 
 
-def depth(s: Surface, _: Options, __: str) -> torch.Tensor:
+def depth(s: Surface, _: ViewOptions, __: str) -> Tensor:
     """Near is bright, far is dark."""
     return (1 - 0.85 * s.depth.clamp(0, 1)).expand(-1, 3)
 
 
-def checker(s: Surface, _: Options, __: str) -> torch.Tensor:
+def checker(s: Surface, _: ViewOptions, __: str) -> Tensor:
     """16 squares along each side of the texture, red along u and green along v; gray where the mesh has no UVs."""
     if s.uv is None:
         return torch.full_like(s.normal, 0.5)
@@ -93,19 +106,19 @@ def checker(s: Surface, _: Options, __: str) -> torch.Tensor:
     return (0.25 + 0.65 * tint) * (0.55 + 0.45 * odd)
 
 
-def triangle_id(s: Surface, _: Options, __: str) -> torch.Tensor:
+def triangle_id(s: Surface, _: ViewOptions, __: str) -> Tensor:
     """A colour for each triangle, from its number by multiples of irrational numbers."""
     steps = torch.tensor([0.7548776662, 0.5698402910, 0.8191725134], dtype=torch.float64)
     steps = steps.to(s.triangle.device)
     return 0.2 + 0.75 * (s.triangle[:, None] * steps % 1).float()
 
 
-def mask(s: Surface, _: Options, __: str) -> torch.Tensor:
+def mask(s: Surface, _: ViewOptions, __: str) -> Tensor:
     """White where there is surface."""
     return s.rast.new_ones(len(s.pixels), 3)
 
 
-def matcap(s: Surface, _: Options, __: str) -> torch.Tensor:
+def matcap(s: Surface, _: ViewOptions, __: str) -> Tensor:
     """Clay, lit by the direction of the normal in camera space alone: it shows the shape whatever the texture."""
     n = s.normal @ s.camera.world_to_camera[:3, :3].T.to(s.normal)
     x, y, z = n.unbind(-1)
@@ -115,30 +128,52 @@ def matcap(s: Surface, _: Options, __: str) -> torch.Tensor:
     return linear_to_srgb(shade * shade.new_tensor([0.92, 0.80, 0.70]))
 
 
-def gradient(s: Surface, _: Options, __: str) -> torch.Tensor:
+def gradient(s: Surface, _: ViewOptions, __: str) -> Tensor:
     """The loss's derivative by moving the surface along its outward normal."""
-    return signed(s.gradient, s.model.gradient_scale) * (
+    return signed_colors(s.gradient[:, 0], s.drawable.gradient_scale, 0.5) * (
         0.45 + 0.55 * (s.normal * s.toward_eye).sum(-1, keepdim=True).abs()
     )
 
 
-def signed(values: torch.Tensor, scale: float) -> torch.Tensor:
-    """Values ``[N, 1]`` as colours ``[N, 3]``: white at 0, through red to dark red at ``scale``, through blue to dark
-    blue at minus that."""
-    t = (values / scale if scale else values).clamp(-1, 1)
-    far = torch.where(t > 0, t.new_tensor([0.72, 0.04, 0.06]), t.new_tensor([0.05, 0.20, 0.78]))
-    return torch.lerp(t.new_tensor([0.93, 0.93, 0.92]).expand_as(far), far, t.abs().sqrt())
-
-
-def pale(s: Surface, _: Options, __: str) -> torch.Tensor:
+def pale(s: Surface, _: ViewOptions, __: str) -> Tensor:
     """What arrows stand out from."""
     return (0.42 + 0.4 * (s.normal * s.toward_eye).sum(-1, keepdim=True).abs()).expand(-1, 3)
 
 
-def coverage(s: Surface, _: Options, __: str) -> torch.Tensor:
+def arrows(s: Surface) -> tuple[Tensor, Tensor]:
+    """Tails and tips `[M, 2]` on screen, x to the right and y upwards, one for each cell of a grid whose middle shows
+    surface."""
+    width = s.image.shape[2]
+    row, column = s.pixels.index // width, s.pixels.index % width
+    at = ((row % PITCH == PITCH // 2) & (column % PITCH == PITCH // 2)).nonzero()[:, 0]
+    tail = s.place[at]
+    step = -s.vertex_gradient[at] / (s.drawable.gradient_scale or 1.0)
+    step = step / step.norm(dim=-1, keepdim=True).clamp_min(1.0)
+    screen, depth = s.camera.project(tail)
+    pixel = depth[:, None] / s.camera.K[1, 1]  # its size in the world, there
+    return screen, s.camera.project(tail + REACH * pixel.to(step) * step)[0]
+
+
+def with_arrows(picture: Tensor, s: Surface) -> Tensor:
+    """Display values `[H, W, 3]` with the arrows over them."""
+    height, width = picture.shape[:2]
+    tail, tip = (x.double().cpu() for x in arrows(s))
+    along = tip - tail
+    head = 0.3 * along
+    side = 0.5 * torch.stack([-head[:, 1], head[:, 0]], dim=1)
+    image = Image.new("L", (width, height))
+    pen = ImageDraw.Draw(image)
+    for ends in torch.stack([tail, tip, tip - head + side, tip - head - side], dim=1)[along.norm(dim=1) > 2]:
+        a, b, c, d = ((x, height - y) for x, y in ends.tolist())  # a file's first row is the top one
+        pen.line([a, b], 255, 2)
+        pen.polygon([b, c, d], 255)
+    return torch.lerp(picture, picture.new_tensor(INK), from_pil(image, linear=False).to(picture))
+
+
+def coverage(s: Surface, _: ViewOptions, __: str) -> Tensor:
     """How much has been learned of each texel: nothing is magenta; then from dark blue to yellow, by the logarithm."""
     seen = s.coverage
-    t = (1 + (seen / s.model.coverage_scale).clamp_min(1e-12).log10() / 2).clamp(0, 1)
+    t = (1 + (seen / s.drawable.coverage_scale).clamp_min(1e-12).log10() / 2).clamp(0, 1)
     ramp = torch.lerp(t.new_tensor([0.10, 0.14, 0.36]), t.new_tensor([0.97, 0.90, 0.30]), t)
     never = ramp.new_tensor([0.95, 0.10, 0.75])
     return torch.where(seen > 0, ramp, never) * (0.55 + 0.45 * (s.normal * s.toward_eye).sum(-1, keepdim=True).abs())
@@ -146,12 +181,13 @@ def coverage(s: Surface, _: Options, __: str) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class Choice:
-    """A picture to choose: how it is labelled, which of the scene's fields it needs, and how to read it, with
-    ``{scale}`` for the number behind its full colour."""
+    """A picture to choose: how it is labelled, which of the scene's fields it needs, and how to read it, with `{scale}`
+    for the number behind its full colour."""
 
     label: str
     needs: str = ""
     legend: str = ""
+    image: bool = False  # that is shown as it is, whatever the camera
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,9 +195,9 @@ class Channel(Choice):
     """One of the mesh's: how it is drawn, what stands around the object (None: the page's own colour), and what is
     drawn over the picture."""
 
-    draw: Callable[[Surface, Options, str], torch.Tensor]
+    draw: Callable[[Surface, ViewOptions, str], Tensor]
     around: float | None = None
-    over: Callable[[torch.Tensor, Surface], torch.Tensor] | None = None
+    over: Callable[[Tensor, Surface], Tensor] | None = None
 
 
 CHANNELS = {
@@ -197,18 +233,21 @@ CHANNELS = {
 
 
 @torch.no_grad()
-def draw(ctx, model: Model, camera: Camera, options: Options, up: str = "y", smooth: bool = True) -> torch.Tensor:
-    """The picture of a model, display values ``[H, W, 3]``, row 0 at the bottom; ``smooth`` antialiases silhouettes."""
-    surface = Surface(ctx, model, camera, options.flat)
+def draw(
+    ctx: dr.RasterizeContext,
+    drawable: Drawable,
+    camera: Camera,
+    options: ViewOptions,
+    up: str = "y",
+    smooth: bool = True,
+) -> Float[Tensor, "H W 3"]:
+    """The image of a mesh in display values, row 0 at the bottom; `smooth` antialiases silhouettes."""
+    surface = Surface(ctx, drawable, camera, options.flat)
     channel = CHANNELS[options.channel]
     color = channel.draw(surface, options, up)
     if options.wireframe:
         ink = (1.2 - surface.edge_distance).clamp(0, 1) * 0.75
         color = torch.lerp(color, color.new_tensor([0.02, 0.03, 0.05]), ink)
     around = BACKGROUNDS[options.theme] if channel.around is None else (channel.around,) * 3
-    picture = surface.scatter(color, around)
-    if smooth:
-        picture = dr.antialias(
-            picture[None], surface.image, surface.clip, model.faces, topology_hash=model.topology, mode="silhouette"
-        )[0]
+    picture = surface.scatter(color, around, smooth)
     return channel.over(picture, surface) if channel.over else picture

@@ -42,7 +42,7 @@ class Losses:
 
 
 class Control:
-    """``wake`` is the viewer's condition. ``pages`` says how many pages are open."""
+    """`wake` is the viewer's condition. `pages` says how many pages are open."""
 
     # A run that was paused by a page that is gone (a closed laptop) must not wait for ever.
     PATIENCE = 60.0
@@ -97,8 +97,8 @@ class Control:
     def step(
         self, loss: float | None, until: Callable[[], bool] | None = None, idle: Callable[[], None] | None = None
     ) -> None:
-        """Counts an iteration, carries out what the page wished for, and waits here while paused (``until`` this says
-        True), with a call of ``idle`` now and then."""
+        """Counts an iteration, carries out what the page wished for, and waits here while paused (`until` this says
+        True), with a call of `idle` now and then."""
         with self.wake:
             if not self.running:
                 self.running = True

@@ -7,13 +7,15 @@ from dataclasses import dataclass, replace
 
 from ..camera.camera import Camera, look_at
 
+UPRIGHT = math.radians(89.5)  # straight up or down there is no horizon to keep level
+DISTANCES = (1e-5, 1e8)  # from the target
 UPS = {"y": (0.0, 1.0, 0.0), "z": (0.0, 0.0, 1.0)}
 
 
 @dataclass(frozen=True)
 class Pose:
-    """A camera as the page holds it. ``yaw`` and ``pitch`` are the eye's direction as seen from ``target``, in radians
-    (pitch is the height above the horizon); ``fov`` is the full vertical angle in degrees.
+    """A camera as the page holds it. `yaw` and `pitch` are the eye's direction as seen from `target`, in radians (pitch
+    is the height above the horizon); `fov` is the full vertical angle in degrees.
 
     The page sends whole poses, never movements: one that is lost or late is made good by the next.
     """
@@ -32,8 +34,7 @@ class Pose:
 
     def turned(self, right: float, up: float) -> Pose:
         """Around the target, by angles in radians."""
-        limit = math.radians(89.5)  # straight up or down there is no horizon to keep level
-        return replace(self, yaw=self.yaw + right, pitch=min(max(self.pitch + up, -limit), limit))
+        return replace(self, yaw=self.yaw + right, pitch=min(max(self.pitch + up, -UPRIGHT), UPRIGHT))
 
     def moved(self, right: float, above: float, up: str = "y") -> Pose:
         """Eye and target together, across the view, by shares of the picture's height."""
@@ -43,7 +44,9 @@ class Pose:
         return replace(self, target=(x, y, z))
 
     def zoomed(self, factor: float) -> Pose:
-        return replace(self, distance=min(max(self.distance * factor, 1e-5), 1e8))
+        """Nearer or farther, by a factor on the distance."""
+        low, high = DISTANCES
+        return replace(self, distance=min(max(self.distance * factor, low), high))
 
     def camera(self, width: int, height: int, up: str = "y") -> Camera:
         """The camera of a picture of that size."""
@@ -53,7 +56,7 @@ class Pose:
 
 
 def fitting(box: list[list[float]], fov: float = 35.0) -> Pose:
-    """The pose that shows all of a box ``[2, 3]``, from the front, a little from the side and above."""
+    """The pose that shows all of a box `[2, 3]`, from the front, a little from the side and above."""
     target = [0.5 * (a + b) for a, b in zip(*box, strict=True)]
     radius = 0.5 * math.dist(*box)
     distance = max(radius, 1e-6) / math.sin(math.radians(fov) / 2)

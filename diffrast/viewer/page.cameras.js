@@ -21,9 +21,8 @@ function project(point) {
   const f = overlay.height / 2 / Math.tan((pose.fov * Math.PI) / 360);
   return w > 1e-6 * pose.distance ? [overlay.width / 2 + (f * dot(d, right)) / w, overlay.height / 2 - (f * dot(d, top)) / w] : null;
 }
-const FLAT = ["image", "pixels"]; // channels that show no scene
 function showsFrusta() {
-  return pose && views.length && $("frusta").checked && Number($("view").value) < 0 && !FLAT.includes($("channel").value);
+  return pose && views.length && $("frusta").checked && Number($("view").value) < 0 && !PROTOCOL.images.includes($("channel").value);
 }
 
 // What is in sight of each camera, far ones first: index, eye and the four corners on screen.
@@ -88,7 +87,7 @@ function jump(index) {
     const high = up === "y" ? back[1] : back[2], front = up === "y" ? back[2] : -back[1];
     const distance = Math.max(dot(plus(center, home.target, -1), back), 0.1 * home.distance);
     pose = { target: plus(center, back, -distance), yaw: Math.atan2(back[0], front), pitch: Math.asin(Math.min(Math.max(high, -1), 1)), distance,
-      fov: Math.min(Math.max((Math.atan(views[index].slopes[1]) * 360) / Math.PI, 10), 110) };
+      fov: within((Math.atan(views[index].slopes[1]) * 360) / Math.PI, Number($("fov").min), Number($("fov").max)) };
     $("fov").value = pose.fov;
     send({ type: "camera", stamp: performance.now(), ...pose });
   }

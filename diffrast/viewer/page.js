@@ -4,9 +4,7 @@
 const $ = (id) => document.getElementById(id);
 // Text that is the same must not be set again: beside an optimization each repaint costs iterations.
 const put = (element, text) => { if (element.textContent !== text) element.textContent = text; };
-const FRAME = 1, THUMBNAILS = 5, HEADER = 24, FULL = 1;
-const CONTROLS = ["wireframe", "flat", "light", "turn", "view", "opacity", "frusta"];
-const FILES = { 2: ["diffrast.png", "image/png"], 3: ["turntable.mp4", "video/mp4"], 4: ["mesh.glb", "model/gltf-binary"] };
+// PROTOCOL is that of protocol.py: the server makes page.constants.js of it.
 const stage = $("stage"), picture = $("picture"), overlay = $("overlay");
 
 let socket = null, greeted = false, up = "y", home = null, retry = 500;
@@ -53,7 +51,7 @@ const HEARD = {
     say("");
     if (!wanted) { // the first time: what the page before looked at
       wanted = m.options.channel;
-      for (const name of CONTROLS) setControl($(name), m.options[name]);
+      for (const name of PROTOCOL.controls) setControl($(name), m.options[name]);
     }
     $("fov").value = pose.fov;
     showOutputs();
@@ -78,30 +76,29 @@ function told(m) { HEARD[m.type]?.(m); }
 
 let shown = 0;
 async function received(buffer) {
-  const head = new DataView(buffer);
-  const kind = head.getUint8(1);
-  if (kind === THUMBNAILS) {
-    thumbnails = { side: head.getUint16(2, true), image: await createImageBitmap(new Blob([new Uint8Array(buffer, HEADER)])) };
+  const view = new DataView(buffer), data = new Uint8Array(buffer, PROTOCOL.header);
+  const head = Object.fromEntries(Object.entries(PROTOCOL.fields).map(([name, [get, at]]) => [name, view[get](at, true)]));
+  if (head.kind === PROTOCOL.thumbnails) {
+    thumbnails = { side: head.flags, image: await createImageBitmap(new Blob([data])) };
     return drawOverlay();
   }
-  if (kind !== FRAME) return download(new Uint8Array(buffer, HEADER), ...FILES[kind]);
+  if (head.kind !== PROTOCOL.frame) return download(data, ...PROTOCOL.files[head.kind]);
   while (document.hidden) await new Promise((seen) => document.addEventListener("visibilitychange", seen, { once: true })); // no more come
-  const frame = head.getUint32(4, true), stamp = head.getFloat64(8, true);
-  const image = await createImageBitmap(new Blob([new Uint8Array(buffer, HEADER)], { type: "image/jpeg" }));
-  if (frame > shown || !stats.connected) {
+  const image = await createImageBitmap(new Blob([data], { type: "image/jpeg" }));
+  if (head.frame > shown || !stats.connected) {
     if (picture.width !== image.width || picture.height !== image.height) { picture.width = image.width; picture.height = image.height; }
     picture.getContext("2d", { alpha: false }).drawImage(image, 0, 0);
-    shown = frame;
-    note(head, frame, stamp, image);
+    shown = head.frame;
+    note(head, image);
   }
   image.close();
-  send({ type: "ack", frame });
+  send({ type: "ack", frame: head.frame });
 }
 
 let lastStamp = 0;
-function note(head, frame, stamp, image) {
+function note({ frame, stamp, flags }, image) {
   const now = performance.now();
-  stats.frames += 1; stats.frame = frame; stats.full = (head.getUint16(2, true) & FULL) !== 0;
+  stats.frames += 1; stats.frame = frame; stats.full = (flags & PROTOCOL.full) !== 0;
   stats.times.push(now);
   if (stats.times.length > 600) stats.times.splice(0, 300);
   if (stamp > lastStamp) { stats.delays.push(now - stamp); lastStamp = stamp; } // the first picture of an input
@@ -137,10 +134,10 @@ new ResizeObserver(resize).observe(stage);
 
 // --- Camera -----------------------------------------------------------------------------------------------------------
 
-const LIMIT = (89.5 * Math.PI) / 180;
+const within = (x, low, high) => Math.min(Math.max(x, low), high);
 
 function sendCamera() {
-  pose.pitch = Math.min(Math.max(pose.pitch, -LIMIT), LIMIT);
+  pose.pitch = within(pose.pitch, -PROTOCOL.upright, PROTOCOL.upright);
   if (Number($("view").value) >= 0) {
     $("view").value = -1;
     if (wanted === "error") { wanted = "shaded"; $("channel").value = wanted; }
@@ -150,7 +147,7 @@ function sendCamera() {
   drawOverlay();
 }
 
-// Camera axes in the world: to the eye, right, and up. The same as diffrast/viewer/camera.py.
+// Camera axes in the world: to the eye, right, and up. As `Pose.camera` of orbit.py has them.
 function axes() {
   const flat = Math.cos(pose.pitch), side = flat * Math.sin(pose.yaw), front = flat * Math.cos(pose.yaw), high = Math.sin(pose.pitch);
   const back = up === "y" ? [side, high, front] : [side, -front, high];
@@ -166,7 +163,7 @@ const mode = () => document.querySelector("input[name=mode]:checked").value;
 
 function turn(dx, dy) {
   const before = eye();
-  pose.yaw -= dx; pose.pitch = Math.min(Math.max(pose.pitch + dy, -LIMIT), LIMIT);
+  pose.yaw -= dx; pose.pitch = within(pose.pitch + dy, -PROTOCOL.upright, PROTOCOL.upright);
   if (mode() === "fly") pose.target = plus(before, axes().back, -pose.distance); // the eye stays, the view turns
   sendCamera();
 }
@@ -179,7 +176,7 @@ function pan(dx, dy) {
 }
 
 function zoom(amount) {
-  pose.distance = Math.min(Math.max(pose.distance * Math.exp(amount), 1e-5), 1e8);
+  pose.distance = within(pose.distance * Math.exp(amount), ...PROTOCOL.distances);
   sendCamera();
 }
 
@@ -277,15 +274,15 @@ for (const radio of document.getElementsByName("mode")) radio.onchange = () => {
 function setControl(control, value) {
   if (control.type === "checkbox") control.checked = value; else control.value = value;
 }
+const control = (c) => (c.type === "checkbox" ? c.checked : Number(c.value || -1)); // a menu without entries: none of them
 const theme = () => document.documentElement.dataset.theme;
 
 function sendOptions() {
-  send({ type: "options", stamp: performance.now(), channel: $("channel").value || wanted || "shaded", wireframe: $("wireframe").checked,
-    flat: $("flat").checked, light: Number($("light").value), turn: Number($("turn").value), theme: theme(), view: Number($("view").value || -1),
-    opacity: Number($("opacity").value), frusta: $("frusta").checked });
+  const controls = Object.fromEntries(PROTOCOL.controls.map((name) => [name, control($(name))]));
+  send({ type: "options", stamp: performance.now(), channel: $("channel").value || wanted || "shaded", theme: theme(), ...controls });
 }
 $("channel").addEventListener("input", () => { wanted = $("channel").value; });
-for (const name of ["channel", ...CONTROLS]) $(name).addEventListener("input", () => { showOutputs(); sendOptions(); drawOverlay(); });
+for (const name of ["channel", ...PROTOCOL.controls]) $(name).addEventListener("input", () => { showOutputs(); sendOptions(); drawOverlay(); });
 $("view").addEventListener("input", () => jump(Number($("view").value)));
 function showOutputs() {
   const show = (id, text) => put(document.querySelector(`output[for=${id}]`), text);

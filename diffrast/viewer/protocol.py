@@ -1,58 +1,73 @@
 """What page and server say to each other: frames with a binary header down, JSON up and down.
 
 A binary message down is `HEADER` and a file's bytes (JPEG for a frame, and for the thumbnails of all photographs in one
-picture of square tiles, whose side stands in the flags). Messages up are JSON objects with a ``type``; `parse` turns
-one into checked, clamped values or raises ``ValueError``, so that nothing behind it sees a number that is not finite or
-a name that does not exist.
+picture of square tiles, whose side stands in the flags). Messages up are JSON objects with a `type`; `parse` turns one
+into checked, clamped values or raises `ValueError`, so that nothing behind it sees a number that is not finite or a
+name that does not exist.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import struct
 from collections.abc import Callable
+from dataclasses import fields
 from typing import Any
 
-from .orbit import Pose
+from .channels import ViewOptions
+from .orbit import DISTANCES, UPRIGHT, Pose
 from .shown import CHANNELS
 
 VERSION = 1
-
-# version, kind, flags, frame id, input time stamp of the page (ms), width, height, microseconds of drawing;
-# little-endian
-HEADER = struct.Struct("<BBHIdHHI")
+# Of a header, little-endian; `stamp` is the page's own time of an input in milliseconds, `micros` that of drawing.
+NAMES = ("version", "kind", "flags", "frame", "stamp", "width", "height", "micros")
+FIELDS = dict(zip(NAMES, "BBHIdHHI", strict=True))
+HEADER = struct.Struct("<" + "".join(FIELDS.values()))
 FRAME, PNG, MP4, GLB, THUMBNAILS = 1, 2, 3, 4, 5
+FILES = {
+    PNG: ("diffrast.png", "image/png"),
+    MP4: ("turntable.mp4", "video/mp4"),
+    GLB: ("mesh.glb", "model/gltf-binary"),
+}
 FULL = 1  # flag: full resolution
 
 MAX_MESSAGE = 4096  # bytes of a message up; the longest honest one has about 250
 MAX_SIDE = 4096  # pixels
 
 
-def pack(
-    kind: int,
-    data: bytes,
-    *,
-    frame: int = 0,
-    stamp: float = 0.0,
-    width: int = 0,
-    height: int = 0,
-    flags: int = 0,
-    seconds: float = 0.0,
-) -> bytes:
-    """A binary message."""
-    micros = min(round(1e6 * seconds), 0xFFFFFFFF)
-    return HEADER.pack(VERSION, kind, flags, frame & 0xFFFFFFFF, stamp, width, height, micros) + data
+def pack(kind: int, data: bytes, **fields: float) -> bytes:
+    """A binary message; fields of the header that are not given are 0."""
+    header = {**dict.fromkeys(FIELDS, 0), "version": VERSION, "kind": kind, **fields}
+    return HEADER.pack(*header.values()) + data
 
 
 def unpack(message: bytes) -> tuple[dict[str, Any], bytes]:
     """The header's fields by name, and the data."""
-    names = ("version", "kind", "flags", "frame", "stamp", "width", "height", "micros")
-    return dict(zip(names, HEADER.unpack_from(message), strict=True)), message[HEADER.size :]
+    return dict(zip(FIELDS, HEADER.unpack_from(message), strict=True)), message[HEADER.size :]
+
+
+def constants() -> dict[str, Any]:
+    """What the page needs to know of all this: numbers stand here and nowhere else."""
+    getters = {"B": "getUint8", "H": "getUint16", "I": "getUint32", "d": "getFloat64"}
+    places = itertools.accumulate(map(struct.calcsize, FIELDS.values()), initial=0)
+    return {
+        "fields": {name: [getters[kind], at] for (name, kind), at in zip(FIELDS.items(), places, strict=False)},
+        "header": HEADER.size,
+        "frame": FRAME,
+        "thumbnails": THUMBNAILS,
+        "files": FILES,
+        "full": FULL,
+        "controls": [f.name for f in fields(ViewOptions) if f.name not in ("channel", "theme")],
+        "images": [name for name, choice in CHANNELS.items() if choice.image],
+        "upright": UPRIGHT,
+        "distances": DISTANCES,
+    }
 
 
 def _number(low: float, high: float) -> Callable[[Any], float]:
-    """Finite numbers, moved into ``low..high``."""
+    """Finite numbers, moved into `low..high`."""
 
     def check(x: Any) -> float:
         if isinstance(x, bool) or not isinstance(x, (int, float)) or not math.isfinite(x):
@@ -94,7 +109,6 @@ def _text(x: Any) -> str:
 
 
 STAMP = _number(0.0, 1e15)
-UPRIGHT = math.radians(89.5)  # straight up or down there is no horizon to keep level
 
 # Every message up: its fields, all of them required, and what each must be.
 MESSAGES: dict[str, dict[str, Callable[[Any], Any]]] = {
@@ -127,7 +141,7 @@ MESSAGES: dict[str, dict[str, Callable[[Any], Any]]] = {
 
 
 def parse(message: str | bytes) -> tuple[str, dict[str, Any]]:
-    """Type and checked fields of a message up. Raises ``ValueError`` that says what is wrong with it."""
+    """Type and checked fields of a message up. Raises `ValueError` that says what is wrong with it."""
     if not isinstance(message, str):
         raise ValueError("expected text but got a binary message")
     try:
@@ -137,17 +151,17 @@ def parse(message: str | bytes) -> tuple[str, dict[str, Any]]:
     kind = content.get("type") if isinstance(content, dict) else None
     if not isinstance(kind, str) or kind not in MESSAGES:
         raise ValueError(f"unknown type of message {kind!r:.60}")
-    fields = {}
+    checked = {}
     for name, check in MESSAGES[kind].items():
         if name not in content:
             raise ValueError(f"{kind}: {name} is missing")
         try:
-            fields[name] = check(content[name])
+            checked[name] = check(content[name])
         except (ValueError, TypeError, OverflowError) as error:
             raise ValueError(f"{kind}: {name}: {error}") from None
-    return kind, fields
+    return kind, checked
 
 
-def pose_of(fields: dict[str, Any]) -> Pose:
+def pose_of(message: dict[str, Any]) -> Pose:
     """The pose in the fields of a camera message."""
-    return Pose(**{name: fields[name] for name in ("target", "yaw", "pitch", "distance", "fov")})
+    return Pose(**{f.name: message[f.name] for f in fields(Pose)})

@@ -1,9 +1,9 @@
-"""The web server: one page of four fixed files, and one WebSocket.
+"""The web server: one page of five fixed files, and one WebSocket.
 
 What `websockets` gives: a limit on the size of a message (`MAX_MESSAGE`), a short queue behind which TCP makes the
 sender wait, limits on request line and headers, a time limit for the handshake, pings that find dead connections. What
 is added
-here: nothing is served but four files read at the start; requests must name a host that we are (against DNS rebinding)
+here: nothing is served but five files made at the start; requests must name a host that we are (against DNS rebinding)
 and come from our own page (against other sites' scripts: browsers allow them to open WebSockets anywhere); numbers of
 connections and of messages per second are bounded; a message that does not parse is answered with an error and
 forgotten.
@@ -26,9 +26,9 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 from websockets.sync.server import ServerConnection, serve
 
-from .protocol import MAX_MESSAGE
+from .pace import one_thread
+from .protocol import MAX_MESSAGE, constants
 from .session import Session
-from .threads import one_thread
 
 logger = logging.getLogger("diffrast")
 
@@ -40,7 +40,7 @@ FILES = {
 }
 SAFE = {
     "Cache-Control": "no-store",
-    "X-Content-Type-Options": "nosniff",
+    "X-Content-Type-ViewOptions": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:; frame-ancestors 'none'",
 }
@@ -58,8 +58,8 @@ def is_loopback(host: str) -> bool:
 
 
 class Server:
-    """``opened(session)`` is called for each new page, ``received(session, text)`` for each message; it raises
-    ``ValueError`` for one that makes no sense. ``new_session()`` makes the state of a page."""
+    """`new_session()` makes the state of a new page, `received(session, text)` is called for each of its messages (it
+    raises `ValueError` for one that makes no sense), and `closed(session)` at its end."""
 
     def __init__(
         self,
@@ -73,6 +73,8 @@ class Server:
         self._new_session, self._received, self._closed = new_session, received, closed
         folder = resources.files("diffrast.viewer")
         self._files = {path: (folder.joinpath(name).read_bytes(), kind) for path, (name, kind) in FILES.items()}
+        script = f"const PROTOCOL = {json.dumps(constants())};\n".encode()
+        self._files["/page.constants.js"] = script, "text/javascript; charset=utf-8"
         self._pages = 0
         self._lock = threading.Lock()
         quiet = logging.getLogger("diffrast.viewer.connections")  # scanners and port checks are not worth a traceback

@@ -7,7 +7,7 @@ import time
 from collections import deque
 from dataclasses import dataclass, replace
 
-from .channels import Options
+from .channels import ViewOptions
 from .orbit import Pose
 
 MAX_IN_FLIGHT = 2  # frames sent and not yet acknowledged: one on its way while the page shows the other
@@ -20,7 +20,7 @@ class Order:
     """A frame to draw."""
 
     pose: Pose
-    options: Options
+    options: ViewOptions
     width: int
     height: int
     stamp: float
@@ -30,13 +30,13 @@ class Order:
 class Session:
     """The state of one page, shared by the thread that reads from it, the one that draws and the one that writes to it.
 
-    ``wake`` is the viewer's condition: whoever changes something notifies it. Movements are not queued: a new one
+    `wake` is the viewer's condition: whoever changes something notifies it. Movements are not queued: a new one
     replaces what has not been drawn yet.
     """
 
     def __init__(self, wake: threading.Condition, pose: Pose, max_side: int):
         self.wake, self.max_side = wake, max_side
-        self.pose, self.options = pose, Options()
+        self.pose, self.options = pose, ViewOptions()
         self.width = self.height = 0  # nothing is drawn before the page has said its size
         self.stamp = 0.0
         self.changed, self.is_full = False, False
@@ -63,7 +63,7 @@ class Session:
             self.moved = time.monotonic()
             self.wake.notify_all()
 
-    def choose(self, options: Options, stamp: float) -> None:
+    def choose(self, options: ViewOptions, stamp: float) -> None:
         with self.wake:
             self.options, self.stamp, self.changed = options, stamp, True
             self.wake.notify_all()
@@ -88,6 +88,10 @@ class Session:
 
     # --- To the thread that draws (which holds `wake`) ----------------------------------------------------------------
 
+    def view(self, full: bool) -> Order:
+        """What the page looks at."""
+        return Order(self.pose, self.options, self.width, self.height, self.stamp, full)
+
     def order(self, now: float, version: int) -> Order | float:
         """The frame to draw now, or the number of seconds after which to ask again (unless woken before)."""
         if self.width == 0 or len(self.in_flight) >= MAX_IN_FLIGHT:
@@ -95,7 +99,7 @@ class Session:
         moving = now - self.moved < MOVING
         refresh = self.version != version and (self.eager or now >= self.refresh_after)
         if self.changed or refresh or not (self.is_full or moving):
-            order = Order(self.pose, self.options, self.width, self.height, self.stamp, not moving)
+            order = self.view(full=not moving)
             self.changed, self.eager, self.is_full, self.version = False, False, order.full, version
             return order
         times = [self.moved + MOVING] if not self.is_full else []
@@ -130,6 +134,6 @@ class Session:
             self.wake.notify_all()
 
 
-def with_fields(options: Options, fields: dict) -> Options:
-    """The options that an ``options`` message asks for."""
+def with_fields(options: ViewOptions, fields: dict) -> ViewOptions:
+    """The options that an `options` message asks for."""
     return replace(options, **{k: v for k, v in fields.items() if k != "stamp"})

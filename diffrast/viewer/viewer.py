@@ -11,16 +11,16 @@ import webbrowser
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
-import torch
+from torch import Tensor
 
 from ..mesh.mesh import Mesh
 from . import protocol
-from .channels import Options
+from .channels import ViewOptions
 from .control import Control
 from .orbit import UPS
 from .server import Server, is_loopback
 from .session import Session, with_fields
-from .shown import CHANNELS, Scene
+from .shown import CHANNELS, Shown
 from .worker import Worker
 
 logger = logging.getLogger("diffrast")
@@ -42,7 +42,7 @@ class Viewer:
 
     Args:
         host: the address to listen on. 127.0.0.1 is reached from this machine only (from elsewhere through
-            ``ssh -L 8484:127.0.0.1:8484 machine``); with another one, a printed sentence says who can connect.
+            `ssh -L 8484:127.0.0.1:8484 machine`); with another one, a printed sentence says who can connect.
         port: a port that must be free; 0 takes any free one; None takes 8484 or the next free one.
         open_browser: open the page in this machine's browser.
         size: pixels along the longer side of the largest picture.
@@ -79,16 +79,16 @@ class Viewer:
             raise ValueError(f"Viewer(): port must be 0 to 65535; got {port}")
         self._wake = threading.Condition(threading.RLock())
         self._size = size
-        self._scene = Scene(up=up or "y", up_given=up is not None)
+        self._shown = Shown(up=up or "y", up_given=up is not None)
         self._sessions: list[Session] = []
-        self._pose, self._options = self._scene.fitting_pose(), Options()
+        self._pose, self._options = self._shown.fitting_pose(), ViewOptions()
         self._fitted = False
         self._next_snapshot = 0.0
         self._promised, self._taken = set[str](), set[str]()
         self._dead = False
         self.control = Control(self._wake, lambda: len(self._sessions))
         self._server = self._listen(host, port)
-        self._worker = Worker(self._wake, self._sessions, lambda: self._scene, self._state, self._is_busy, backend)
+        self._worker = Worker(self._wake, self._sessions, lambda: self._shown, self._state, self._is_busy, backend)
         shown = host if is_loopback(host) else ("localhost" if host in ("0.0.0.0", "::") else host)
         self.url = f"http://{f'[{shown}]' if ':' in shown else shown}:{self._server.port}/"
         if not quiet:
@@ -114,9 +114,8 @@ class Viewer:
         if not is_loopback(host):
             print(
                 f"viewer: listening on {host}: whoever reaches this machine over the network can watch and steer this "
-                "viewer, "
-                "without a password and unencrypted. To keep it to yourself, leave --host away and connect with "
-                f"`ssh -L {self._server.port}:127.0.0.1:{self._server.port} <this machine>`.",
+                "viewer, without a password and unencrypted. To keep it to yourself, listen on 127.0.0.1 and connect "
+                f"with `ssh -L {self._server.port}:127.0.0.1:{self._server.port} <this machine>`.",
                 file=sys.stderr,
                 flush=True,
             )
@@ -126,43 +125,36 @@ class Viewer:
     def show(
         self,
         mesh: Mesh | None = None,
-        image: torch.Tensor | None = None,
+        image: Tensor | None = None,
         views: Sequence[Any] | None = None,
         *,
-        gradient: torch.Tensor | None = None,
-        image_gradient: torch.Tensor | None = None,
-        coverage: torch.Tensor | None = None,
-        environment: torch.Tensor | None = None,
+        gradient: Tensor | None = None,
+        image_gradient: Tensor | None = None,
+        coverage: Tensor | None = None,
+        environment: Tensor | None = None,
     ) -> None:
         """Show what is given; the rest stays as it was. Tensors are copied; the call does not wait for drawing.
 
         Args:
             mesh: the mesh. Without a texture it keeps that of the mesh before.
-            image: display values in [0, 1], ``[H, W, C]`` with C = 1, 3 or 4, row 0 at the bottom.
+            image: display values in [0, 1], `[H, W, C]` with C = 1, 3 or 4, row 0 at the bottom.
             views: photographs with their cameras: `diffrast.viewer.Photograph`, kept in 8 bits, or views of a data set,
                 which are asked for their pictures again when somebody looks through them.
-            gradient: of a loss by the mesh's vertices, ``[V, 3]``: drawn on the surface, by its part along the normal.
-            image_gradient: of a loss by a picture, ``[H, W, C]`` (summed over channels), row 0 at the bottom; pictures
-                ``[B, H, W, C]`` stand side by side.
-            coverage: a weight for each texel, ``[Ht, Wt]``, 0 where nothing was ever learned.
-            environment: what lights the "Surroundings" channel, linear ``[H, W, 3]``, longitude by latitude.
+            gradient: of a loss by the mesh's vertices, `[V, 3]`: drawn on the surface, by its part along the normal.
+            image_gradient: of a loss by a picture, `[H, W, C]` (summed over channels), row 0 at the bottom; pictures
+                `[B, H, W, C]` stand side by side.
+            coverage: a weight for each texel, `[Ht, Wt]`, 0 where nothing was ever learned.
+            environment: what lights the "Surroundings" channel, linear `[H, W, 3]`, longitude by latitude.
 
         Raises:
             ValueError, TypeError: something is not of that shape.
         """
         with self._wake:
-            self._scene = self._scene.changed(
-                mesh=mesh,
-                image=image,
-                views=views,
-                gradient=gradient,
-                image_gradient=image_gradient,
-                coverage=coverage,
-                environment=environment,
-            )
+            values = {"gradient": gradient, "image_gradient": image_gradient, "coverage": coverage}
+            self._shown = self._shown.changed(mesh=mesh, image=image, views=views, environment=environment, **values)
             if mesh is not None and not self._fitted:
                 self._fitted = True
-                self._pose = self._scene.fitting_pose()
+                self._pose = self._shown.fitting_pose()
                 for session in self._sessions:
                     session.send(json.dumps(self._hello()))
                     session.move(self._pose, session.stamp)
@@ -170,25 +162,25 @@ class Viewer:
 
     def attach(self, optimizer: Any, names: Sequence[str] | None = None, *, key: str = "lr") -> None:
         """Offer the learning rates of a torch optimizer on the page, one for each parameter group, by these names.
-        ``key`` is the entry of a group that the page sets: a loop with a schedule can multiply it by an entry of its
-        own, 1 if missing. What a page has set for a name also holds for a later optimizer with that name."""
+        `key` is the entry of a group that the page sets: a loop with a schedule can multiply it by an entry of its own,
+        1 if missing. What a page has set for a name also holds for a later optimizer with that name."""
         self.control.attach(optimizer, names, key)
 
     def step(
         self,
         loss: Any = None,
         mesh: Mesh | Callable[[], Mesh] | None = None,
-        image: torch.Tensor | Callable[[], torch.Tensor] | None = None,
+        image: Tensor | Callable[[], Tensor] | None = None,
         until: Callable[[], bool] | None = None,
         **values: Any,
     ) -> None:
         """To be called once per iteration, after the optimizer's step: counts it, takes the loss (a number or a tensor
         of one element), shows the mesh or picture if somebody looks, and waits here while the page has paused the run.
 
-        ``values`` are ``gradient``, ``image_gradient`` and ``coverage`` as for `show`; each is only taken while a page
-        looks at it. A function in place of a tensor or mesh is only called when its result is wanted, about ten times a
-        second. While paused, it goes on when ``until`` says True: for a loop that is told to stop in another way.
-        Learning rates change in here and nowhere else, and only if somebody changes them on the page.
+        `values` are `gradient`, `image_gradient` and `coverage` as for `show`; each is only taken while a page looks at
+        it. A function in place of a tensor or mesh is only called when its result is wanted, about ten times a second.
+        While paused, it goes on when `until` says True: for a loop that is told to stop in another way. Learning rates
+        change in here and nowhere else, and only if somebody changes them on the page.
         """
         if unknown := values.keys() - VALUES:
             raise TypeError(
@@ -214,10 +206,10 @@ class Viewer:
         wanted = self._wanted(given)
         missing = not wanted <= self._taken  # somebody waits for what was not there yet
         drawn = any(
-            s.version in (-1, self._scene.version) and (missing or now >= s.refresh_after) for s in self._sessions
+            s.version in (-1, self._shown.version) and (missing or now >= s.refresh_after) for s in self._sessions
         )
         looking = (drawn and now >= self._next_snapshot) or (self._sessions and self.control.paused)
-        if not looking and self._scene.version > 0:
+        if not looking and self._shown.version > 0:
             return
         values = {name: _value(given[name]) for name in wanted}
         with self._wake:
@@ -248,7 +240,7 @@ class Viewer:
         return len(self._sessions)
 
     def wait(self) -> None:
-        """Serve until Ctrl-C (which raises ``KeyboardInterrupt`` here)."""
+        """Serve until Ctrl-C (which raises `KeyboardInterrupt` here)."""
         while self._server.alive and self._worker.thread.is_alive():
             time.sleep(0.25)
 
@@ -308,19 +300,13 @@ class Viewer:
         return self.control.running
 
     def _hello(self) -> dict:
-        box = self._scene.fitting_pose()
-        return {
-            "type": "hello",
-            "version": protocol.VERSION,
-            "up": self._scene.up,
-            "pose": vars(self._pose),
-            "home": vars(box),
-            "options": vars(self._options),
-        }
+        home, up = self._shown.fitting_pose(), self._shown.up
+        poses = {"up": up, "pose": vars(self._pose), "home": vars(home)}
+        return {"type": "hello", "version": protocol.VERSION, **poses, "options": vars(self._options)}
 
     def _state(self, session: Session, due: bool) -> list[dict]:
-        """What has changed since the last time for this page; before it is ``due``, only if somebody changed it."""
-        scene, control = self._scene, self.control
+        """What has changed since the last time for this page; before it is `due`, only if somebody changed it."""
+        scene, control = self._shown, self.control
         state: dict[str, Any] = {
             "type": "state",
             "triangles": 0 if scene.mesh is None else len(scene.mesh.faces),
@@ -357,7 +343,7 @@ def _value(x: Any) -> Any:
 
 
 def _number(x: Any) -> float:
-    return float(x.detach() if isinstance(x, torch.Tensor) else x)
+    return float(x.detach() if isinstance(x, Tensor) else x)
 
 
 def _finite(x: float) -> float | None:

@@ -1,5 +1,5 @@
-"""diffrast's picture behind a viser scene, for programs that have a viser page (an extra: ``pip install
-'diffrast[viser]'``)::
+"""diffrast's picture behind a viser scene, for programs that have a viser page (an extra: `pip install
+'diffrast[viser]'`)::
 
     server = viser.ViserServer(host="127.0.0.1")
     with ViserBackground(server) as background:
@@ -8,7 +8,7 @@
             background.show(Mesh(vertices, faces))
 
 viser puts every picture that it is given into a queue, so that giving it more than its page can show makes the page lag
-behind the mouse. Here each page gets a picture when its camera or the mesh has changed, at most ``rate`` a second, and
+behind the mouse. Here each page gets a picture when its camera or the mesh has changed, at most `rate` a second, and
 always of the latest camera; while the camera moves it is small.
 """
 
@@ -21,6 +21,7 @@ import time
 from typing import Any
 
 import torch
+from torch import Tensor
 
 import diffrast.torch as dr
 
@@ -28,10 +29,10 @@ from ..camera.camera import Camera
 from ..io.image import to_uint8
 from ..mesh.mesh import Mesh
 from ..mesh.rotation import quaternion_to_rotation
-from .channels import CHANNELS, Options, draw
+from .channels import CHANNELS, ViewOptions, draw
 from .pace import Pace
 from .session import MOVING
-from .shown import Scene
+from .shown import Shown
 
 logger = logging.getLogger("diffrast")
 
@@ -40,10 +41,10 @@ State = tuple[float, ...]  # of a page: size, field of view, position and rotati
 
 
 class ViserBackground:
-    """Draws on a thread of its own, from copies, for every page of a ``viser.ViserServer``.
+    """Draws on a thread of its own, from copies, for every page of a `viser.ViserServer`.
 
     Args:
-        server: the server; only its ``get_clients()`` is used.
+        server: the server; only its `get_clients()` is used.
         rate: pictures a second for each page at most.
         size: pixels along the longer side of the largest picture.
         channel: what to draw, one of `diffrast.viewer.channels.CHANNELS`.
@@ -60,14 +61,14 @@ class ViserBackground:
         if channel not in CHANNELS:
             raise ValueError(f"ViserBackground(): channel must be one of {', '.join(CHANNELS)}; got {channel!r}")
         self.server, self.rate, self.size = server, rate, size
-        self._options, self._backend = Options(channel=channel, theme="light"), backend
-        self._scene = Scene(up="z")  # viser's axis
+        self._options, self._backend = ViewOptions(channel=channel, theme="light"), backend
+        self._scene = Shown(up="z")  # viser's axis
         self._pace, self._pages = Pace(), dict[int, _Page]()
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="diffrast viser", daemon=True)
         self._thread.start()
 
-    def show(self, mesh: Mesh, *, gradient: torch.Tensor | None = None, coverage: torch.Tensor | None = None) -> None:
+    def show(self, mesh: Mesh, *, gradient: Tensor | None = None, coverage: Tensor | None = None) -> None:
         """As `diffrast.Viewer.show`: copies, and does not wait for drawing."""
         self._scene = self._scene.changed(mesh=mesh, gradient=gradient, coverage=coverage)
 
@@ -96,7 +97,7 @@ class ViserBackground:
 
     def _update(self, ctx: dr.RasterizeContext, client: Any, page: _Page) -> None:
         now, scene, state = time.monotonic(), self._scene, _state(client.camera)
-        if state is None or scene.model is None:
+        if state is None or scene.drawable is None:
             return
         if state != page.state:
             page.state, page.moved = state, now
@@ -109,7 +110,7 @@ class ViserBackground:
         full = max(1, round(state[0] * shrink)), max(1, round(state[1] * shrink))
         began = time.perf_counter()
         width, height = self._pace.size(*full, moving)
-        picture = draw(ctx, scene.model, camera_of(state, width, height), self._options, scene.up, smooth=not moving)
+        picture = draw(ctx, scene.drawable, camera_of(state, width, height), self._options, scene.up, smooth=not moving)
         self._pace.learn(time.perf_counter() - began, width * height, moving)
         client.scene.set_background_image(to_uint8(picture, linear=False), format="jpeg", jpeg_quality=QUALITY)
         page.shown = wanted

@@ -1,6 +1,6 @@
-"""A window on the desktop that shows a mesh as the OpenGL backend draws it: ``diffrast view --window``.
+"""A window on the desktop that shows a mesh as the OpenGL backend draws it: `diffrast view --window`.
 
-The window is moderngl-window's (an extra: ``pip install 'diffrast[window]'``). The picture is drawn by diffrast in its
+The window is moderngl-window's (an extra: `pip install 'diffrast[window]'`). The picture is drawn by diffrast in its
 own OpenGL context and put on the window's as a texture, so that what one sees is what is optimized.
 """
 
@@ -14,16 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
+from torch import Tensor
 
 import diffrast.torch as dr
 
 from ..io.image import from_uint8, save_image, to_uint8
 from ..mesh.mesh import Mesh
-from .channels import CHANNELS, Options
+from .channels import CHANNELS, ViewOptions
 from .pace import Pace
 from .session import MOVING
-from .shown import Scene
+from .shown import Shown
 
 VERTEX = """#version 330
 out vec2 uv;
@@ -36,8 +36,7 @@ void main() { color = vec4(texture(picture, vec2(uv.x, 1.0 - uv.y)).rgb, 1.0); }
 
 
 class Window:
-    """A window with a mesh. ``backend`` is that of the rasterizer, ``up`` "y" or "z", ``environment`` as for
-    `Viewer.show`.
+    """A window with a mesh. `backend` is that of the rasterizer, `up` "y" or "z", `environment` as for `Viewer.show`.
 
     Raises:
         RuntimeError: moderngl-window or a display is missing, or OpenGL cannot start; it says which.
@@ -49,13 +48,13 @@ class Window:
         self,
         mesh: Mesh,
         *,
-        environment: torch.Tensor | None = None,
+        environment: Tensor | None = None,
         size: tuple[int, int] = (960, 720),
         up: str = "y",
         backend: str = "gl",
     ):
-        self.scene = Scene(up=up).changed(mesh=mesh, environment=environment)
-        self.pose, self.options = self.scene.fitting_pose(), Options()
+        self.scene = Shown(up=up).changed(mesh=mesh, environment=environment)
+        self.pose, self.options = self.scene.fitting_pose(), ViewOptions()
         self._rasterizer = dr.RasterizeContext(backend=backend)
         self._pace, self._moved, self._drawn = Pace(), 0.0, False
         self._shown = (0, 0)
@@ -67,7 +66,7 @@ class Window:
         self._listen()
 
     def run(self, frames: int | None = None, until: Callable[[], bool] = lambda: False) -> None:
-        """Shows the mesh until the window is closed, for so many frames at most, or until ``until()`` is true."""
+        """Shows the mesh until the window is closed, for so many frames at most, or until `until()` is true."""
         count = 0
         while not (self._window.is_closing or count == frames or until()):
             self.draw()
@@ -91,8 +90,8 @@ class Window:
         self._texture.use()
         self._triangle.render(vertices=3)
 
-    def pixels(self) -> torch.Tensor:
-        """What the window shows, display values ``[H, W, 3]``, row 0 at the bottom."""
+    def pixels(self) -> Tensor:
+        """What the window shows, display values `[H, W, 3]`, row 0 at the bottom."""
         width, height = self._window.buffer_size
         data = self._window.ctx.screen.read((0, 0, width, height), components=3, alignment=1)
         levels = np.frombuffer(data, np.uint8).reshape(height, width, 3)
@@ -107,7 +106,7 @@ class Window:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def _put(self, picture: torch.Tensor) -> None:
+    def _put(self, picture: Tensor) -> None:
         levels = to_uint8(picture, linear=False)
         height, width, _ = levels.shape
         if self._texture is None or self._texture.size != (width, height):

@@ -13,10 +13,9 @@ import diffrast.torch as dr
 
 from ..io.image import encode
 from . import exports, protocol
-from .pace import Pace
+from .pace import Pace, one_thread
 from .session import Order, Session
-from .shown import Scene
-from .threads import one_thread
+from .shown import Shown
 
 logger = logging.getLogger("diffrast")
 
@@ -28,20 +27,20 @@ STATUS = 1.5  # seconds between two reports of an optimization; they go along wi
 
 
 class Worker:
-    """``scene()`` and ``state(session, due)`` are asked on this thread, under ``wake``; the latter is what to tell a
-    page, also of what always changes if that is ``due``."""
+    """`shown()` and `state(session, due)` are asked on this thread, under `wake`; the latter is what to tell a page,
+    also of what always changes if that is `due`."""
 
     def __init__(
         self,
         wake: threading.Condition,
         sessions: list[Session],
-        scene: Callable[[], Scene],
+        shown: Callable[[], Shown],
         state: Callable[[Session, bool], list[dict]],
         busy: Callable[[], bool],
         backend: str,
     ):
         self.wake, self.sessions = wake, sessions
-        self._scene, self._state, self._busy = scene, state, busy
+        self._shown, self._state, self._busy = shown, state, busy
         self._backend = backend
         self._closed = False
         self._jobs: deque[tuple[Session, Iterator[bytes | None]]] = deque()
@@ -67,15 +66,15 @@ class Worker:
                 if not orders and not self._jobs:
                     self.wake.wait(delay)
                     continue
-                scene = self._scene()
+                shown = self._shown()
             for session, order in orders:
-                self._guarded(session, self._frame, ctx, scene, session, order)
+                self._guarded(session, self._frame, ctx, shown, session, order)
             if not orders:
                 session, job = self._jobs.popleft()
                 self._guarded(session, self._advance, session, job)
 
     def _orders(self) -> tuple[list[tuple[Session, Order]], float]:
-        now, version = time.monotonic(), self._scene().version
+        now, version = time.monotonic(), self._shown().version
         delay = 60.0
         orders = []
         for session in self.sessions:
@@ -87,9 +86,7 @@ class Worker:
             session.told = now if due or messages else session.told
             delay = min(delay, session.told + STATUS - now) if self._busy() else delay
             while session.wanted:
-                job = exports.JOBS[session.wanted.pop()](
-                    self._scene(), session.pose, session.options, session.width, session.height, self._backend
-                )
+                job = exports.JOBS[session.wanted.pop()](self._shown(), session.view(full=True), self._backend)
                 self._jobs.append((session, job))
             if isinstance(answer, Order):
                 orders.append((session, answer))
@@ -97,10 +94,10 @@ class Worker:
                 delay = min(delay, max(answer, 0.001))
         return orders, delay
 
-    def _frame(self, ctx, scene: Scene, session: Session, order: Order) -> None:
+    def _frame(self, ctx, shown: Shown, session: Session, order: Order) -> None:
         start, worked = time.perf_counter(), time.thread_time()
         width, height = self.pace.size(order.width, order.height, moving=not order.full)
-        picture = scene.picture(ctx, order.pose, order.options, width, height, smooth=order.full)
+        picture = shown.picture(ctx, order.pose, order.options, width, height, smooth=order.full)
         data = encode(picture, "JPEG", linear=False, quality=QUALITY)
         seconds = time.perf_counter() - start
         self.pace.learn(seconds, width * height, moving=not order.full)
@@ -110,19 +107,8 @@ class Worker:
                 # Counted in work, not in time: beside an optimization this thread often waits for a core.
                 rest = max((time.thread_time() - worked) / SHARE, REST)
                 session.refresh_after = time.monotonic() + rest
-        flags = protocol.FULL if order.full else 0
-        session.send(
-            protocol.pack(
-                protocol.FRAME,
-                data,
-                frame=frame,
-                stamp=order.stamp,
-                width=width,
-                height=height,
-                flags=flags,
-                seconds=seconds,
-            )
-        )
+        head = {"frame": frame, "stamp": order.stamp, "width": width, "height": height, "micros": round(1e6 * seconds)}
+        session.send(protocol.pack(protocol.FRAME, data, flags=protocol.FULL if order.full else 0, **head))
 
     def _advance(self, session: Session, job: Iterator[bytes | None]) -> None:
         """One step of a file; live frames come between the steps."""

@@ -5,10 +5,10 @@ import torch
 
 import diffrast
 import diffrast.torch as dr
-from diffrast.checks.gradient import signed_colours
 from diffrast.gradcheck import shapes
-from diffrast.gradcheck.scene import project, rotation
+from diffrast.gradcheck.case import project, rotation
 from diffrast.io import load_image
+from diffrast.scene.colormap import signed_colors
 
 CTX = dr.RasterizeContext()
 
@@ -65,10 +65,10 @@ def test_pictures_show_the_sign(tmp_path):
     assert load_image(tmp_path / "lens.png").shape == (24, 72, 3)
 
 
-def test_signed_colours():
-    red, white, blue = signed_colours(torch.tensor([2.0, 0.0, -2.0]))
+def test_signed_colors():
+    red, white, blue = signed_colors(torch.tensor([2.0, 0.0, -2.0]))
     assert (white == 1).all() and red[0] > 0.7 and red[2] < 0.2 and blue[2] > 0.7 and blue[0] < 0.2
-    assert torch.equal(signed_colours(torch.zeros(3)), torch.ones(3, 3))
+    assert torch.equal(signed_colors(torch.zeros(3)), torch.ones(3, 3))
 
 
 def test_comparison_says_whether_a_gradient_is_right():

@@ -88,4 +88,4 @@ def test_warmup_with_a_wrong_architecture(capsys):
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
 def test_warmup_without_a_device_says_what_to_do(capsys):
     assert main(["warmup"]) == 1
-    assert "no CUDA device here; name architectures with --arch" in capsys.readouterr().err
+    assert "no CUDA device here; name the architectures, such as sm_90" in capsys.readouterr().err

@@ -14,8 +14,8 @@ from diffrast import cli
 from diffrast.camera.conventions import rigid
 from diffrast.camera.lie import so3_exp, so3_log
 from diffrast.fitting import pose as module
-from diffrast.fitting.pose import distinct, find_pose, jacobian, moved, place, sphere, units
-from diffrast.fitting.pose_model import Model, Poses, harmonics, relight, window
+from diffrast.fitting.pose import around, distinct, find_pose, jacobian, moved, place, sphere, units
+from diffrast.fitting.pose_model import PosedMesh, Poses, harmonics, relight, window
 from diffrast.io import load_image, save_image
 from diffrast.mesh import Mesh
 from diffrast.photos.data import read_views
@@ -42,7 +42,7 @@ def test_orientations_are_even():
 
 
 def test_outlines_fill_the_box():
-    model, view = Model(teapot()), camera()
+    model, view = PosedMesh(teapot()), camera()
     extent = torch.tensor([[40.0, 30.0], [100.0, 90.0]], dtype=torch.float64)
     poses = place(model, view, extent, sphere(12))
     for R, t in zip(poses.R, poses.t, strict=True):
@@ -79,13 +79,13 @@ def test_the_jacobian_agrees_with_the_backward_pass():
     """J^T r of central differences, and the gradient of |r|^2 / 2 through antialias, texture, interpolate and the
     light."""
     mesh, truth = teapot(), camera()
-    model, picture = Model(mesh), photo(mesh, camera())
+    model, picture = PosedMesh(mesh), photo(mesh, camera())
     view = window(picture[..., :3], picture[..., 3], truth, (30, 10, 96), 96)
     pose = truth.world_to_camera
     start = Poses(pose[None, :3, :3], (pose[:3, :3] @ model.middle + pose[:3, 3])[None])
     start = moved(start, torch.tensor([[0.03, -0.02, 0.04, 0.03, 0.02, 0.1]], dtype=torch.float64))
     with torch.no_grad():
-        r, J = jacobian(model, start, view)
+        r, J = jacobian(around(model, start, view), torch.zeros(6, dtype=torch.float64))
         ours = (J.mT @ r).double()
     twist = torch.zeros(1, 6, dtype=torch.float64, requires_grad=True)
     residual = model.draw(moved(start, twist * units(model, start, view)), view) - view.image

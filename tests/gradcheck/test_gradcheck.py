@@ -7,7 +7,7 @@ import torch
 
 from diffrast import gradcheck as bench
 from diffrast.gradcheck import __main__ as command
-from diffrast.gradcheck import metrics, scene, shapes, truth
+from diffrast.gradcheck import case, metrics, shapes, truth
 from diffrast.io import load_image
 
 # Scene -> least cosine, largest relative error, most that the length may be off, of mode "area".
@@ -82,20 +82,18 @@ def test_pictures_of_derivatives(tmp_path):
 def test_the_truth_knows_the_derivative_of_an_area():
     """A white square on black that moves by dx, and the loss against black: its gradient is known."""
     vertices, tri = shapes.sheet()
-    turn = scene.rotation(torch.tensor([0.0, 0.0, 0.4], dtype=torch.float64))
+    turn = case.rotation(torch.tensor([0.0, 0.0, 0.4], dtype=torch.float64))
 
     def geometry(theta):
         return torch.nn.functional.pad((1 + theta[0]) * 0.5 * vertices @ turn.T, (0, 1), value=1.0)
 
-    square = scene.Scene(
+    square = case.Case(
         "square",
         "test",
-        64,
         ("scale",),
         tri,
         torch.ones(4, 3, dtype=torch.float64),
         geometry,
-        lambda a, t: a,
         torch.zeros(1, 1, dtype=torch.float64),
         torch.full((1, 1), -0.999, dtype=torch.float64),
         background=(0.0, 0.0, 0.0),

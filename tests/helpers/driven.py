@@ -7,8 +7,8 @@ import torch
 
 import diffrast.torch as dr
 from diffrast.viewer import Viewer
-from diffrast.viewer.channels import Options, draw
-from diffrast.viewer.model import Model, copy_mesh
+from diffrast.viewer.channels import ViewOptions, draw
+from diffrast.viewer.drawable import Drawable, copy_mesh
 from diffrast.viewer.orbit import Pose
 from helpers.viewing import decoded, torus, wait
 
@@ -53,9 +53,9 @@ class Driven:
         height, width = self.picture().shape[:2]
         return draw(
             dr.RasterizeContext(),
-            Model(copy_mesh(torus())),
+            Drawable(copy_mesh(torus())),
             pose.camera(width, height),
-            Options(theme=theme, **options),
+            ViewOptions(theme=theme, **options),
         )
 
     def choose(self, control: str, value: str) -> None:

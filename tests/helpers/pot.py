@@ -11,8 +11,7 @@ from diffrast.camera.conventions import rigid
 from diffrast.camera.lie import so3_exp
 from diffrast.commands.make_dataset import photograph
 from diffrast.mesh import Mesh
-from diffrast.viewer.model import Model as Drawn
-from diffrast.viewer.model import copy_mesh
+from diffrast.viewer.drawable import Drawable, copy_mesh
 from helpers.viewing import torus
 
 FOV = math.radians(30)
@@ -37,4 +36,4 @@ def camera(turn=(0.7, 0.4, -0.5), at=(0.3, -0.2, -7.0), width=160, height=120) -
 
 def photo(mesh: Mesh, of: Camera) -> torch.Tensor:
     """Under a sky and a lamp, linear RGBA."""
-    return photograph(dr.RasterizeContext(), Drawn(copy_mesh(mesh)), of, 3, "y", unlit=False)
+    return photograph(dr.RasterizeContext(), Drawable(copy_mesh(mesh)), of, 3, "y", unlit=False)

@@ -14,7 +14,7 @@ from diffrast.camera import Camera, look_at
 from diffrast.fitting.loop import Progress, Run, Stop
 from diffrast.photos import Pixels, View
 from diffrast.reconstruct import Options
-from diffrast.scene.passes import clip_matrices, finish, to_clip
+from diffrast.scene.passes import clip_matrices, draw, to_clip
 
 BOX = torch.tensor([[-1.4, -1.4, -0.5], [1.4, 1.4, 0.5]])
 
@@ -37,11 +37,11 @@ def photograph(mesh: trimesh.Trimesh, camera: Camera, samples: int = 3) -> torch
     v = torch.tensor(mesh.vertices, dtype=torch.float32)
     f = torch.tensor(mesh.faces, dtype=torch.int32)
     clip = to_clip(v, clip_matrices([camera], BOX))
-    size = (camera.height * samples, camera.width * samples)
-    rast, _ = dr.rasterize(dr.RasterizeContext(), clip, f, size)
-    p, _ = dr.interpolate(v, rast, f)
-    color = 0.5 + 0.4 * torch.sin(4 * p + torch.tensor([0.0, 1.0, 2.0]))
-    picture = finish(color, rast, clip, f, 0.0, samples)[0]
+
+    def shade(rast, _):
+        return 0.5 + 0.4 * torch.sin(4 * dr.interpolate(v, rast, f)[0] + torch.tensor([0.0, 1.0, 2.0]))
+
+    picture = draw(dr.RasterizeContext(), clip, f, camera.resolution, shade, samples=samples)[0]
     return torch.cat([(picture[..., :3] / picture[..., 3:].clamp_min(1e-6)).clamp(0, 1), picture[..., 3:]], dim=-1)
 
 

@@ -21,8 +21,8 @@ import diffrast.torch as dr
 from diffrast.io.image import from_pil
 from diffrast.mesh import Mesh
 from diffrast.viewer import Viewer, protocol
-from diffrast.viewer.channels import Options, draw
-from diffrast.viewer.model import Model, copy_mesh
+from diffrast.viewer.channels import ViewOptions, draw
+from diffrast.viewer.drawable import Drawable, copy_mesh
 from diffrast.viewer.orbit import Pose
 
 POSE = {"target": [0.0, 0.0, 0.0], "yaw": 0.5, "pitch": 0.3, "distance": 4.0, "fov": 35.0}
@@ -66,7 +66,7 @@ def decoded(data: bytes) -> torch.Tensor:
 def direct(width: int, height: int, pose: dict = POSE, **look) -> torch.Tensor:
     """What a page should show of the torus, drawn without server and JPEG."""
     camera = Pose(**{**pose, "target": tuple(pose["target"])}).camera(width, height)
-    return draw(dr.RasterizeContext(), Model(copy_mesh(torus())), camera, Options(**{**LOOK, **look}))
+    return draw(dr.RasterizeContext(), Drawable(copy_mesh(torus())), camera, ViewOptions(**{**LOOK, **look}))
 
 
 class Page:

@@ -13,7 +13,7 @@ from helpers.viewing import browser, torus
 
 import diffrast.viewer as package
 from diffrast.viewer import Viewer
-from diffrast.viewer.shown import Scene
+from diffrast.viewer.shown import Shown
 
 
 @pytest.fixture
@@ -37,13 +37,13 @@ def page(driver, viewer: Viewer) -> Driven:
 
 
 @pytest.fixture
-def shown(monkeypatch) -> list[Scene]:
+def shown(monkeypatch) -> list[Shown]:
     """What `diffrast view` shows; each ends at once."""
-    scenes: list[Scene] = []
+    scenes: list[Shown] = []
 
     class Watched(Viewer):
         def wait(self):
-            scenes.append(self._scene)
+            scenes.append(self._shown)
             raise KeyboardInterrupt
 
     monkeypatch.setattr(package, "Viewer", Watched)

@@ -157,14 +157,14 @@ def test_a_page_that_nobody_sees_gets_no_pictures(page):
         page.viewer.show(mesh=torus(next(rows)))
         time.sleep(0.1)
     assert session.frames == count
-    assert session.version < page.viewer._scene.version
+    assert session.version < page.viewer._shown.version
     last = next(rows)
     page.viewer.show(mesh=torus(last))
     page.driver.switch_to.window(other)
     page.driver.close()
     page.driver.switch_to.window(shown)
     wait(lambda: page.text("triangles") == f"{2 * last**2:,} triangles", "the last mesh")
-    wait(lambda: session.frames > count and session.version == page.viewer._scene.version, "its picture")
+    wait(lambda: session.frames > count and session.version == page.viewer._shown.version, "its picture")
 
 
 def test_files_are_downloaded(page):

@@ -9,8 +9,8 @@ from helpers.viewing import psnr, torus, wait
 
 import diffrast.torch as dr
 from diffrast.viewer import Photograph, Viewer
-from diffrast.viewer.channels import Options, draw
-from diffrast.viewer.model import Model, copy_mesh
+from diffrast.viewer.channels import ViewOptions, draw
+from diffrast.viewer.drawable import Drawable, copy_mesh
 from diffrast.viewer.orbit import Pose
 
 
@@ -160,7 +160,7 @@ def test_one_can_jump_into_the_camera_of_a_thumbnail(page):
 
 def test_photographs_opacity_and_error(page):
     camera = Pose(yaw=0.9, distance=2.0).camera(120, 90)
-    image = draw(dr.RasterizeContext(), Model(copy_mesh(torus())), camera, Options())
+    image = draw(dr.RasterizeContext(), Drawable(copy_mesh(torus())), camera, ViewOptions())
     page.viewer.show(views=[Photograph(camera, 1 - image.clamp(0, 1), "first")])
     wait(lambda: page.driver.find_element("id", "views").is_displayed(), "the section")
     page.choose("view", "0")

@@ -13,13 +13,12 @@ from diffrast.camera import look_at
 from diffrast.mesh import MaterialData, Mesh, icosphere, sphere
 from diffrast.photos import Pixels
 from diffrast.viewer import Photograph
-from diffrast.viewer.arrows import INK, REACH, arrows
-from diffrast.viewer.channels import BACKGROUNDS, CHANNELS, Options, draw
-from diffrast.viewer.letterbox import letterbox
-from diffrast.viewer.model import Model, Surface, copy_mesh
+from diffrast.viewer.channels import BACKGROUNDS, CHANNELS, INK, REACH, ViewOptions, arrows, draw
+from diffrast.viewer.drawable import Drawable, copy_mesh
 from diffrast.viewer.orbit import Pose, fitting
-from diffrast.viewer.photographs import input_view
-from diffrast.viewer.shown import Scene
+from diffrast.viewer.photographs import input_view, letterbox
+from diffrast.viewer.shown import Shown
+from diffrast.viewer.surface import Surface
 
 
 @pytest.mark.parametrize("up", ["y", "z"])
@@ -36,10 +35,10 @@ def test_the_fitting_pose_shows_all_of_a_box(up):
 
 
 def test_channels_show_what_they_are_called():
-    ctx, model = dr.RasterizeContext(), Model(copy_mesh(torus()))
+    ctx, drawable = dr.RasterizeContext(), Drawable(copy_mesh(torus()))
     camera = Pose(distance=4.0).camera(96, 80)
-    surface = Surface(ctx, model, camera)
-    pictures = {name: draw(ctx, model, camera, Options(channel=name), smooth=False) for name in CHANNELS}
+    surface = Surface(ctx, drawable, camera)
+    pictures = {name: draw(ctx, drawable, camera, ViewOptions(channel=name), smooth=False) for name in CHANNELS}
     inside = surface.image[0, ..., 3] > 0
     for name, picture in pictures.items():
         assert picture.shape == (80, 96, 3), name
@@ -50,7 +49,7 @@ def test_channels_show_what_they_are_called():
     normals = 2 * pictures["normal"][inside] - 1
     assert torch.allclose(normals.norm(dim=-1), torch.ones(len(normals)), atol=1e-4)
     eye = camera.center.float()
-    toward = ((eye - surface._interpolate(model.vertices)) * normals).sum(-1)
+    toward = ((eye - surface._interpolate(drawable.vertices)) * normals).sum(-1)
     assert float((toward > 0).float().mean()) > 0.97  # smooth normals may turn away at the rim
     depths = surface.depth[:, 0]
     assert float(depths.min()) > 0
@@ -67,16 +66,16 @@ def test_a_surface_seen_from_inside_has_normals_towards_the_eye():
     camera = Pose(distance=4.0).camera(64, 64)
     ctx = dr.RasterizeContext()
     for flat in (False, True):
-        a = Surface(ctx, Model(copy_mesh(mesh)), camera, flat).normal
-        b = Surface(ctx, Model(copy_mesh(flipped)), camera, flat).normal
+        a = Surface(ctx, Drawable(copy_mesh(mesh)), camera, flat).normal
+        b = Surface(ctx, Drawable(copy_mesh(flipped)), camera, flat).normal
         assert torch.allclose(a, b, atol=1e-4)
 
 
 def test_seams_of_the_texture_are_no_creases_and_no_silhouettes():
-    model = Model(copy_mesh(torus()))
-    assert len(model.vertices) == 24 * 24
+    drawable = Drawable(copy_mesh(torus()))
+    assert len(drawable.vertices) == 24 * 24
     half = Mesh(torus().vertices, torus().faces.flip(0))
-    assert torch.allclose(Model(copy_mesh(half)).normals, model.normals, atol=1e-6)
+    assert torch.allclose(Drawable(copy_mesh(half)).normals, drawable.normals, atol=1e-6)
 
 
 def test_the_wireframe_lies_on_edges():
@@ -85,8 +84,8 @@ def test_the_wireframe_lies_on_edges():
     )
     camera = look_at((0, 0, 3), (0, 0, 0), (0, 1, 0), fov_y=math.radians(60), width=101, height=101)
     distance = torch.full((101, 101), -1.0)
-    surface = Surface(dr.RasterizeContext(), Model(copy_mesh(quad)), camera)
-    distance.view(-1)[surface.pixels] = surface.edge_distance[:, 0]
+    surface = Surface(dr.RasterizeContext(), Drawable(copy_mesh(quad)), camera)
+    distance.view(-1)[surface.pixels.index] = surface.edge_distance[:, 0]
     assert float(distance[50, 50]) < 0.05  # on the diagonal
     # Ten pixels to the right of the diagonal is 10 / sqrt(2) from it.
     assert float(distance[50, 60]) == pytest.approx(10 / math.sqrt(2), rel=0.02)
@@ -107,15 +106,15 @@ def test_a_picture_keeps_its_shape_in_the_window(shape):
 def test_the_error_of_a_perfect_photograph_is_black():
     camera = Pose(distance=4.0).camera(60, 40)
     mesh = torus()
-    image = draw(dr.RasterizeContext(), Model(copy_mesh(mesh)), camera, Options()).clamp(0, 1)
-    scene = Scene().changed(mesh=mesh, views=[Photograph(camera, image)])
+    image = draw(dr.RasterizeContext(), Drawable(copy_mesh(mesh)), camera, ViewOptions()).clamp(0, 1)
+    scene = Shown().changed(mesh=mesh, views=[Photograph(camera, image)])
     ctx = dr.RasterizeContext()
-    same = scene.picture(ctx, Pose(), Options(channel="error", view=0), 60, 40)
+    same = scene.picture(ctx, Pose(), ViewOptions(channel="error", view=0), 60, 40)
     level = 0.5 / 255 + 1e-6  # photographs are kept in 8 bits
     assert float(same.max()) <= 6 * level  # the heat of an error
     other = scene.changed(views=[Photograph(camera, 1 - image)])
-    assert float(other.picture(ctx, Pose(), Options(channel="error", view=0), 60, 40).mean()) > 0.3
-    over = other.picture(ctx, Pose(), Options(view=0, opacity=1.0), 60, 40)
+    assert float(other.picture(ctx, Pose(), ViewOptions(channel="error", view=0), 60, 40).mean()) > 0.3
+    over = other.picture(ctx, Pose(), ViewOptions(view=0, opacity=1.0), 60, 40)
     assert torch.allclose(over, 1 - image, atol=level)
 
 
@@ -137,13 +136,13 @@ def test_photographs_take_little_memory():
             type(self).asked += 1
             return Pixels(image_before[..., :3], torch.ones(6, 8))
 
-    scene = Scene().changed(mesh=torus(), views=[View()])
+    scene = Shown().changed(mesh=torus(), views=[View()])
     assert scene.views[0].described()["thumbnail"] == (96, 72)
     ctx = dr.RasterizeContext()
-    scene.picture(ctx, Pose(), Options(view=0), 16, 12)
+    scene.picture(ctx, Pose(), ViewOptions(view=0), 16, 12)
     assert View.asked == 0
     for _ in range(3):
-        over = scene.picture(ctx, Pose(), Options(view=0, opacity=1.0), 8, 6)
+        over = scene.picture(ctx, Pose(), ViewOptions(view=0, opacity=1.0), 8, 6)
     assert View.asked == 1
     assert torch.allclose(over, image_before[..., :3])
 
@@ -170,22 +169,22 @@ def test_what_cannot_be_shown_is_refused_at_once(viewer, what, message):
 # --- What an optimization supplies ------------------------------------------------------------------------------------
 
 
-def sphere_scene(**values) -> tuple[Scene, Surface, torch.Tensor]:
+def sphere_scene(**values) -> tuple[Shown, Surface, torch.Tensor]:
     """A sphere with values on it from the front, its surface, and which side of x = 0 each pixel shows."""
     mesh = sphere(0.9)
-    scene = Scene().changed(mesh=mesh, **{name: make(mesh) for name, make in values.items()})
-    assert scene.model is not None
-    surface = Surface(dr.RasterizeContext(), scene.model, FRONT.camera(64, 64))
-    right = surface._interpolate(scene.model.vertices)[:, 0]
+    scene = Shown().changed(mesh=mesh, **{name: make(mesh) for name, make in values.items()})
+    assert scene.drawable is not None
+    surface = Surface(dr.RasterizeContext(), scene.drawable, FRONT.camera(64, 64))
+    right = surface._interpolate(scene.drawable.vertices)[:, 0]
     return scene, surface, torch.where(right.abs() > 0.2, right.sign(), 0)
 
 
 FRONT = Pose(yaw=0.0, pitch=0.0, distance=4.0)
 
 
-def colours(scene: Scene, surface: Surface, channel: str, **options) -> torch.Tensor:
-    picture = scene.picture(dr.RasterizeContext(), FRONT, Options(channel=channel, **options), 64, 64, smooth=False)
-    return picture.reshape(-1, 3)[surface.pixels]
+def colours(scene: Shown, surface: Surface, channel: str, **options) -> torch.Tensor:
+    picture = scene.picture(dr.RasterizeContext(), FRONT, ViewOptions(channel=channel, **options), 64, 64, smooth=False)
+    return picture.reshape(-1, 3)[surface.pixels.index]
 
 
 def test_the_gradient_is_red_where_moving_outwards_raises_the_loss():
@@ -224,30 +223,30 @@ def test_arrows_point_where_a_step_against_the_gradient_goes():
     def inked(picture):
         return ((picture - ink).abs().amax(-1) < 0.01).nonzero().float()
 
-    picture = scene.picture(dr.RasterizeContext(), FRONT, Options(channel="arrows"), 64, 64)
+    picture = scene.picture(dr.RasterizeContext(), FRONT, ViewOptions(channel="arrows"), 64, 64)
     y, x = tail.round().long()[0].flip(0).tolist()
     assert float((inked(picture) - torch.tensor([y, x])).norm(dim=1).min()) < 2  # it begins there
     assert abs(float(inked(picture)[:, 0].mean() - (tail + tip)[:, 1].mean() / 2)) < 3
     still = scene.changed(gradient=torch.zeros_like(scene.mesh.vertices))
-    assert len(inked(still.picture(dr.RasterizeContext(), FRONT, Options(channel="arrows"), 64, 64))) == 0
+    assert len(inked(still.picture(dr.RasterizeContext(), FRONT, ViewOptions(channel="arrows"), 64, 64))) == 0
 
 
 def test_vertices_at_the_same_place_add_their_gradients():
     mesh = torus()  # the columns at its texture's seam are there twice
-    scene = Scene().changed(mesh=mesh, gradient=torch.ones_like(mesh.vertices))
-    assert float(scene.model.vertex_gradient.sum()) == pytest.approx(mesh.vertices.numel())
-    assert float(scene.model.vertex_gradient.max()) == 4.0  # the corner of the texture
+    scene = Shown().changed(mesh=mesh, gradient=torch.ones_like(mesh.vertices))
+    assert float(scene.drawable.vertex_gradient.sum()) == pytest.approx(mesh.vertices.numel())
+    assert float(scene.drawable.vertex_gradient.max()) == 4.0  # the corner of the texture
 
 
 def test_texels_without_a_gradient_are_magenta():
     mesh = torus()
     weights = torch.zeros(8, 8)
     weights[:4] = 1.0
-    scene = Scene().changed(mesh=mesh, coverage=weights)
+    scene = Shown().changed(mesh=mesh, coverage=weights)
     camera = Pose(distance=4.0).camera(80, 80)
-    surface = Surface(dr.RasterizeContext(), scene.model, camera)
-    picture = draw(dr.RasterizeContext(), scene.model, camera, Options(channel="coverage"), smooth=False)
-    red, green, blue = picture.reshape(-1, 3)[surface.pixels].unbind(-1)
+    surface = Surface(dr.RasterizeContext(), scene.drawable, camera)
+    picture = draw(dr.RasterizeContext(), scene.drawable, camera, ViewOptions(channel="coverage"), smooth=False)
+    red, green, blue = picture.reshape(-1, 3)[surface.pixels.index].unbind(-1)
     never = surface.uv[:, 1] > 0.5
     assert bool(never.any())
     assert bool(((blue > green) & (red > green))[never].all())
@@ -257,8 +256,8 @@ def test_texels_without_a_gradient_are_magenta():
 def test_a_picture_of_pixel_gradients():
     gradient = torch.zeros(32, 48, 3)
     gradient[:, :16], gradient[:, 32:] = 1e-4, -1e-4
-    scene = Scene().changed(image_gradient=torch.stack(gradient.split(16, dim=1)))  # three pictures, side by side
-    red, _, blue = scene.picture(dr.RasterizeContext(), Pose(), Options(channel="pixels"), 48, 32).unbind(-1)
+    scene = Shown().changed(image_gradient=torch.stack(gradient.split(16, dim=1)))  # three pictures, side by side
+    red, _, blue = scene.picture(dr.RasterizeContext(), Pose(), ViewOptions(channel="pixels"), 48, 32).unbind(-1)
     assert bool((red > blue + 0.2)[:, :16].all())
     assert bool((blue > red + 0.2)[:, 32:].all())
     assert bool(((red - blue).abs() < 0.05)[:, 16:32].all())
@@ -272,14 +271,14 @@ def test_what_a_lens_finds_can_be_shown():
     rast, _ = dr.rasterize(ctx, pos, mesh.faces, (64, 64))
     loss = dr.antialias((rast[..., 3:] > 0).float(), rast, pos, mesh.faces, mode="silhouette").sum()
     found = diffrast.lens(loss)
-    scene = Scene().changed(mesh=mesh, gradient=found.vertices, image_gradient=found.image)
-    picture = scene.picture(ctx, pose, Options(channel="gradient"), 64, 64, smooth=False)
+    scene = Shown().changed(mesh=mesh, gradient=found.vertices, image_gradient=found.image)
+    picture = scene.picture(ctx, pose, ViewOptions(channel="gradient"), 64, 64, smooth=False)
     red, _, blue = (
-        picture[scene.picture(ctx, pose, Options(channel="mask"), 64, 64, smooth=False) > 0].view(-1, 3).unbind(-1)
+        picture[scene.picture(ctx, pose, ViewOptions(channel="mask"), 64, 64, smooth=False) > 0].view(-1, 3).unbind(-1)
     )
     assert float((red - blue).max()) > 0.2
     assert float((blue - red).max()) < 0.05
-    red, _, blue = scene.picture(ctx, Pose(), Options(channel="pixels"), 64, 64).unbind(-1)
+    red, _, blue = scene.picture(ctx, Pose(), ViewOptions(channel="pixels"), 64, 64).unbind(-1)
     assert bool((red > blue + 0.2).all())  # every brighter pixel raises the sum
 
 
@@ -290,8 +289,8 @@ def test_what_belonged_to_another_mesh_goes_with_it():
     assert not {"gradient", "coverage"} & {name for name, *_ in other.channels()}
     assert "gradient" in {name for name, *_ in other.channels(promised={"gradient"})}
     camera = FRONT.camera(32, 32)  # what is not there yet is drawn in clay
-    clay = draw(dr.RasterizeContext(), other.model, camera, Options(channel="matcap"))
-    assert torch.equal(other.picture(dr.RasterizeContext(), FRONT, Options(channel="gradient"), 32, 32), clay)
+    clay = draw(dr.RasterizeContext(), other.drawable, camera, ViewOptions(channel="matcap"))
+    assert torch.equal(other.picture(dr.RasterizeContext(), FRONT, ViewOptions(channel="gradient"), 32, 32), clay)
 
 
 def test_the_surroundings_turn():

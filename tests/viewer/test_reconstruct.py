@@ -44,9 +44,9 @@ def test_a_reconstruction_with_a_viewer_gives_the_same_mesh(tmp_path, capsys, mo
             self.page.move(float(i), yaw=0.1 * i)
             wait(lambda: CHANNELS[i % len(CHANNELS)] == self._sessions[0].options.channel, "the channel")
             session = self._sessions[0]  # as if it had been drawn, and long ago
-            self._next_snapshot, session.version, session.refresh_after = 0.0, self._scene.version, 0.0
+            self._next_snapshot, session.version, session.refresh_after = 0.0, self._shown.version, 0.0
             super().step(**values)
-            self.shown.append({name: getattr(self._scene, name) is not None for name in VALUES})
+            self.shown.append({name: getattr(self._shown, name) is not None for name in VALUES})
 
         def close(self):
             if not seen:

@@ -14,6 +14,7 @@ from helpers.viewing import POSE, Page, wait
 from websockets.exceptions import ConnectionClosed
 
 from diffrast.viewer import Viewer, protocol, server
+from diffrast.viewer.orbit import UPRIGHT
 
 
 def port_of(viewer: Viewer) -> int:
@@ -127,12 +128,13 @@ def test_the_files_and_their_headers(viewer):
         ("/", "text/html"),
         ("/page.js", "text/javascript"),
         ("/page.cameras.js", "text/javascript"),
+        ("/page.constants.js", "text/javascript"),
         ("/page.css", "text/css"),
     ):
         status, headers, body = get(viewer, path)
         assert status == 200
         assert headers["Content-Type"].startswith(kind)
-        assert headers["X-Content-Type-Options"] == "nosniff"
+        assert headers["X-Content-Type-ViewOptions"] == "nosniff"
         assert "default-src 'self'" in headers["Content-Security-Policy"]
         assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
         assert len(body) == int(headers["Content-Length"]) > 500
@@ -198,7 +200,7 @@ def test_numbers_are_brought_into_range():
     kind, fields = protocol.parse(json.dumps({"type": "size", "width": 1e9, "height": -5}))
     assert (kind, fields) == ("size", {"width": protocol.MAX_SIDE, "height": 16})
     _, fields = protocol.parse(json.dumps({"type": "camera", "stamp": 0, **POSE, "pitch": 3, "fov": 500}))
-    assert fields["pitch"] == protocol.UPRIGHT
+    assert fields["pitch"] == UPRIGHT
     assert fields["fov"] == 120
 
 

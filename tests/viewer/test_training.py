@@ -92,11 +92,11 @@ class Loop:
 
 def test_pause_step_resume_and_rates(viewer):
     optimizer = torch.optim.SGD([{"params": [torch.zeros(2)], "lr": 0.5}, {"params": [torch.zeros(2)], "lr": 0.25}])
-    viewer.attach(optimizer, ["shape", "paint"])
+    viewer.attach(optimizer, ["shape", "base_color"])
     with Page(viewer) as page:
         loop = Loop(viewer)
         state = wait(lambda: [m for m in page.of_type("state") if m["running"]], "the loop's state")[-1]
-        assert state["rates"] == {"shape": 0.5, "paint": 0.25}
+        assert state["rates"] == {"shape": 0.5, "base_color": 0.25}
         page.say("run", do="pause")
         wait(lambda: page.of_type("state")[-1].get("paused"), "the pause")
         time.sleep(0.1)
@@ -107,7 +107,7 @@ def test_pause_step_resume_and_rates(viewer):
         wait(lambda: loop.count == count + 1, "one step")
         time.sleep(0.3)
         assert loop.count == count + 1
-        page.say("rate", name="paint", value=0.125)
+        page.say("rate", name="base_color", value=0.125)
         wait(lambda: optimizer.param_groups[1]["lr"] == 0.125, "the new rate")
         assert optimizer.param_groups[0]["lr"] == 0.5
         page.say("rate", name="colour", value=0.125)
@@ -234,7 +234,7 @@ def test_values_are_taken_only_while_a_page_looks_at_them_also_while_paused(view
             wait(lambda: taken, f"the {name}")
             time.sleep(0.3)
             assert taken == [name]
-            wait(lambda name=name: getattr(viewer._scene, name) is not None, "it in the scene")
+            wait(lambda name=name: getattr(viewer._shown, name) is not None, "it in the scene")
         assert thread.is_alive()
         viewer.control.do("resume")
         thread.join(timeout=10)

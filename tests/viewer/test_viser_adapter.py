@@ -16,8 +16,8 @@ from PIL import Image
 import diffrast.torch as dr
 from diffrast.camera import look_at
 from diffrast.io.image import from_uint8
-from diffrast.viewer.channels import Options, draw
-from diffrast.viewer.model import Model, copy_mesh
+from diffrast.viewer.channels import ViewOptions, draw
+from diffrast.viewer.drawable import Drawable, copy_mesh
 from diffrast.viewer.viser_adapter import ViserBackground, camera_of
 
 # At (0, -4, 0), ahead is +y and up is +z: x right, y down, z ahead in the camera.
@@ -57,7 +57,7 @@ class Server(dict):
 def expected(angle: float = 0.0) -> torch.Tensor:
     eye = (4 * math.sin(angle), -4 * math.cos(angle), 0.0)
     camera = look_at(eye, (0, 0, 0), (0, 0, 1), fov_y=0.6, width=128, height=96)
-    return draw(dr.RasterizeContext(), Model(copy_mesh(torus())), camera, Options(theme="light"), "z")
+    return draw(dr.RasterizeContext(), Drawable(copy_mesh(torus())), camera, ViewOptions(theme="light"), "z")
 
 
 @pytest.mark.parametrize("angle", [0.0, 0.7, -2.0])

@@ -15,14 +15,14 @@ from helpers.viewing import psnr, torus, wait
 
 import diffrast.torch as dr
 from diffrast.io import load_image
-from diffrast.viewer.channels import Options
-from diffrast.viewer.shown import Scene
+from diffrast.viewer.channels import ViewOptions
+from diffrast.viewer.shown import Shown
 
 
 def direct(pose=None, **options) -> torch.Tensor:
     """What the window should show, drawn by the CPU."""
-    scene = Scene().changed(mesh=torus())
-    return scene.picture(dr.RasterizeContext("cpu"), pose or scene.fitting_pose(), Options(**options), *SIZE)
+    scene = Shown().changed(mesh=torus())
+    return scene.picture(dr.RasterizeContext("cpu"), pose or scene.fitting_pose(), ViewOptions(**options), *SIZE)
 
 
 def shows(screen: Screen, picture: torch.Tensor, decibels: float = 30.0) -> bool:
@@ -91,7 +91,7 @@ def test_mouse_and_keys(screen, tmp_path):
     if not line:
         pytest.fail(process.communicate()[1])
     (turned, zoomed, moved, home), options = json.loads(line)
-    first = vars(Scene().changed(mesh=torus()).fitting_pose())
+    first = vars(Shown().changed(mesh=torus()).fitting_pose())
     assert turned["yaw"] < first["yaw"]
     assert turned["pitch"] > first["pitch"]
     assert turned["distance"] == first["distance"] > zoomed["distance"]

@@ -16,27 +16,34 @@ from ..camera.lie import hat
 POSE = ("rx", "ry", "rz", "tx", "ty", "tz")
 
 
+def plain(attributes: Tensor, _: Tensor) -> Tensor:
+    """The attributes are the colours."""
+    return attributes
+
+
 @dataclass(frozen=True)
-class Scene:
+class Case:
     """Everything that a renderer needs, and the parameters at which its gradient is looked at.
 
-    geometry: theta `[P]` -> clip-space positions `[V, 4]`.
+    labels: of the parameters.
     attributes: `[V, A]`, interpolated over the triangles.
-    shade: (attributes at pixels `[..., A]`, theta) -> linear colours `[..., 3]`.
+    geometry: theta `[P]` -> clip-space positions `[V, 4]`.
     starts: the parameters, `[N, P]`; targets: those of the picture that the loss compares with, `[N, P]`.
+    shade: (attributes at pixels `[..., A]`, theta) -> linear colours `[..., 3]`.
+    size: pixels along a side.
     steps: of the central differences; None: as far as moves the picture by a quarter of a pixel at most.
     """
 
     name: str
     group: str
-    size: int
     labels: tuple[str, ...]
     tri: Tensor
     attributes: Tensor
     geometry: Callable[[Tensor], Tensor]
-    shade: Callable[[Tensor, Tensor], Tensor]
     starts: Tensor
     targets: Tensor
+    shade: Callable[[Tensor, Tensor], Tensor] = plain
+    size: int = 64
     background: tuple[float, float, float] = (0.1, 0.15, 0.25)
     steps: Tensor | None = None
 
@@ -68,9 +75,5 @@ def samples(seed: int, count: int, start: list[float], difference: list[float]) 
     return drawn[:, 0], drawn.sum(1)
 
 
-def smooth_colours(vertices: Tensor) -> Tensor:
+def smooth_colors(vertices: Tensor) -> Tensor:
     return 0.55 + 0.4 * torch.sin(2 * vertices + torch.tensor([0.3, 1.7, 4.1], dtype=vertices.dtype))
-
-
-def plain(attributes: Tensor, theta: Tensor) -> Tensor:
-    return attributes
