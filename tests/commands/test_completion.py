@@ -13,6 +13,9 @@ COMPLETIONS = {
     "diffrast render scene.glb --channel n": ("normal", "nearest"),
     "diffrast completion z": ("zsh", "bash"),
     "diffrast make-dataset a.obj --vi": ("--views", "--out"),
+    "diffrast gradcheck cube --mode s": ("silhouette", "area"),
+    "diffrast reconstruct photos --baseline no": ("no-remeshing", "adam-vertices"),
+    "diffrast export a.obj --no": ("--no-pad", "--out"),
 }
 
 

@@ -341,7 +341,7 @@ def test_photographs_without_alpha_are_reconstructed(dataset, views, tmp_path):
         ({"device": "gpu"}, "--device must be cpu or cuda; got gpu"),
         ({"holdout": 12}, "--holdout must lie between 0 and 11"),
         ({"holdout": "test"}, "has no transforms_test.json beside a transforms_train.json"),
-        ({"holdout": "some"}, "--holdout must be a number of views or test; got some"),
+        ({"holdout": "some"}, "--holdout must be a whole number or test; got 'some'"),
     ],
 )
 def test_bad_options(dataset, tmp_path, options, message):
