@@ -60,7 +60,7 @@ def parse(argv: Sequence[str]) -> Any:
         raise SystemExit(0)
     if said:
         usage = _read(name, ["--help"])[1].partition("\n")[0]
-        fault = " ".join(re.split(r"\n *-{9,} *\n", said)[1].split())  # below the title, above the advice
+        fault = " ".join(re.split(r"\n *-{9,} *\n", said)[:2][-1].split())  # below the title, above the advice
         _refuse(f"diffrast {name}", usage, fault.partition(". Got errors")[0].rstrip("."))
     return options
 

@@ -5,6 +5,7 @@ What a command needs is imported when it runs, so that help comes at once.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from .bench import Bench
@@ -20,17 +21,7 @@ from .texture import Texture
 from .view import View
 from .warmup import Warmup
 
-COMMANDS: dict[str, type[Any]] = {
-    "render": Render,
-    "view": View,
-    "reconstruct": Reconstruct,
-    "texture": Texture,
-    "pose": Pose,
-    "export": Export,
-    "make-dataset": MakeDataset,
-    "bench": Bench,
-    "gradcheck": Gradcheck,
-    "doctor": Doctor,
-    "warmup": Warmup,
-    "completion": Completion,
-}
+# In the order in which `diffrast --help` lists them. The name of `MakeDataset` is make-dataset.
+KINDS: tuple[type[Any], ...] = (Render, View, Reconstruct, Texture, Pose, Export, MakeDataset, Bench, Gradcheck, Doctor)
+KINDS += (Warmup, Completion)
+COMMANDS = {re.sub("(?<!^)(?=[A-Z])", "-", kind.__name__).lower(): kind for kind in KINDS}

@@ -8,15 +8,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from tyro.conf import UseAppendAction
 
 from ..reconstruct.options import device_of
 from .command import Device, Json, Quiet, Range, progress, stopped
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,23 +77,30 @@ def measure(size: int, triangles: int, repeats: int, backend: str, device: str) 
 
     import diffrast.torch as dr
 
-    pos, uv, tri = (x.to(device) for x in _sphere(triangles))
+    from ..mesh.primitives import sphere
+
+    rings = max(2, round(math.sqrt(triangles / 4)))
+    mesh = sphere(segments=2 * rings, rings=rings).to(device)
+    assert mesh.uv is not None and mesh.uv_faces is not None
+    x, y, z = mesh.vertices.unbind(1)
+    pos = torch.stack([2.6 * x, 2.6 * y, 0.5 * (3 - z) - 0.8, 3 - z], 1)[None]  # in clip space
+    uv, tri, uv_tri = mesh.uv, mesh.faces, mesh.uv_faces
     tex = torch.rand(1, 1024, 1024, 3, generator=torch.Generator().manual_seed(0)).to(device)
     ctx = dr.RasterizeContext(backend)
     topology = dr.antialias_construct_topology_hash(tri)
     rast, rast_db = dr.rasterize(ctx, pos, tri, (size, size))
-    uvs, uv_da = dr.interpolate(uv, rast, tri, rast_db, "all")
+    uvs, uv_da = dr.interpolate(uv, rast, uv_tri, rast_db, "all")
     color = dr.texture(tex, uvs, uv_da)
 
     def step() -> None:
         p, t = pos.clone().requires_grad_(), tex.clone().requires_grad_()
         r, db = dr.rasterize(ctx, p, tri, (size, size))
-        a, da = dr.interpolate(uv, r, tri, db, "all")
+        a, da = dr.interpolate(uv, r, uv_tri, db, "all")
         dr.antialias(dr.texture(t, a, da), r, p, tri, topology).square().mean().backward()
 
     works = {
         "rasterize": lambda: dr.rasterize(ctx, pos, tri, (size, size)),
-        "interpolate": lambda: dr.interpolate(uv, rast, tri, rast_db, "all"),
+        "interpolate": lambda: dr.interpolate(uv, rast, uv_tri, rast_db, "all"),
         "texture": lambda: dr.texture(tex, uvs, uv_da),
         "antialias": lambda: dr.antialias(color, rast, pos, tri, topology),
         "step with gradients": step,
@@ -116,21 +120,3 @@ def _milliseconds(work: Callable[[], object], repeats: int, device: str) -> floa
         if i >= 2:  # the first ones warm caches up
             times.append(time.perf_counter() - start)
     return 1e3 * median(times)
-
-
-def _sphere(triangles: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Clip-space positions `[1, V, 4]`, UVs `[V, 2]` and triangles of a latitude-longitude sphere."""
-    import torch
-
-    rows = max(2, round(math.sqrt(triangles / 4)))
-    theta, phi = torch.meshgrid(
-        torch.linspace(0, math.pi, rows + 1), torch.linspace(0, 2 * math.pi, 2 * rows + 1), indexing="ij"
-    )
-    x, y, z = theta.sin() * phi.cos(), theta.cos(), theta.sin() * phi.sin()
-    w = 3.0 - z
-    pos = torch.stack([2.6 * x, 2.6 * y, 0.5 * w - 0.8, w], -1).reshape(1, -1, 4)
-    uv = torch.stack([phi / (2 * math.pi), theta / math.pi], -1).reshape(-1, 2)
-    corner = (torch.arange(rows)[:, None] * (2 * rows + 1) + torch.arange(2 * rows)).reshape(-1)
-    below = corner + 2 * rows + 1
-    tri = torch.cat([torch.stack([corner, below, corner + 1], 1), torch.stack([corner + 1, below, below + 1], 1)])
-    return pos, uv, tri.int()

@@ -30,8 +30,10 @@ _diffrast() {{
 complete -o default -F _diffrast diffrast
 """
 FISH = f"""
-complete -c diffrast -n '__fish_seen_subcommand_from completion' -f -a '{SHELLS}'
-complete -c diffrast -n 'test (count (commandline -opc)) -gt 1' -F
+set -l plain 'set -l w (commandline -opc); test (count $w) -gt 1; and not string match -q -- "-*" $w[-1]'
+set -l here '__fish_seen_subcommand_from completion'
+complete -c diffrast -n "$here" -f -a '{SHELLS}'
+complete -c diffrast -n "not $here; and begin; $plain; end" -F
 """
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from tyro.conf import Positional, Suppress
 
@@ -43,12 +44,11 @@ class Reconstruct(Options):
     def run(self) -> int:
         from ..backends.memory import keep_freed_memory
         from ..reconstruct.pipeline import reconstruct
-        from ..viewer import Viewer
 
         keep_freed_memory()
         if self.dataset is None:
             raise ValueError("which photographs? give a data set's folder, or a --config that names one")
-        with Viewer(port=self.port, quiet=self.json) if self.view else nullcontext() as viewer:
+        with self._viewer() as viewer:
             metrics = reconstruct(self.dataset, self.out, replace(self, progress=not self.quiet), viewer=viewer)
         if int(os.environ.get("RANK", "0")):  # one of several processes speaks for all
             return 0
@@ -64,3 +64,10 @@ class Reconstruct(Options):
         if metrics["interrupted"]:
             return stopped("this is the state at Ctrl-C; --resume goes on from it")
         return 0
+
+    def _viewer(self) -> AbstractContextManager[Any]:
+        if not self.view:
+            return nullcontext()
+        from ..viewer import Viewer
+
+        return Viewer(port=self.port, quiet=self.json)

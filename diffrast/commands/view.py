@@ -7,7 +7,7 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .command import Json, MeshFile, Switch, Up
 
@@ -60,10 +60,7 @@ class View(MeshFile):
             open_browser=screen if self.open is None else self.open,
         ) as viewer:
             viewer.show(mesh=mesh, environment=environment)
-            if self.json:
-                print(json.dumps({"url": viewer.url, "triangles": len(mesh.faces)}), flush=True)
-            else:
-                print("Ctrl-C ends it.", file=sys.stderr, flush=True)
+            self._announce({"url": viewer.url, "triangles": len(mesh.faces)}, "Ctrl-C ends it.")
             try:
                 viewer.wait()
             except KeyboardInterrupt:
@@ -81,7 +78,9 @@ class View(MeshFile):
             raise OSError(str(error)) from None
         # A KeyboardInterrupt that comes within a callback of the window's library would be swallowed there.
         with Stop() as stop, window:
-            facts = json.dumps({"window": True, "triangles": len(mesh.faces)})
-            print(facts if self.json else window.help, file=sys.stdout if self.json else sys.stderr, flush=True)
+            self._announce({"window": True, "triangles": len(mesh.faces)}, window.help)
             window.run(until=lambda: stop.requested)
         return 0
+
+    def _announce(self, facts: dict[str, Any], advice: str) -> None:
+        print(json.dumps(facts) if self.json else advice, file=sys.stdout if self.json else sys.stderr, flush=True)

@@ -27,7 +27,7 @@ def values(dataset: Path, options: Options) -> dict[str, Any]:
 def dump(dataset: Path, options: Options) -> str:
     """The YAML text of a run, with the help of each option above it."""
     text = f"# diffrast {diffrast.__version__}; again: diffrast reconstruct --config {NAME} --out DIR\n"
-    texts = {name: f"# {about}\n" for name, _, about in described(options)}
+    texts = {name: f"# {about}\n" for name, _, about in described(options) if about}
     return text + "".join(texts.get(k, "") + yaml.safe_dump({k: v}) for k, v in values(dataset, options).items())
 
 

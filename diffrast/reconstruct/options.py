@@ -26,16 +26,10 @@ DEFAULT_STEPS = 1200
 Baseline = Literal["adam-vertices", "no-remeshing"]
 BASELINES = get_args(Baseline)
 
+#: An option without a value: `--name` turns it on or, where it is on by default, `--no-name` turns it off.
 Switch = FlagCreatePairsOff[bool]
-"""An option without a value: `--name` turns it on or, where it is on by default, `--no-name` turns it off."""
 
-KINDS: dict[Any, str] = {
-    int: "a whole number",
-    float: "a number",
-    bool: "true or false",
-    str: "text",
-    NoneType: "nothing",
-}
+KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", NoneType: "nothing"}
 
 
 @dataclass(frozen=True)
@@ -145,24 +139,25 @@ def check_kind(value: Any, hint: Any, what: str) -> None:
 
 
 def described(options: Options) -> Iterator[tuple[str, Any, str]]:
-    """The name, value and help of each option."""
-    for text, name in re.findall(r"^    #: (.*)\n    (\w+):", inspect.getsource(Options), re.MULTILINE):
-        yield name, getattr(options, name), text
+    """The name, value and help of each option; no help where a program was packed without its sources."""
+    try:
+        source = inspect.getsource(Options)
+    except OSError:
+        source = ""
+    texts = {name: text for text, name in re.findall(r"^    #: (.*)\n    (\w+):", source, re.MULTILINE)}
+    for field in fields(Options):
+        yield field.name, getattr(options, field.name), texts.get(field.name, "")
 
 
 def device_of(name: str) -> torch.device:
     """The device of that name. Raises `ValueError` if it is no CPU or CUDA device that torch has here."""
     import torch
 
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        device = None
-    if device is None or device.type not in ("cpu", "cuda"):
+    if not re.fullmatch(r"(cpu|cuda)(:\d+)?", name):
         raise ValueError(f"--device must be cpu or cuda; got {name}")
-    if device.type == "cuda" and not torch.cuda.is_available():
+    if name.startswith("cuda") and not torch.cuda.is_available():
         raise ValueError(f"--device {name}: torch sees no CUDA device here")
-    return device
+    return torch.device(name)
 
 
 def key_of(dataset: Path, options: Options) -> dict[str, Any]:

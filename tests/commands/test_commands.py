@@ -280,6 +280,22 @@ def test_gradcheck(capsys):
     assert f"cosine {row['cosine']:.4f} is below 1" in err
 
 
+def test_gradcheck_solves_problems_and_draws_derivatives(tmp_path, capsys, monkeypatch):
+    given: list[tuple] = []
+    row = {"problem": "light", "adapter": "area", "error": 0.1, "mean": 0.1, "worst": 0.1, "found": 1.0, "seconds": 2.0}
+    monkeypatch.setattr(
+        benchmark, "problems", lambda names, ours, seeds, show: given.append((names, seeds)) or show(row)
+    )
+    monkeypatch.setattr(benchmark, "pictures", lambda path, shown: given.append((path, list(shown))))
+    code, out, err = run(capsys, "gradcheck", "light", "--problems", "--seeds", 2)
+    assert code == 0, err
+    assert [line.split()[0] for line in out.splitlines()] == ["problem", "light"]
+    assert run(capsys, "gradcheck", "light", "--images", tmp_path / "a.png")[0] == 0
+    (problem, (path, shown)) = given
+    assert problem == (("light",), 2)
+    assert path == tmp_path / "a.png" and {name for name, _, _ in shown} == {"light"} and len(shown) > 1
+
+
 def test_doctor_for_machines(capsys):
     code, text, _ = run(capsys, "doctor", "--json")
     assert code == 0
