@@ -334,7 +334,7 @@ def test_photographs_without_alpha_are_reconstructed(dataset, views, tmp_path):
     ("options", "message"),
     [
         ({"steps": 0}, "--steps must be at least 1; got 0"),
-        ({"time_limit": -1.0}, "--time-limit must be at least 1e-09; got -1.0"),
+        ({"time_limit": -1.0}, "--time-limit must be at least 1e-09; got -1"),
         ({"time_limit": math.nan}, "--time-limit must be at least"),
         ({"faces": 10}, "--faces must be at least 100"),
         ({"texture": 4}, "--texture must be at least 16"),
