@@ -1,4 +1,4 @@
-"""The command ``diffrast``: one table of subcommands, each in a file of `diffrast/commands`.
+"""The command `diffrast`: tyro makes the options of a command from the fields of its dataclass.
 
 Exit codes: 0 done; 1 a file could not be written, memory ran out or no backend works; 2 the input or the options cannot
 be used; 130 stopped with Ctrl-C (what there was has been written).
@@ -6,72 +6,33 @@ be used; 130 stopped with Ctrl-C (what there was has been written).
 
 from __future__ import annotations
 
-import argparse
+import difflib
+import io
 import logging
+import re
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stderr, redirect_stdout
+from typing import Any, NoReturn
+
+import tyro
+from tyro.conf import DisallowNone, PositionalMetavarFromFieldName
 
 from . import __version__
-from .commands import (
-    bench,
-    completion,
-    doctor,
-    export,
-    gradcheck,
-    make_dataset,
-    pose,
-    reconstruct,
-    render,
-    texture,
-    view,
-    warmup,
-)
-
-COMMANDS = {
-    "render": render.COMMAND,
-    "view": view.COMMAND,
-    "reconstruct": reconstruct.COMMAND,
-    "texture": texture.COMMAND,
-    "pose": pose.COMMAND,
-    "export": export.COMMAND,
-    "make-dataset": make_dataset.COMMAND,
-    "bench": bench.COMMAND,
-    "gradcheck": gradcheck.COMMAND,
-    "doctor": doctor.COMMAND,
-    "warmup": warmup.COMMAND,
-    "completion": completion.COMMAND,
-}
-
-
-def parser() -> argparse.ArgumentParser:
-    """The parser of the whole command line. Needs no torch."""
-    whole = argparse.ArgumentParser(
-        prog="diffrast",
-        description="Differentiable rasterization for PyTorch.",
-        epilog="diffrast COMMAND --help lists a command's options and gives an example",
-    )
-    whole.add_argument("--version", action="version", version=f"diffrast {__version__}")
-    subparsers = whole.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, command in COMMANDS.items():
-        sub = subparsers.add_parser(
-            name,
-            help=command.help,
-            description=f"{command.help[0].upper()}{command.help[1:]}.",
-            epilog=f"example: {command.example}",
-        )
-        command.add_options(sub)
-        sub.set_defaults(run=command.run, refuse=sub.error)
-    return whole
+from .commands import COMMANDS, Completion, Reconstruct
+from .reconstruct.options import check_values
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command with ``argv`` (default: the process's) and return its exit code."""
-    args, unknown = parser().parse_known_args(argv)
-    if unknown:  # said by the subcommand, with its usage
-        args.refuse(f"unrecognized arguments: {' '.join(unknown)}")
+    """Run the command with `argv` (default: the process's) and return its exit code."""
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     try:
-        return args.run(args)
+        options = parse(sys.argv[1:] if argv is None else argv)
+        check_values(options)
+        if isinstance(options, Completion):
+            print(options.script(COMMANDS), end="")
+            return 0
+        return options.run()
     except ValueError as error:
         return _fail(2, error)
     except (OSError, MemoryError) as error:
@@ -79,6 +40,57 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("diffrast: interrupted", file=sys.stderr)
         return 130
+
+
+def parse(argv: Sequence[str]) -> Any:
+    """The options of the command that the first word names. Exits for help, and with code 2 for what is no command."""
+    name, *words = argv or [""]
+    if name in ("-h", "--help", "--version"):
+        print(f"diffrast {__version__}" if name == "--version" else overview())
+        raise SystemExit(0)
+    if name not in COMMANDS:
+        near = difflib.get_close_matches(name, COMMANDS, 1)
+        fault = f"there is no command {name!r}" + (f"; is {near[0]!r} meant?" if near else "")
+        _refuse("diffrast", "usage: diffrast COMMAND [OPTIONS]", fault if name else "which command?")
+    options, said = _read(name, words)
+    if isinstance(options, Reconstruct) and (defaults := options.defaults()):
+        options, said = _read(name, words, defaults)
+    if said.startswith("usage:"):
+        print(_plain(said))
+        raise SystemExit(0)
+    if said:
+        usage = _read(name, ["--help"])[1].partition("\n")[0]
+        fault = " ".join(re.split(r"\n *-{9,} *\n", said)[:2][-1].split())  # below the title, above the advice
+        _refuse(f"diffrast {name}", usage, fault.partition(". Got errors")[0].rstrip("."))
+    return options
+
+
+def overview() -> str:
+    """What the commands do, a line each."""
+    lines = [f"  {name:<14}{(kind.__doc__ or '').partition('.')[0]}" for name, kind in COMMANDS.items()]
+    head = "usage: diffrast COMMAND [OPTIONS]\n\nDifferentiable rasterization for PyTorch.\n\ncommands:"
+    return "\n".join([head, *lines, "", "diffrast COMMAND --help lists a command's options and gives an example"])
+
+
+def _read(name: str, words: Sequence[str], default: Any = tyro.MISSING_NONPROP) -> tuple[Any, str]:
+    """The options of a command, or what tyro prints instead of giving any: help or what is wrong."""
+    said, markers = io.StringIO(), (DisallowNone, PositionalMetavarFromFieldName)
+    try:
+        with redirect_stdout(said), redirect_stderr(said):
+            return tyro.cli(COMMANDS[name], prog=f"diffrast {name}", args=words, default=default, config=markers), ""
+    except SystemExit:
+        return None, said.getvalue()
+
+
+def _plain(text: str) -> str:
+    """Help without rules below its titles and without defaults that say nothing."""
+    text = re.sub(r"\s+\(default:\s+(None|False|True)?\)", "", re.sub(r" +$", "", text, flags=re.MULTILINE))
+    return re.sub(r"^ (.+)\n -+$", r"\1:", text, flags=re.MULTILINE).rstrip()
+
+
+def _refuse(program: str, usage: str, fault: str) -> NoReturn:
+    print(f"{usage}\n{program}: error: {fault} (see {program} --help)", file=sys.stderr)
+    raise SystemExit(2)
 
 
 def _fail(code: int, error: BaseException) -> int:

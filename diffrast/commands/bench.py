@@ -2,42 +2,73 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from statistics import median
+from typing import Annotated, Literal
 
-from .command import Command, between, json_option, progress, quiet_option, stopped
+from tyro.conf import UseAppendAction
 
-
-def options(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add("--size", type=int, action="append", metavar="N", help="pixels along each side; may be repeated (default: 512)")
-    add("--triangles", type=int, default=20_000, metavar="N", help="of a textured sphere (default: 20000)")
-    add("--repeats", type=int, default=10, metavar="N", help="the median of so many calls (default: 10)")
-    add("--backend", choices=("auto", "cpu", "cuda", "gl"), default="auto", help="rasterizer (default: auto)")
-    add("--device", default="cpu", help="cpu or cuda (default: cpu)")
-    quiet_option(parser)
-    json_option(parser)
+from .command import Device, Json, Quiet, Range, progress, stopped
 
 
-def _sphere(triangles: int):
-    """Clip-space positions ``[1, V, 4]``, UVs ``[V, 2]`` and triangles of a latitude-longitude sphere."""
-    import torch
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """Measure the primitives on this machine.
 
-    rows = max(2, round(math.sqrt(triangles / 4)))
-    theta, phi = torch.meshgrid(
-        torch.linspace(0, math.pi, rows + 1), torch.linspace(0, 2 * math.pi, 2 * rows + 1), indexing="ij"
-    )
-    x, y, z = theta.sin() * phi.cos(), theta.cos(), theta.sin() * phi.sin()
-    w = 3.0 - z
-    pos = torch.stack([2.6 * x, 2.6 * y, 0.5 * w - 0.8, w], -1).reshape(1, -1, 4)
-    uv = torch.stack([phi / (2 * math.pi), theta / math.pi], -1).reshape(-1, 2)
-    corner = (torch.arange(rows)[:, None] * (2 * rows + 1) + torch.arange(2 * rows)).reshape(-1)
-    below = corner + 2 * rows + 1
-    tri = torch.cat([torch.stack([corner, below, corner + 1], 1), torch.stack([corner + 1, below, below + 1], 1)])
-    return pos, uv, tri.int()
+    Example: diffrast bench --size 512 --size 1024
+    """
+
+    #: pixels along each side; may be given several times (default: 512)
+    size: Annotated[UseAppendAction[tuple[int, ...]], Range(8, 8192)] = ()
+    #: of a textured sphere
+    triangles: Annotated[int, Range(16, 50_000_000)] = 20_000
+    #: the median of so many calls
+    repeats: Annotated[int, Range(1, 1000)] = 10
+    #: rasterizer
+    backend: Literal["auto", "cpu", "cuda", "gl"] = "auto"
+    device: Device = "cpu"
+    quiet: Quiet = False
+    json: Json = False
+
+    def run(self) -> int:
+        import torch
+
+        from .. import __version__
+        from ..backends.devices import device_of
+
+        device_of(self.device)
+        rows: dict[int, dict[str, float]] = {}
+        code = 0
+        try:
+            for size in progress(self.size or (512,), "sizes", self.quiet):
+                rows[size] = measure(size, self.triangles, self.repeats, self.backend, self.device)
+        except RuntimeError as error:
+            raise OSError(str(error)) from error  # the backend cannot start: exit code 1
+        except KeyboardInterrupt:
+            if not rows:
+                raise
+            code = stopped("these are the sizes that were done")
+        facts = {
+            "diffrast": __version__,
+            "torch": torch.__version__,
+            "threads": torch.get_num_threads(),
+            "device": self.device,
+            "backend": self.backend,
+            "triangles": self.triangles,
+            "milliseconds": rows,
+        }
+        if self.json:
+            print(json.dumps(facts))
+            return code
+        print(f"milliseconds, {self.triangles} triangles, {self.device}, {facts['threads']} threads")
+        print(" " * 20 + "".join(f"{f'{size}x{size}':>12}" for size in rows))
+        for name in next(iter(rows.values())):
+            print(f"{name:<20}" + "".join(f"{row[name]:>12.2f}" for row in rows.values()))
+        return code
 
 
 def measure(size: int, triangles: int, repeats: int, backend: str, device: str) -> dict[str, float]:
@@ -46,23 +77,30 @@ def measure(size: int, triangles: int, repeats: int, backend: str, device: str) 
 
     import diffrast.torch as dr
 
-    pos, uv, tri = (x.to(device) for x in _sphere(triangles))
+    from ..mesh.primitives import sphere
+
+    rings = max(2, round(math.sqrt(triangles / 4)))
+    mesh = sphere(segments=2 * rings, rings=rings).to(device)
+    assert mesh.uv is not None and mesh.uv_faces is not None
+    x, y, z = mesh.vertices.unbind(1)
+    pos = torch.stack([2.6 * x, 2.6 * y, 0.5 * (3 - z) - 0.8, 3 - z], 1)[None]  # in clip space
+    uv, tri, uv_tri = mesh.uv, mesh.faces, mesh.uv_faces
     tex = torch.rand(1, 1024, 1024, 3, generator=torch.Generator().manual_seed(0)).to(device)
     ctx = dr.RasterizeContext(backend)
     topology = dr.antialias_construct_topology_hash(tri)
     rast, rast_db = dr.rasterize(ctx, pos, tri, (size, size))
-    uvs, uv_da = dr.interpolate(uv, rast, tri, rast_db, "all")
+    uvs, uv_da = dr.interpolate(uv, rast, uv_tri, rast_db, "all")
     color = dr.texture(tex, uvs, uv_da)
 
     def step() -> None:
         p, t = pos.clone().requires_grad_(), tex.clone().requires_grad_()
         r, db = dr.rasterize(ctx, p, tri, (size, size))
-        a, da = dr.interpolate(uv, r, tri, db, "all")
+        a, da = dr.interpolate(uv, r, uv_tri, db, "all")
         dr.antialias(dr.texture(t, a, da), r, p, tri, topology).square().mean().backward()
 
     works = {
         "rasterize": lambda: dr.rasterize(ctx, pos, tri, (size, size)),
-        "interpolate": lambda: dr.interpolate(uv, rast, tri, rast_db, "all"),
+        "interpolate": lambda: dr.interpolate(uv, rast, uv_tri, rast_db, "all"),
         "texture": lambda: dr.texture(tex, uvs, uv_da),
         "antialias": lambda: dr.antialias(color, rast, pos, tri, topology),
         "step with gradients": step,
@@ -70,7 +108,7 @@ def measure(size: int, triangles: int, repeats: int, backend: str, device: str) 
     return {name: round(_milliseconds(work, repeats, device), 3) for name, work in works.items()}
 
 
-def _milliseconds(work, repeats: int, device: str) -> float:
+def _milliseconds(work: Callable[[], object], repeats: int, device: str) -> float:
     import torch
 
     times = []
@@ -82,48 +120,3 @@ def _milliseconds(work, repeats: int, device: str) -> float:
         if i >= 2:  # the first ones warm caches up
             times.append(time.perf_counter() - start)
     return 1e3 * median(times)
-
-
-def run(args: argparse.Namespace) -> int:
-    import torch
-
-    from .. import __version__
-    from ..backends.devices import device_of
-
-    sizes = args.size or [512]
-    for size in sizes:
-        between("--size", size, 8, 8192)
-    between("--triangles", args.triangles, 16, 50_000_000)
-    between("--repeats", args.repeats, 1, 1000)
-    device_of(args.device)
-    rows: dict[int, dict[str, float]] = {}
-    code = 0
-    try:
-        for size in progress(sizes, "sizes", args.quiet):
-            rows[size] = measure(size, args.triangles, args.repeats, args.backend, args.device)
-    except RuntimeError as error:
-        raise OSError(str(error)) from error  # the backend cannot start: exit code 1
-    except KeyboardInterrupt:
-        if not rows:
-            raise
-        code = stopped("these are the sizes that were done")
-    facts = {
-        "diffrast": __version__,
-        "torch": torch.__version__,
-        "threads": torch.get_num_threads(),
-        "device": args.device,
-        "backend": args.backend,
-        "triangles": args.triangles,
-        "milliseconds": rows,
-    }
-    if args.json:
-        print(json.dumps(facts))
-        return code
-    print(f"milliseconds, {args.triangles} triangles, {args.device}, {facts['threads']} threads")
-    print(" " * 20 + "".join(f"{f'{size}x{size}':>12}" for size in rows))
-    for name in next(iter(rows.values())):
-        print(f"{name:<20}" + "".join(f"{row[name]:>12.2f}" for row in rows.values()))
-    return code
-
-
-COMMAND = Command("measure the primitives on this machine", options, run, "diffrast bench --size 512 --size 1024")

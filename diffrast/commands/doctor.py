@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-import argparse
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
-from .command import Command, json_option, say
-
-
-def run(args: argparse.Namespace) -> int:
-    from ..checks.machine import examine, screen
-
-    states = examine()
-    say(args, {"backends": [asdict(state) for state in states]}, screen(states))
-    return 0 if any(state.works for state in states) else 1
+from .command import Json, say
 
 
-COMMAND = Command("say which backends work here, and what would mend the others", json_option, run, "diffrast doctor")
+@dataclass(frozen=True, kw_only=True)
+class Doctor:
+    """Say which backends work here, and what would mend the others.
+
+    Example: diffrast doctor
+    """
+
+    json: Json = False
+
+    def run(self) -> int:
+        from ..checks.machine import examine, screen
+
+        states = examine()
+        say(self.json, {"backends": [asdict(state) for state in states]}, screen(states))
+        return 0 if any(state.works for state in states) else 1

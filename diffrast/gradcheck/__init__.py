@@ -1,6 +1,6 @@
 """A benchmark of differentiable renderers' gradients: scenes, a supersampled truth with its noise floor, metrics.
 
-`python -m diffrast.gradcheck` prints a table; `diffrast.gradcheck.gradients(adapters={"mine": MyAdapter()})` measures
+`diffrast gradcheck` prints a table; `diffrast.gradcheck.gradients(adapters={"mine": MyAdapter()})` measures
 another renderer. Not imported by `import diffrast`.
 """
 

@@ -38,15 +38,8 @@ def gradients(
     Raises:
         ValueError: an unknown scene.
     """
-    names = list(SCENES)
-    if scenes is not None:
-        groups = {wanted: [n for n in SCENES if n == wanted or n.startswith(wanted + " ")] for wanted in scenes}
-        unknown = [wanted for wanted, found in groups.items() if not found]
-        if unknown:
-            raise ValueError(f"gradients(): scenes must be among {', '.join(SCENES)}; got {', '.join(unknown)}")
-        names = [name for found in groups.values() for name in found]
     rows = []
-    for name in names:
+    for name in scenes_named(scenes):
         scene = SCENES[name](samples)
         truths = [truth_of(scene, k) for k in range(samples)]
         for label, adapter in (OURS if adapters is None else adapters).items():
@@ -68,3 +61,14 @@ def gradients(
             if progress:
                 progress(row)
     return rows
+
+
+def scenes_named(words: Sequence[str] | None) -> list[str]:
+    """The scenes of these names, or whose names begin with them; None: all."""
+    if words is None:
+        return list(SCENES)
+    groups = {wanted: [n for n in SCENES if n == wanted or n.startswith(wanted + " ")] for wanted in words}
+    unknown = [wanted for wanted, found in groups.items() if not found]
+    if unknown:
+        raise ValueError(f"gradients(): scenes must be among {', '.join(SCENES)}; got {', '.join(unknown)}")
+    return [name for found in groups.values() for name in found]

@@ -5,13 +5,13 @@ from __future__ import annotations
 import difflib
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_type_hints
 
 import yaml
 
 import diffrast
 
-from .options import Options
+from .options import Options, alternatives, check_kind, described
 
 NAME = "config.yaml"
 OWN = ("overwrite", "resume", "progress")  # of one call, not of what it makes
@@ -20,19 +20,22 @@ PATHS = ("dataset", "masks")
 
 def values(dataset: Path, options: Options) -> dict[str, Any]:
     """What makes a run, by name. Paths are absolute."""
-    found = {"dataset": dataset, **{f.name: getattr(options, f.name) for f in fields(options) if f.name not in OWN}}
+    found = {"dataset": dataset, **{f.name: getattr(options, f.name) for f in fields(Options) if f.name not in OWN}}
     return {k: str(Path(v).resolve()) if k in PATHS and v is not None else v for k, v in found.items()}
 
 
 def dump(dataset: Path, options: Options) -> str:
-    """The YAML text of a run."""
-    note = f"# diffrast {diffrast.__version__}; again: diffrast reconstruct --config {NAME} --out DIR\n"
-    return note + yaml.safe_dump(values(dataset, options), sort_keys=False)
+    """The YAML text of a run, with the help of each option above it."""
+    text = f"# diffrast {diffrast.__version__}; again: diffrast reconstruct --config {NAME} --out DIR\n"
+    texts = {name: f"# {about}\n" for name, _, about in described(options) if about}
+    return text + "".join(texts.get(k, "") + yaml.safe_dump({k: v}) for k, v in values(dataset, options).items())
 
 
 def load(path: str | Path) -> dict[str, Any]:
-    """What a file says: ``dataset`` and fields of :class:`Options` by name (with - or _). Paths count from the file's
-    folder. Raises ``ValueError`` that names the file and the entry at fault."""
+    """What a file says: `dataset` and fields of `Options` by name (with - or _). Paths count from the file's folder.
+
+    Raises `ValueError` that names the file and the entry at fault.
+    """
     path = Path(path)
     try:
         given = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -49,19 +52,8 @@ def load(path: str | Path) -> dict[str, Any]:
         if name not in known:
             near = difflib.get_close_matches(name, known, 1)
             raise ValueError(f"{path}: there is no option {key!r}" + (f"; is {near[0]!r} meant?" if near else ""))
-        found[name] = _typed(value, known[name], f"{path}: {key}")
-    for name in PATHS:
-        if found.get(name) is not None:
-            found[name] = str(path.parent / found[name])
+        if type(value) is int and float in alternatives(known[name]):
+            value = float(value)
+        check_kind(value, known[name], f"{path}: {key}")
+        found[name] = str(path.parent / str(value)) if name in PATHS and value is not None else value
     return found
-
-
-def _typed(value: Any, hint: Any, what: str) -> Any:
-    """The value, if it is of the type that an option has."""
-    kinds = get_args(hint) or (hint,)
-    if float in kinds and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    if type(value) not in kinds:
-        names = " or ".join("nothing" if k is type(None) else k.__name__ for k in kinds)
-        raise ValueError(f"{what} must be {names}; got {value!r}")
-    return value

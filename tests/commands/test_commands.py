@@ -10,7 +10,6 @@ import subprocess
 import sys
 import threading
 import urllib.request
-from dataclasses import fields
 
 import pytest
 from helpers.commands import run
@@ -18,11 +17,11 @@ from helpers.viewing import torus, wait
 
 from diffrast import cli
 from diffrast import gradcheck as benchmark
-from diffrast.commands import bench, command, gradcheck, reconstruct
+from diffrast.commands import bench, command
 from diffrast.gradcheck import SCENES, report
 from diffrast.io import save_mesh
 from diffrast.mesh import Mesh
-from diffrast.reconstruct.options import DEFAULT_STEPS, Options
+from diffrast.reconstruct.options import DEFAULT_STEPS, Options, described
 
 
 @pytest.mark.parametrize("name", list(cli.COMMANDS))
@@ -30,24 +29,23 @@ def test_every_command_has_help_with_an_example_that_parses(name, capsys):
     with pytest.raises(SystemExit) as stopped:
         cli.main([name, "--help"])
     assert stopped.value.code == 0
-    text = re.sub(r"\s+", " ", capsys.readouterr().out)
-    example = cli.COMMANDS[name].example.partition(" >")[0]
-    assert f"example: {example}" in text
+    text = capsys.readouterr().out
+    (example,) = re.findall(r"^Example: (.*?)(?: >.*)?$", text, re.MULTILINE)
     program, command, *rest = example.split()
     assert (program, command) == ("diffrast", name)
-    import argparse
-
-    parser = argparse.ArgumentParser()
-    cli.COMMANDS[name].add_options(parser)
-    parser.parse_args(rest)  # exits with 2 if the example has an option that does not exist
+    assert isinstance(cli.parse([command, *rest]), cli.COMMANDS[name])  # exits if the example has no such option
+    said = capsys.readouterr()
+    assert (said.out, said.err) == ("", "")
 
 
-def test_help_needs_no_torch():
+@pytest.mark.parametrize("line", ["--help", "reconstruct --help", "completion bash", "completion fish"])
+def test_help_and_completion_need_no_torch(line):
     code = (
-        "import sys; from diffrast import cli\ntry: cli.main(['render', '-h'])\nfinally: print('torch' in sys.modules)"
+        f"import sys; from diffrast import cli\ntry: cli.main({line.split()})\n"
+        "finally: print({'torch', 'numpy'} & set(sys.modules))"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    assert result.stdout.strip().endswith("False"), result.stderr
+    assert result.stdout.splitlines()[-1] == "set()", result.stderr
 
 
 ELSEWHERE = """
@@ -136,12 +134,15 @@ def test_bad_input_is_one_sentence_and_exit_code_2(name, glb, tmp_path, capsys, 
 
 
 UNPARSED = {
-    "doctor now": "unrecognized arguments: now",
-    "doctor --loud": "unrecognized arguments: --loud",
-    "completion": "the following arguments are required: shell",
-    "completion tcsh": "invalid choice: 'tcsh'",
-    "render a.glb": "the following arguments are required: --out",
-    "bench --repeats many": "argument --repeats: invalid int value: 'many'",
+    "doctor now": "Unrecognized options: now",
+    "doctor --loud": "Unrecognized options: --loud",
+    "completion": "Missing from diffrast completion: SHELL",
+    "completion tcsh": "invalid choice 'tcsh'",
+    "render a.glb": "Missing from diffrast render: --out PATH",
+    "render a.glb --out b.png --up x": "invalid choice 'x' for argument '--up'",
+    "reconstruct d --out o --holdout some": "Error parsing --holdout: no type matching INT|{test}",
+    "bench --repeats many": "Error parsing --repeats: invalid literal for int() with base 10: 'many'",
+    "bench --repeats": "Missing value for argument '--repeats'",
 }
 
 
@@ -152,8 +153,22 @@ def test_a_wrong_command_line_is_explained_with_exit_code_2(line, capsys):
     assert stopped.value.code == 2
     out, err = capsys.readouterr()
     assert out == ""
-    assert f"diffrast {line.split()[0]}: error: " in err
-    assert UNPARSED[line] in err
+    name = line.split()[0]
+    usage, error = err.splitlines()
+    assert usage.startswith(f"usage: diffrast {name} [-h]")
+    assert error.startswith(f"diffrast {name}: error: {UNPARSED[line]}")
+    assert error.endswith(f" (see diffrast {name} --help)")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [([], "which command?"), (["paint"], "there is no command 'paint'"), (["rander"], "is 'render' meant?")],
+)
+def test_a_command_that_does_not_exist(words, message, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(words)
+    assert stopped.value.code == 2
+    assert message in capsys.readouterr().err
 
 
 def test_every_command_is_given_two_bad_inputs_or_more():
@@ -242,7 +257,7 @@ def test_ctrl_c_keeps_the_scenes_that_were_judged(capsys, monkeypatch):
 
 
 def test_ctrl_c_where_there_is_nothing_to_keep(glb, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(command, "load", interrupted_at(1, command.load))
+    monkeypatch.setattr(command.MeshFile, "load", interrupted_at(1, command.MeshFile.load))
     code, out, err = run(capsys, "render", glb, "--out", tmp_path / "a.png")
     assert (code, out, err) == (130, "", "diffrast: interrupted\n")
     assert list(tmp_path.iterdir()) == []
@@ -253,7 +268,6 @@ def test_ctrl_c_where_there_is_nothing_to_keep(glb, tmp_path, capsys, monkeypatc
 
 def test_gradcheck(capsys):
     assert {"cube 16", "rotation"} <= set(SCENES)
-    assert gradcheck._beginning(SCENES, "cube") == ["cube 16", "cube 64", "cube 256"]
     args = ("gradcheck", "cube 16", "--samples", 1, "--mode", "silhouette")
     code, text, err = run(capsys, *args)
     assert code == 0, err
@@ -266,6 +280,22 @@ def test_gradcheck(capsys):
     assert f"cosine {row['cosine']:.4f} is below 1" in err
 
 
+def test_gradcheck_solves_problems_and_draws_derivatives(tmp_path, capsys, monkeypatch):
+    given: list[tuple] = []
+    row = {"problem": "light", "adapter": "area", "error": 0.1, "mean": 0.1, "worst": 0.1, "found": 1.0, "seconds": 2.0}
+    monkeypatch.setattr(
+        benchmark, "problems", lambda names, ours, seeds, show: given.append((names, seeds)) or show(row)
+    )
+    monkeypatch.setattr(benchmark, "pictures", lambda path, shown: given.append((path, list(shown))))
+    code, out, err = run(capsys, "gradcheck", "light", "--problems", "--seeds", 2)
+    assert code == 0, err
+    assert [line.split()[0] for line in out.splitlines()] == ["problem", "light"]
+    assert run(capsys, "gradcheck", "light", "--images", tmp_path / "a.png")[0] == 0
+    (problem, (path, shown)) = given
+    assert problem == (("light",), 2)
+    assert path == tmp_path / "a.png" and {name for name, _, _ in shown} == {"light"} and len(shown) > 1
+
+
 def test_doctor_for_machines(capsys):
     code, text, _ = run(capsys, "doctor", "--json")
     assert code == 0
@@ -273,13 +303,14 @@ def test_doctor_for_machines(capsys):
     assert states["cpu"]["works"] is True
 
 
-def test_defaults_of_reconstruct_are_those_of_the_library():
-    """Help says what the dataclass does: the options themselves have no defaults."""
-    for name, how in reconstruct.FIELDS.items():
-        value = DEFAULT_STEPS if name == "steps" else getattr(Options(), name)
-        said = re.search(r"default: ([\w.]+)\)", how["help"])
-        if said:
-            assert said[1] == (value if isinstance(value, str) else f"{value:g}"), name
-        else:  # chosen from the data, or a switch
-            assert value in (None, False), name
-    assert set(reconstruct.FIELDS) < {field.name for field in fields(Options)}
+def test_every_option_of_reconstruct_has_help_that_says_its_default(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["reconstruct", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    for name, value, about in described(Options()):
+        if name == "progress":  # --quiet
+            continue
+        assert re.search(rf"--{name.replace('_', '-')}[ ,]", text) and about in text, name
+        if value not in (None, False):
+            assert f"{about} (default: {value})" in text
+    assert f"of all stages together (default: {DEFAULT_STEPS})" in text

@@ -13,6 +13,9 @@ COMPLETIONS = {
     "diffrast render scene.glb --channel n": ("normal", "nearest"),
     "diffrast completion z": ("zsh", "bash"),
     "diffrast make-dataset a.obj --vi": ("--views", "--out"),
+    "diffrast gradcheck cube --mode s": ("silhouette", "area"),
+    "diffrast reconstruct photos --baseline no": ("no-remeshing", "adam-vertices"),
+    "diffrast export a.obj --no": ("--no-pad", "--out"),
 }
 
 
@@ -29,17 +32,25 @@ def script(capsys, name: str) -> str:
     return text
 
 
-def test_bash_completes_subcommands_options_and_choices(capsys):
+def test_bash_completes_subcommands_options_and_choices(tmp_path, capsys):
+    (tmp_path / "scene.png").touch()
     tab = 'tab() { COMP_WORDS=("$@"); COMP_CWORD=$(($#-1)); _diffrast; echo "${COMPREPLY[@]}"; }\n'
-    calls = "\n".join(f"tab {words}" for words in [*COMPLETIONS, "diffrast render sce"])
+    calls = "\n".join(
+        f"tab {words}" for words in [*COMPLETIONS, "diffrast render --texture sce", "diffrast render sce"]
+    )
     result = subprocess.run(
-        [shell("bash"), "-c", script(capsys, "bash") + tab + calls], capture_output=True, text=True, timeout=60
+        [shell("bash"), "-c", script(capsys, "bash") + tab + calls],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=tmp_path,
     )
     assert result.stderr == ""
-    *offers, files = result.stdout.splitlines()
+    *offers, texture, files = result.stdout.splitlines()
     for (wanted, unwanted), offer in zip(COMPLETIONS.values(), offers, strict=True):
         assert set(wanted.split()) <= set(offer.split())
         assert unwanted not in offer.split()
+    assert texture == "scene.png"
     assert files == ""  # bash itself completes file names then
 
 

@@ -62,6 +62,15 @@ def test_render_keeps_the_size_of_the_object_when_the_field_of_view_changes(glb,
     assert areas[1] == pytest.approx(areas[0], rel=0.25)
 
 
+def test_the_theme_is_that_of_the_background(glb, tmp_path, capsys):
+    corners = {}
+    for theme in ("dark", "light"):
+        out = tmp_path / f"{theme}.png"
+        assert run(capsys, "render", glb, "--out", out, "--width", 48, "--height", 48, "--theme", theme)[0] == 0
+        corners[theme] = float(load_image(out, linear=False)[0, 0].mean())
+    assert corners["dark"] < 0.3 and corners["light"] > 0.7
+
+
 def test_a_texture_of_choice(glb, tmp_path, capsys):
     red = torch.zeros(8, 8, 3)
     red[..., 0] = 1

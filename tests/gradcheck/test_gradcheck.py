@@ -5,8 +5,8 @@ import json
 import pytest
 import torch
 
+from diffrast import cli
 from diffrast import gradcheck as bench
-from diffrast.gradcheck import __main__ as command
 from diffrast.gradcheck import case, metrics, shapes, truth
 from diffrast.io import load_image
 
@@ -144,17 +144,16 @@ def test_another_renderer_is_measured_through_three_functions():
 
 
 def test_command_writes_json_and_a_table(tmp_path, capsys):
-    files = [tmp_path / "a" / "rows.json", tmp_path / "table.md"]
-    arguments = ["--scenes", "texture", "--modes", "area", "--samples", "1", "--components"]
-    assert command.main([*arguments, "--json", str(files[0]), "--markdown", str(files[1])]) == 0
-    (row,) = json.loads(files[0].read_text())
+    out = tmp_path / "a" / "rows.json"
+    command = ["--mode", "area", "--samples", "1", "--components", "--out", str(out)]
+    assert cli.main(["gradcheck", "texture", *command]) == 0
+    (row,) = json.loads(out.read_text())
     assert (
         row["scene"] == "texture" and row["relative"] < 0.02 and set(row["bias"]) == {"du", "dv", "scale", "contrast"}
     )
-    table = files[1].read_text().splitlines()
+    table = out.with_suffix(".md").read_text().splitlines()
     assert table[0].startswith("| scene") and table[2].startswith("| texture") and "contrast" in table[-1]
     assert any(line.startswith("Measured on") for line in table)
-    arguments = ["--scenes", "shadow", *arguments[2:]]  # the other scene's row stays
-    assert command.main([*arguments, "--json", str(files[0]), "--markdown", str(files[1])]) == 0
-    assert [row["scene"] for row in json.loads(files[0].read_text())] == ["texture", "shadow"]
-    assert "texture" in capsys.readouterr().out
+    assert cli.main(["gradcheck", "shadow", *command]) == 0  # the other scene's row stays
+    assert [row["scene"] for row in json.loads(out.read_text())] == ["texture", "shadow"]
+    assert "contrast +" in capsys.readouterr().out

@@ -48,7 +48,7 @@ def test_baselines(dataset, tmp_path, baseline):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"baseline": "magic"}, "--baseline must be adam-vertices or no-remeshing; got magic"),
+        ({"baseline": "magic"}, "--baseline must be adam-vertices or no-remeshing or nothing; got 'magic'"),
         ({"normal_map": True}, "--normal-map is a part of the material that --pbr finds; give both"),
     ],
 )

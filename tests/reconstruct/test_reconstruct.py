@@ -312,14 +312,14 @@ def test_photographs_without_alpha_are_reconstructed(dataset, views, tmp_path):
     ("options", "message"),
     [
         ({"steps": 0}, "--steps must be at least 1; got 0"),
-        ({"time_limit": -1.0}, "--time-limit must be at least 1e-09; got -1.0"),
+        ({"time_limit": -1.0}, "--time-limit must be at least 1e-09; got -1"),
         ({"time_limit": math.nan}, "--time-limit must be at least"),
         ({"faces": 10}, "--faces must be at least 100"),
         ({"texture": 4}, "--texture must be at least 16"),
         ({"device": "gpu"}, "device must be cpu or cuda; got gpu"),
         ({"holdout": 12}, "holdout must lie between 0 and 11"),
         ({"holdout": "test"}, "has no transforms_test.json beside a transforms_train.json"),
-        ({"holdout": "some"}, "--holdout must be a number of views or test; got some"),
+        ({"holdout": "some"}, "--holdout must be a whole number or test; got 'some'"),
     ],
 )
 def test_bad_options(dataset, tmp_path, options, message):

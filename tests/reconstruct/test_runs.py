@@ -61,9 +61,10 @@ def test_paths_count_from_the_file(tmp_path):
     [
         ("stepz: 3", r"run\.yaml: there is no option 'stepz'; is 'steps' meant\?"),
         ("overwrite: true", r"there is no option 'overwrite'"),
-        ("steps: many", r"run\.yaml: steps must be int or nothing; got 'many'"),
-        ("seed: true", r"seed must be int; got True"),
-        ("time_limit: [1]", r"time_limit must be float or nothing; got \[1\]"),
+        ("steps: many", r"run\.yaml: steps must be a whole number or nothing; got 'many'"),
+        ("seed: true", r"seed must be a whole number; got True"),
+        ("time_limit: [1]", r"time_limit must be a number or nothing; got \[1\]"),
+        ("baseline: magic", r"baseline must be adam-vertices or no-remeshing or nothing; got 'magic'"),
         ("[1, 2]", r"run\.yaml must hold options by name"),
         ("steps: {", r"run\.yaml is not valid YAML"),
         ("steps: !!python/object/apply:os.getcwd []", r"run\.yaml is not valid YAML"),
