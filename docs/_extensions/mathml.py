@@ -8,14 +8,19 @@ from sphinx.application import Sphinx
 from sphinx.writers.html5 import HTML5Translator
 
 
+def mathml(formula: str, display: str) -> str:
+    """latex2mathml knows `align*`, where GitHub and LaTeX want `aligned` inside of a formula."""
+    return convert(formula.replace("{aligned}", "{align*}"), display=display)
+
+
 def inline(translator: HTML5Translator, node: nodes.math) -> None:
-    translator.body.append(convert(node.astext()))
+    translator.body.append(mathml(node.astext(), "inline"))
     raise nodes.SkipNode
 
 
 def block(translator: HTML5Translator, node: nodes.math_block) -> None:
     anchor = f' id="{escape(node["ids"][0])}"' if node["ids"] else ""
-    translator.body.append(f'<div class="formula"{anchor}>{convert(node.astext(), display="block")}</div>\n')
+    translator.body.append(f'<div class="formula"{anchor}>{mathml(node.astext(), "block")}</div>\n')
     raise nodes.SkipNode
 
 

@@ -1,0 +1,22 @@
+"""Where the project is, and where generated pages go."""
+
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def read(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def write(name: str, text: str) -> None:
+    """Writes a page, unless it is there already: Sphinx then leaves it alone."""
+    path = ROOT / "docs" / "generated" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.is_file() or path.read_text(encoding="utf-8") != text:
+        path.write_text(text, encoding="utf-8")
+
+
+def contents(pages: list[str]) -> str:
+    """A table of contents that only the navigation shows."""
+    return "\n".join(["```{toctree}", ":hidden:", "", *pages, "```", ""])
