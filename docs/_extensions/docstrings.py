@@ -88,6 +88,14 @@ def process(app: Sphinx, what: str, name: str, obj: object, options: object, lin
     lines[:] = "\n".join(parts).split("\n")
 
 
+def process_signature(
+    app: Sphinx, what: str, name: str, obj: object, options: object, signature: str | None, returns: str | None
+) -> tuple[str | None, str | None]:
+    """What a dataclass makes anew for each object is no Python that Sphinx can read."""
+    return signature and signature.replace("<factory>", "..."), returns
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("autodoc-process-docstring", process, priority=400)  # napoleon's is 500
+    app.connect("autodoc-process-signature", process_signature)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
