@@ -2,7 +2,7 @@
 
 from sphinx.application import Sphinx
 
-from . import api, gallery, texts
+from . import api, files, gallery, texts
 
 
 def generate(app: Sphinx) -> None:
@@ -11,6 +11,7 @@ def generate(app: Sphinx) -> None:
     texts.command_help()
     texts.notebook()
     texts.development()
+    files.remove_others()
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

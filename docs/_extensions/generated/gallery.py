@@ -13,7 +13,7 @@ INDEX = """# Recipes
 
 Complete programs, one file each, in the order in which to read them; each is meant to be read from top to bottom and to
 be copied from. They need no data but what they make themselves, and no GPU. Seeds are fixed, so that a run repeats.
-All but the first take `--steps`, `--out`, `--smoke` (small, with a check) and `--device`.
+All but the first take `--out`, `--smoke` (small, with a check) and `--device`; `--help` lists the rest.
 
 :::::{{grid}} 1 1 2 2
 :gutter: 3
