@@ -14,6 +14,7 @@ release = version = diffrast.__version__
 extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
     "sphinx_design",
     "myst_parser",
     "docstrings",
@@ -22,7 +23,7 @@ extensions = [
 ]
 exclude_patterns = ["_build", "_extensions", "first_steps.ipynb"]
 
-# Every link is checked, but those to other libraries, which no network is needed for, and to what is internal.
+# Every link is checked, except to other libraries, which would need a network, and to what is internal.
 nitpicky = True
 nitpick_ignore_regex = [("py:.*", r"(?!diffrast\.).*|diffrast(\.\w+){3,}"), ("py:mod", ".*")]
 
@@ -31,6 +32,7 @@ myst_dmath_double_inline = True
 myst_heading_anchors = 3
 myst_links_external_new_tab = False
 
+napoleon_use_rtype = False
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
 autodoc_typehints = "signature"
