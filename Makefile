@@ -16,7 +16,7 @@ JOBS ?= 2
 TEST := OMP_WAIT_POLICY=passive $(PY) -m pytest -n $(JOBS) --dist worksteal
 
 NATIVE := setup.py pyproject.toml $(wildcard cuda/*)
-PYTHON_CODE := setup.py diffrast tests recipes benchmarks
+PYTHON_CODE := setup.py diffrast tests recipes benchmarks docs
 CXX_CODE := $(wildcard cuda/*.cu cuda/*.h cuda/*.cpp tests/helpers/*.cpp)
 AS_ROOT := [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null
 APT := DEBIAN_FRONTEND=noninteractive apt-get -q -y -o=Dpkg::Use-Pty=0
@@ -33,7 +33,7 @@ export WHEEL_CHECK
 EGL := libegl1 libegl-mesa0 libgl1-mesa-dri libgles2
 SCREEN := chromium chromium-driver xvfb
 
-.PHONY: help setup demo test test-all lint format wheel bench bench-gradients bench-reconstruct gpu-check clean
+.PHONY: help setup demo test test-all lint format docs wheel bench bench-gradients bench-reconstruct gpu-check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -61,6 +61,10 @@ format: .make/dev ## format the code
 	$(VENV)/bin/ruff check --fix $(PYTHON_CODE)
 	$(VENV)/bin/ruff format $(PYTHON_CODE)
 	$(VENV)/bin/clang-format -i $(CXX_CODE)
+
+docs: .make/docs ## build the documentation site, docs/_build/html/index.html (no network needed to read it)
+	$(PY) -m sphinx -q -W --keep-going -E -b html -d docs/_build/doctrees docs docs/_build/html
+	@echo docs/_build/html/index.html
 
 wheel: .make/ready ## build dist/*.whl, install it elsewhere and draw with it
 	rm -rf build dist
@@ -90,7 +94,7 @@ gpu-check: .make/ready ## on a machine with a CUDA device: tests, compute-saniti
 	$(PY) benchmarks/gpu_check.py
 
 clean: ## remove what was built here (not .venv)
-	rm -rf build dist out .make *.egg-info diffrast/_native .pytest_cache .ruff_cache .hypothesis
+	rm -rf build dist out .make docs/_build docs/generated *.egg-info diffrast/_native .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 
 # --- What the targets stand on -----------------------------------------------------------------------------------------
@@ -112,6 +116,10 @@ clean: ## remove what was built here (not .venv)
 
 .make/dev: .make/ready
 	$(PIP) install -q -e '.[test,dev]'
+	@touch $@
+
+.make/docs: .make/ready
+	$(PIP) install -q -e '.[test,docs]'
 	@touch $@
 
 $(VENV)/pyvenv.cfg:

@@ -31,7 +31,7 @@ CV_AXES = (1.0, -1.0, -1.0)  # the signs between our axes and those of OpenCV, C
 P3D_AXES = (-1.0, 1.0, -1.0)  # ... and those of PyTorch3D
 
 
-def tensor(name: str, value: Numbers, *shape: int, op: str) -> Float[Tensor, ...]:
+def tensor(name: str, value: Numbers, *shape: int, op: str) -> Float[Tensor, "..."]:
     """`value` as float64 (gradients kept) of this shape, or an error that names it."""
     if isinstance(value, Tensor):
         t = value.double()

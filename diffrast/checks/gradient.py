@@ -17,12 +17,8 @@ import diffrast.torch as dr
 
 from ..io.image import linear_to_srgb, save_image
 from ..mesh.mesh import vertex_normals
-from ..scene.colormap import signed_colors
-
-from ..io.image import linear_to_srgb, save_image
-from ..mesh.mesh import vertex_normals
-from ..ops.rasterize import triangle_id
 from ..ops.registration import saved
+from ..scene.colormap import signed_colors
 
 Node = Any  # torch's graph nodes have no common public type
 

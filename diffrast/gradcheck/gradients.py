@@ -1,7 +1,7 @@
 """Runs renderers over the scenes and compares their gradients with the truth."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 

@@ -10,6 +10,7 @@ from .case import POSE, Case, moved, project, rotation, samples, smooth_colors
 
 Change = Callable[[Tensor, Tensor], Tensor]
 
+
 def pose(name: str, size: int, mesh: tuple[Tensor, Tensor], count: int, seed: int) -> Case:
     """A mesh that turns and moves."""
     points, tri = mesh

@@ -37,7 +37,7 @@ class MeshBatch:
         homogeneous = torch.nn.functional.pad(v, (0, 1), value=1.0)
         return (matrices[self.owner] @ homogeneous[..., None])[..., 0]
 
-    def split(self, values: Shaped[Tensor, "V ..."]) -> list[Shaped[Tensor, ...]]:
+    def split(self, values: Shaped[Tensor, "V ..."]) -> list[Shaped[Tensor, "..."]]:
         """Values `[V, ...]` of all vertices, mesh by mesh."""
         return list(values.split(torch.bincount(self.owner, minlength=len(self)).tolist()))
 

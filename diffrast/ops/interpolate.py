@@ -17,7 +17,7 @@ def interpolate(
     rast: Float[Tensor, "batch height width 4"],
     tri: Integer[Tensor, "faces 3"],
     rast_db: Float[Tensor, "batch height width 4"] | None = None,
-    diff_attrs: Sequence[int] | Integer[Tensor, "differentiated"] | str | None = None,
+    diff_attrs: Sequence[int] | Integer[Tensor, " differentiated"] | str | None = None,
 ) -> tuple[Float[Tensor, "batch height width channels"], Float[Tensor, "batch height width derivatives"]]:
     """Interpolates vertex attributes over the visible triangles.
 

@@ -15,6 +15,7 @@ _MODULES = {
     "pipeline": ["reconstruct", "with_stage"],
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
+__all__ = [*_HOME]
 
 
 def __getattr__(name: str) -> Any:

@@ -16,7 +16,7 @@ from diffrast.fitting.targets import Targets, make_targets
 from diffrast.mesh.intersections import self_intersections
 from diffrast.mesh.remesh import at_most
 from diffrast.mesh.solid import solid_surface, winding_numbers
-from diffrast.photos import Pixels, View
+from diffrast.photos import View
 from diffrast.photos.calibration import Calibration
 from diffrast.reconstruct import STAGES, Job, Options
 from diffrast.reconstruct.hull import bounds

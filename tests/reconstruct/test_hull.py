@@ -9,7 +9,7 @@ import trimesh
 from helpers.ring import SMALL, torus
 
 from diffrast.fitting.loop import Progress, Run, Stop
-from diffrast.photos import Pixels, View
+from diffrast.photos import Pixels
 from diffrast.reconstruct import STAGES, Job
 from diffrast.reconstruct.hull import HullField, bounds, drop_parts, visual_hull
 from diffrast.reconstruct.start import start
