@@ -92,7 +92,7 @@ def _wants(node: Node, index: int) -> bool:
     return node.next_functions[index][0] is not None
 
 
-def _connections(graph: _Graph, parameters: tuple[Tensor, "..."]) -> Iterator[Finding]:
+def _connections(graph: _Graph, parameters: tuple[Tensor, ...]) -> Iterator[Finding]:
     if graph.named("CompiledFunction"):
         yield Finding(
             "compiled", "part of the graph is compiled and cannot be looked into: lint the function uncompiled"

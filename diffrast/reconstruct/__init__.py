@@ -15,7 +15,7 @@ _MODULES = {
     "pipeline": ["reconstruct", "with_stage"],
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
-__all__ = [*_HOME]
+__all__ = ["STAGES", "Job", "Made", "Options", "Photos", "Stage", "reconstruct", "stages_for", "with_stage"]
 
 
 def __getattr__(name: str) -> Any:
