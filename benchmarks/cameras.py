@@ -73,11 +73,12 @@ def measure(args: argparse.Namespace) -> dict[str, float]:
 
     def read(job: Job) -> Made:
         made = own["read"](job)
+        assert made and "photos" in made
         photos = made["photos"]
         seen["truth"] = photos.used
         photos = replace(photos, views=misjudged(disturbed(photos.views, args.degrees, args.focal), args.masks))
         seen["given"] = photos.used
-        return {**made, "photos": photos}
+        return made | {"photos": photos}
 
     def keep(photos: Photos) -> None:
         seen["found"] = photos.used

@@ -8,7 +8,7 @@ benchmarks/opengl.py` has both).
 """
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, SupportsIndex
 
 import torch
 from jaxtyping import Float, Integer
@@ -35,7 +35,7 @@ def gbuffer(
     pos: Float[Tensor, "*batch vertices 4"],
     tri: Integer[Tensor, "faces 3"],
     attrs: Float[Tensor, "*shared vertices channels"] | Mapping[str, Float[Tensor, "*shared vertices _"]],
-    resolution: Sequence[int] | Integer[Tensor, "2"],
+    resolution: Sequence[SupportsIndex] | Integer[Tensor, "2"],
     ranges: Integer[Tensor, "images 2"] | None = None,
     *,
     cull: str = "none",

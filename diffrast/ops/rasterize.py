@@ -5,7 +5,7 @@ Laine et al. 2020, section 3.2; coverage after Olano and Greer 1997; the rules a
 """
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any, SupportsIndex, cast
 
 import torch
 from jaxtyping import Float, Integer
@@ -23,7 +23,7 @@ def rasterize(
     ctx: RasterizeContext,
     pos: Float[Tensor, "*batch vertices 4"],
     tri: Integer[Tensor, "faces 3"],
-    resolution: Sequence[int] | Integer[Tensor, "2"],
+    resolution: Sequence[SupportsIndex] | Integer[Tensor, "2"],
     ranges: Integer[Tensor, "images 2"] | None = None,
     grad_db: bool = True,
     *,
@@ -83,7 +83,7 @@ class DepthPeeler:
         ctx: RasterizeContext,
         pos: Float[Tensor, "*batch vertices 4"],
         tri: Integer[Tensor, "faces 3"],
-        resolution: Sequence[int] | Integer[Tensor, "2"],
+        resolution: Sequence[SupportsIndex] | Integer[Tensor, "2"],
         ranges: Integer[Tensor, "images 2"] | None = None,
         grad_db: bool = True,
         *,

@@ -6,7 +6,13 @@ Names are loaded when they are first asked for, so that what only reads `Options
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .job import Job, Made, Photos, Stage
+    from .options import Options
+    from .pipeline import reconstruct, with_stage
+    from .stages import STAGES, stages_for
 
 _MODULES = {
     "options": ["Options"],

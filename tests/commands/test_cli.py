@@ -43,7 +43,7 @@ def test_a_run_and_its_refusal_to_overwrite(demo, tmp_path, capsys):
     code, _, err = run(capsys, "reconstruct", demo, "--out", tmp_path / "a", *QUICK)
     assert code == 2
     assert "already holds a run (mesh.glb, turntable.mp4, report.html, metrics.json)" in err
-    assert "--overwrite" in err
+    assert "or give overwrite" in err
     assert before == {p.name: p.stat().st_mtime_ns for p in (tmp_path / "a").iterdir()}
     code, out, _ = run(capsys, "reconstruct", demo, "--out", tmp_path / "a", "--overwrite", "--json", *QUICK)
     assert code == 0

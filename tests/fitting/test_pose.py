@@ -216,8 +216,7 @@ def test_bad_input(folder, capsys, monkeypatch, change, message):
         words["FOV"],
         "--out",
         words["OUT"],
-        "--mask",
-        words["MASK"],
+        *(["--mask", words["MASK"]] if words["MASK"] else []),
         "--quiet",
     ]
     before = sorted(folder.iterdir())
