@@ -55,6 +55,7 @@ lint: .make/dev ## check style, types and formatting, and that the code is no la
 	$(VENV)/bin/ruff format --check $(PYTHON_CODE)
 	$(VENV)/bin/clang-format --dry-run -Werror $(CXX_CODE)
 	$(VENV)/bin/pyright --pythonpath $(PY)
+	$(VENV)/bin/pyright --pythonpath $(PY) -p tests/strict.json
 	$(PY) tests/budget.py
 
 format: .make/dev ## format the code

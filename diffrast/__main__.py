@@ -1,4 +1,4 @@
-"""``python -m diffrast``."""
+"""`python -m diffrast`."""
 
 import sys
 

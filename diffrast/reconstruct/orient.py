@@ -18,7 +18,7 @@ from .hull import HullField, bounds
 def undo_turns(views: list[View]) -> list[View]:
     """Fit the cameras to images whose sides are swapped; views whose camera fits are returned as they are.
 
-    Raises ``ValueError`` where neither end of the axis fits.
+    Raises `ValueError` where neither end of the axis fits.
     """
     if all(v.shape == (v.camera.height, v.camera.width) for v in views):
         return views
