@@ -101,7 +101,14 @@ def at_texels(
     return fill_gaps(dr.interpolate(values, rast, uv_faces)[0][0], covered), covered
 
 
-def render_textured(ctx, model: Textured, clip, texture, resolution, samples: int = 1) -> torch.Tensor:
+def render_textured(
+    ctx: dr.RasterizeContext,
+    model: Textured,
+    clip: torch.Tensor,
+    texture: torch.Tensor,
+    resolution: tuple[int, int],
+    samples: int = 1,
+) -> torch.Tensor:
     """`[B, H, W, 4]` from clip positions `[B, V, 4]` of the welded vertices: the texture over white, and coverage.
     Differentiable into positions and texture.
 

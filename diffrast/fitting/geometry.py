@@ -50,15 +50,10 @@ class Shape:
         resolution: tuple[int, int],
         samples: int = 1,
     ) -> torch.Tensor:
-        """See `render_shape`; with other colours than its own."""
-        return render_shape(ctx, clip, self.faces, colors, resolution, samples)
+        """`[B, H, W, 4]` from clip positions `[B, V, 4]`: vertex colours (not its own) over white, and coverage.
+        Differentiable into positions and colours."""
 
+        def shade(rast: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
+            return dr.interpolate(colors, rast, self.faces)[0]
 
-def render_shape(ctx, clip, faces, colors, resolution, samples: int = 1) -> torch.Tensor:
-    """`[B, H, W, 4]` from clip positions `[B, V, 4]`: vertex colours over white, and coverage. Differentiable into
-    positions and colours."""
-
-    def shade(rast: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
-        return dr.interpolate(colors, rast, faces)[0]
-
-    return draw(ctx, clip, faces, resolution, shade, BACKGROUND, samples=samples)
+        return draw(ctx, clip, self.faces, resolution, shade, BACKGROUND, samples=samples)

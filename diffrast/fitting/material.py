@@ -59,7 +59,12 @@ class Material(Textured):
         return Mesh(self.vertices, self.faces, self.uv, uv_faces=self.uv_faces, materials=[data])
 
     def draw(
-        self, ctx, clip: torch.Tensor, camera: Camera, resolution: tuple[int, int], samples: int = 1
+        self,
+        ctx: dr.RasterizeContext,
+        clip: torch.Tensor,
+        camera: Camera,
+        resolution: tuple[int, int],
+        samples: int = 1,
     ) -> torch.Tensor:
         mesh = Mesh(self.vertices, self.faces, self.uv, uv_faces=self.uv_faces)
         eye = torch.nn.functional.pad(camera.center.to(clip), (0, 1), value=1.0)[None]
